@@ -1,0 +1,1 @@
+"""circlet: deep metric learning as pair similarity optimisation."""
