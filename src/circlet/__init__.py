@@ -7,7 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from circlet import data, evaluate, functional, models, sampling
+    import circlet.data as data
+    import circlet.evaluate as evaluate
+    import circlet.functional as functional
+    import circlet.models as models
+    import circlet.sampling as sampling
     from circlet.losses import (
         AMSoftmaxLoss,
         ArcFaceLoss,

@@ -143,7 +143,7 @@ def _pairs(
 
 def _check_rows(name: str, rows: Tensor) -> None:
     if not isinstance(rows, Tensor):
-        raise ValueError(f"{name}: found {type(rows).__name__}, expected a tensor")  # noqa: TRY004
+        raise ValueError(f"{name}: found {type(rows).__name__}, expected a tensor")
     if rows.ndim != 2:
         raise ValueError(f"{name}: found shape {tuple(rows.shape)}, expected (rows, dim)")
     if not rows.is_floating_point():
@@ -152,7 +152,7 @@ def _check_rows(name: str, rows: Tensor) -> None:
 
 def _check_labels(name: str, labels: Tensor, rows: Tensor, rows_name: str) -> None:
     if not isinstance(labels, Tensor):
-        raise ValueError(f"{name}: found {type(labels).__name__}, expected a tensor")  # noqa: TRY004
+        raise ValueError(f"{name}: found {type(labels).__name__}, expected a tensor")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise ValueError(f"{name}: found {labels.dtype}, expected integers")
     if labels.shape != rows.shape[:1]:

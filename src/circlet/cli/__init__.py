@@ -1,0 +1,59 @@
+"""The command line: `circlet VERB ...`. Each verb is a module of this package and is loaded only when called."""
+
+import difflib
+import os
+import sys
+from importlib import import_module
+
+VERBS = {
+    "train": "train an embedding and test it on classes that it has never seen",
+    "evaluate": "test a trained embedding again, on the same or on other images",
+    "embed": "write the embeddings of images to .npy and Parquet files",
+}
+
+HELP = """usage: circlet VERB [options]
+
+Deep metric learning: train an embedding of images, test it on unseen classes, use it.
+
+verbs:
+{verbs}
+
+examples:
+  circlet train                                  characters from typefaces, nothing to download, about two minutes
+  circlet train folder --root photos             your images, in a folder for each class
+  circlet evaluate runs/folder-1
+  circlet embed runs/folder-1 photos --out photo-embeddings
+
+circlet VERB --help shows the options of a verb, circlet --version the version.
+Errors are one line; CIRCLET_TRACEBACK=1 shows where they came from.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; the exit status: 0, 1 after an error, 2 for wrong usage, 130 when interrupted."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(HELP.format(verbs="\n".join(f"  {verb:<10} {text}" for verb, text in VERBS.items())), end="")
+        return 0 if arguments else 2
+    if arguments[0] in ("-V", "--version"):
+        import circlet
+
+        print(f"circlet {circlet.__version__}")
+        return 0
+    verb = arguments[0]
+    if verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(VERBS)}"
+        print(f"circlet: no verb {verb!r}; {hint}", file=sys.stderr)
+        return 2
+    try:
+        import_module(f"circlet.cli.{verb}").main(arguments[1:])
+    except KeyboardInterrupt as error:
+        print(f"circlet: {error or 'interrupted'}", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+        if os.environ.get("CIRCLET_TRACEBACK"):
+            raise
+        print(f"circlet {verb}: {error}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,116 @@
+"""From image files to uint8 arrays of one size, one image at a time.
+
+Decoding, orientation, transparency, depth, colour and size are settled here; augmentation and normalisation are not:
+they happen later, in batches on the device. Whatever is wrong with a file becomes a `DataError` that names it.
+"""
+
+import os
+import warnings
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from circlet.data.images import DataError, ImageSet
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Fit = Literal["stretch", "crop", "pad"]
+Pixels = npt.NDArray[np.uint8]
+
+_ORIENTATION_TAG = 0x0112
+_WHITE = 255
+
+
+def check_form(size: tuple[int, int], channels: int, fit: Fit) -> None:
+    """Raise a ValueError that names the argument unless these describe an image that `decode` can make."""
+    if len(size) != 2 or min(size) < 1:
+        raise ValueError(f"size: found {size}, expected (height, width), both at least 1")
+    if channels not in (1, 3):
+        raise ValueError(f"channels: found {channels}, expected 1 or 3")
+    if fit not in ("stretch", "crop", "pad"):
+        raise ValueError(f"fit: found {fit!r}, expected 'stretch', 'crop' or 'pad'")
+
+
+def decode(
+    image_set: ImageSet, index: int, *, size: tuple[int, int], channels: int = 3, fit: Fit = "stretch"
+) -> Pixels:
+    """Decode one image into uint8 (channels, H, W), with `size` = (H, W).
+
+    `fit`: "stretch" ignores the aspect ratio; "crop" resizes the shorter side and takes the centre; "pad" resizes the
+    longer side and pads with white, centred. Resizing is bicubic with antialiasing. The EXIF orientation is applied,
+    transparency goes over white, 16-bit grey is scaled down to 8 bits. Missing, corrupt, truncated and floating-point
+    files, decompression bombs, and all else that Pillow warns of, are a DataError.
+
+    >>> from circlet.data import glyphs
+    >>> decode(glyphs().train, 0, size=(32, 48), channels=1).shape
+    (1, 32, 48)
+    """
+    check_form(size, channels, fit)
+    height, width = size
+    where = image_set.names[index]
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of bombs, truncated tags and corrupt metadata with these two; a deprecation is no bad file.
+            warnings.simplefilter("error", UserWarning)
+            warnings.simplefilter("error", RuntimeWarning)
+            with image_set.read(index) as image:
+                where = os.fspath(getattr(image, "filename", "") or where)
+                return _fitted(_upright(image, 2 * max(size), channels), height, width, fit)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise DataError(f"{where}: found no readable image ({type(error).__name__}: {error})") from error
+
+
+def _upright(image: "Image", least: int, channels: int) -> "Image":
+    """Decode the pixels and return them upright, in mode L or RGB.
+
+    A JPEG is decoded at a half, a quarter or an eighth of its size where no side falls below `least`.
+    """
+    from PIL import ImageOps
+
+    mode = "L" if channels == 1 else "RGB"
+    image.draft(mode, (least, least))
+    image.load()
+    if image.getexif().get(_ORIENTATION_TAG, 1) != 1:
+        image = ImageOps.exif_transpose(image)
+    return _eight_bit(image).convert(mode)
+
+
+def _eight_bit(image: "Image") -> "Image":
+    """Return the image with 8 bits a channel and without transparency."""
+    from PIL import Image
+
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no fixed range, expected integers of 8 or 16 bits")
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        if values.size and (values.min() < 0 or values.max() > 0xFFFF):
+            raise ValueError(f"pixels from {values.min()} to {values.max()}, expected at most 16 bits")
+        return Image.fromarray((values >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image.convert("RGBA"))
+    return image
+
+
+def _fitted(image: "Image", height: int, width: int, fit: Fit) -> Pixels:
+    """Resize an image of mode L or RGB to (height, width) and return its pixels (channels, height, width)."""
+    from PIL import Image
+
+    box, target = (0.0, 0.0, float(image.width), float(image.height)), (width, height)
+    if fit == "crop":
+        scale = max(width / image.width, height / image.height)
+        left, top = (image.width - width / scale) / 2, (image.height - height / scale) / 2
+        box = (max(0.0, left), max(0.0, top), min(box[2], image.width - left), min(box[3], image.height - top))
+    elif fit == "pad":
+        scale = min(width / image.width, height / image.height)
+        target = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    resized = image.resize(target, Image.Resampling.BICUBIC, box, reducing_gap=2.0)
+    pixels = np.asarray(resized).reshape(target[1], target[0], -1).transpose(2, 0, 1)
+    canvas = np.full((pixels.shape[0], height, width), _WHITE, dtype=np.uint8)
+    top, left = (height - target[1]) // 2, (width - target[0]) // 2
+    canvas[:, top : top + target[1], left : left + target[0]] = pixels
+    return canvas

@@ -1,0 +1,128 @@
+"""Many images to uint8 tensors: as a torch data set for loader workers, or all at once into memory.
+
+What a single image becomes is settled in `decode`. Nothing is cached on disk here.
+"""
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from circlet.data.decode import Fit, Pixels, check_form, decode
+from circlet.data.images import DataError, ImageSet, Ints
+
+# Below this many images a worker takes longer to start than its share of the work takes.
+_IMAGES_PER_WORKER = 2048
+_BATCH = 32
+
+
+class DecodedImages(Dataset[tuple[torch.Tensor, int, int]]):
+    """Torch data set of an `ImageSet`: item i is (uint8 tensor (channels, H, W), label, i); see `decode`.
+
+    >>> from circlet.data import glyphs
+    >>> images = DecodedImages(glyphs().train, size=(32, 32), channels=1)
+    >>> pixels, label, index = images[21]
+    >>> tuple(pixels.shape), label, index
+    ((1, 32, 32), 1, 21)
+    """
+
+    def __init__(self, image_set: ImageSet, *, size: tuple[int, int], channels: int = 3, fit: Fit = "stretch") -> None:
+        check_form(size, channels, fit)
+        self.image_set = image_set
+        self._decode = partial(decode, size=size, channels=channels, fit=fit)
+
+    def __len__(self) -> int:
+        return len(self.image_set)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int, int]:
+        """Decode item `index`; a file that cannot be decoded is a DataError."""
+        return torch.from_numpy(self._decode(self.image_set, index)), int(self.image_set.labels[index]), index
+
+
+class Decoded(NamedTuple):
+    """Images in memory: `images` (M, channels, H, W) uint8, `kept` (M,) their indices, `broken` (name, reason) each."""
+
+    images: torch.Tensor
+    kept: Ints
+    broken: list[tuple[str, str]]
+
+
+def decode_all(
+    image_set: ImageSet,
+    *,
+    size: tuple[int, int],
+    channels: int = 3,
+    fit: Fit = "stretch",
+    num_workers: int | None = None,
+    on_error: Literal["raise", "skip"] = "raise",
+    progress: bool = True,
+) -> Decoded:
+    """Decode a whole set into memory, in order; for sets of which the pixels fit.
+
+    A file that cannot be decoded is a DataError; with `on_error="skip"` it is listed in `broken` instead, and
+    `image_set.subset(kept)` has the labels that fit `images`. `num_workers` None uses loader workers only where the set
+    is big enough that they pay. The progress bar shows on a terminal only.
+
+    >>> from circlet.data import glyphs
+    >>> decode_all(glyphs().query.subset(range(3)), size=(16, 16), channels=1).images.shape
+    torch.Size([3, 1, 16, 16])
+    """
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f"on_error: found {on_error!r}, expected 'raise' or 'skip'")
+    check_form(size, channels, fit)
+    images = torch.empty((len(image_set), channels, *size), dtype=torch.uint8)
+    kept: list[int] = []
+    broken: list[tuple[str, str]] = []
+    outcomes = _Outcomes(image_set, size, channels, fit)
+    for index, outcome in enumerate(_each(outcomes, num_workers, progress)):
+        if isinstance(outcome, str):
+            if on_error == "raise":
+                raise DataError(outcome)
+            broken.append((image_set.names[index], outcome))
+        else:
+            images[len(kept)] = torch.from_numpy(outcome)
+            kept.append(index)
+    return Decoded(images[: len(kept)], np.array(kept, dtype=np.int64), broken)
+
+
+def find_broken(image_set: ImageSet, *, num_workers: int | None = None, progress: bool = True) -> list[tuple[str, str]]:
+    """List (name, reason) of every image that is missing or cannot be decoded, without keeping pixels."""
+    outcomes = _each(_Outcomes(image_set, (1, 1), 3, "stretch"), num_workers, progress)
+    return [
+        (name, outcome) for name, outcome in zip(image_set.names, outcomes, strict=True) if isinstance(outcome, str)
+    ]
+
+
+class _Outcomes(Dataset["Pixels | str"]):
+    """Data set whose item is the pixels, or the reason why there are none."""
+
+    def __init__(self, image_set: ImageSet, size: tuple[int, int], channels: int, fit: Fit) -> None:
+        self.image_set, self.size, self.channels, self.fit = image_set, size, channels, fit
+
+    def __len__(self) -> int:
+        return len(self.image_set)
+
+    def __getitem__(self, index: int) -> "Pixels | str":
+        try:
+            return decode(self.image_set, index, size=self.size, channels=self.channels, fit=self.fit)
+        except DataError as error:
+            return str(error)
+
+
+def _each(outcomes: _Outcomes, num_workers: int | None, progress: bool) -> "Iterator[Pixels | str]":
+    """Yield every outcome in order, from as many workers as asked or as pay."""
+    from tqdm import tqdm
+
+    if num_workers is None:
+        workers = min(len(outcomes) // _IMAGES_PER_WORKER, os.cpu_count() or 1)
+        num_workers = workers if workers > 1 else 0
+    # Lists of arrays travel through a pipe; a tensor each would take a file descriptor each.
+    batches = DataLoader(outcomes, batch_size=_BATCH, num_workers=num_workers, collate_fn=list)
+    with tqdm(total=len(outcomes), desc="decode", unit="image", disable=None if progress else True) as bar:
+        for batch in batches:
+            yield from batch
+            bar.update(len(batch))

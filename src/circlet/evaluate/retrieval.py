@@ -1,0 +1,203 @@
+"""Retrieval metrics: how well an item finds the others of its class, among classes never trained on.
+
+Recall@K, R-Precision, MAP@R and MRR from cosine similarity, for one set of items (each queries all the others) or for
+queries against a separate gallery. Protocols with cameras and junk are not here (`circlet.evaluate.reid`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from circlet.evaluate.neighbours import nearest, row_blocks, similarity_rows
+
+__all__ = ["RetrievalMetrics", "retrieval"]
+
+_MIN_NEIGHBOURS = 16  # most queries have a hit among so many; for the others whole rows are computed once more
+
+
+@dataclass(frozen=True)
+class RetrievalMetrics:
+    """What `retrieval` found, as fractions in [0, 1].
+
+    Attributes:
+        recall_at_k: {K: fraction of all queries with a hit among the K nearest}.
+        r_precision: mean R-Precision over the queries that have a match (nan if none has).
+        map_at_r: mean MAP@R over the same.
+        mrr: mean reciprocal rank of the first hit in the full ranking, over the same.
+        num_queries: all queries, lone ones included.
+        num_lone_queries: queries without any match in the gallery: misses for Recall@K, left out of the rest.
+    """
+
+    recall_at_k: dict[int, float]
+    r_precision: float
+    map_at_r: float
+    mrr: float
+    num_queries: int
+    num_lone_queries: int
+
+
+@torch.no_grad()
+def retrieval(
+    embeddings: Tensor,
+    labels: Tensor | Sequence[int],
+    *,
+    ks: Sequence[int] = (1, 2, 4, 8),
+    gallery: Tensor | None = None,
+    gallery_labels: Tensor | Sequence[int] | None = None,
+    block_size: int = 4096,
+) -> RetrievalMetrics:
+    r"""Recall@K, R-Precision, MAP@R and MRR by cosine similarity.
+
+    Each query ranks the gallery by descending cosine similarity, equal similarities by gallery index; without a
+    gallery it ranks all the other items, itself left out *by index* (an exact copy of it stays). With rel(i) = 1 where
+    the i-th ranked item has the query's label, R = the number of such items and P(i) = (1/i) sum_{j<=i} rel(j):
+
+        Recall@K    = 1 if any rel(i), i <= K           (Oh Song et al., CVPR 2016)
+        R-Precision = P(R)                              (Musgrave et al., "A Metric Learning Reality Check", 2020)
+        MAP@R       = (1/R) sum_{i<=R} P(i) rel(i)      (the same)
+        MRR         = 1/i of the first rel(i) = 1, i over the full ranking
+
+    and their means over queries. A query with R = 0 (lone) is a miss for Recall@K and left out of the other three,
+    as in the benchmark code of Oh Song et al. and in pytorch-metric-learning.
+
+    Args:
+        embeddings: (n, dim), any float dtype and device; normalised inside, in float32 (float64 for float64).
+        labels: (n,) integers.
+        ks: the K of Recall@K, each at most the number of candidates.
+        gallery: (m, dim) on the same device, or None: the items are each other's gallery.
+        gallery_labels: (m,) integers, with `gallery` only.
+        block_size: side of the tiles of similarities; decides memory and speed, not the result.
+
+    Raises:
+        ValueError: a wrong shape, dtype or device, an embedding that is not finite, fewer than two items, an empty
+            gallery, gallery without gallery_labels or the reverse, a K out of range.
+
+    Degenerate input: if every query is lone, Recall@K is 0 and the others are nan (a mean of nothing). A zero vector
+    has similarity 0 with everything.
+
+    Precision: vectors that are equal rank by index as long as the products come out equal, which matrix
+    multiplication does not promise for different positions and block sizes (nor on different devices): similarities
+    closer than a rounding error (1e-7 in float32) may swap. TensorFloat-32, if you switched it on, widens that to 1e-3.
+
+    Extra memory: O(block_size^2 + n k) for k = max(R, 16), or O(block_size^2) if k > block_size / 8.
+
+    Example:
+        >>> points = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.1, 0.9], [0.0, 1.0], [0.6, 0.8]])
+        >>> metrics = retrieval(points, [0, 0, 1, 1, 0], ks=(1, 2))
+        >>> metrics.recall_at_k
+        {1: 0.8, 2: 0.8}
+        >>> round(metrics.r_precision, 3), round(metrics.map_at_r, 3), round(metrics.mrr, 3)
+        (0.8, 0.8, 0.867)
+    """
+    query_labels = _checked_labels("labels", labels, _checked("embeddings", embeddings))
+    queries = _normalised(embeddings)
+    if (gallery is None) != (gallery_labels is None):
+        raise ValueError("gallery and gallery_labels: found one without the other, expected both or neither")
+    items, item_labels = None, query_labels
+    if gallery is not None and gallery_labels is not None:
+        item_labels = _checked_labels("gallery_labels", gallery_labels, _checked("gallery", gallery))
+        if gallery.shape[1] != embeddings.shape[1] or gallery.device != embeddings.device:
+            raise ValueError(
+                f"gallery: found dimension {gallery.shape[1]} on {gallery.device}, "
+                f"expected that of embeddings, {embeddings.shape[1]} on {embeddings.device}"
+            )
+        items = _normalised(gallery)
+        dtype = torch.promote_types(queries.dtype, items.dtype)
+        queries, items = queries.to(dtype), items.to(dtype)
+    own = int(items is None)  # without a gallery every query is among the items, and left out
+    num_candidates = len(item_labels) - own
+    if num_candidates < 1:
+        raise ValueError("embeddings: found 1 item, expected at least 2 (or a gallery)")
+    _check_counts(ks, num_candidates, block_size)
+
+    num_relevant = _count_of(query_labels, item_labels) - own
+    k = min(max(int(num_relevant.max()), _MIN_NEIGHBOURS), num_candidates)
+    first_hit = torch.empty(len(queries), dtype=torch.int64, device=queries.device)  # number of items before it
+    r_precision = torch.empty(len(queries), dtype=torch.float64)
+    map_at_r = torch.empty(len(queries), dtype=torch.float64)
+    with torch.autocast(queries.device.type, enabled=False):
+        for rows, neighbours in nearest(queries, items, k, block_size=block_size):
+            hits = item_labels[neighbours] == query_labels[rows, None]
+            first_hit[rows] = torch.where(hits.any(1), hits.int().argmax(1), k)
+            r_precision[rows], map_at_r[rows] = _at_r(hits.cpu(), num_relevant[rows].cpu())
+        missed = ((first_hit == k) & (num_relevant > 0)).nonzero().squeeze(1)
+        for part in row_blocks(len(missed), len(item_labels), block_size):
+            chosen = missed[part]
+            same = query_labels[chosen, None] == item_labels
+            first_hit[chosen] = _num_before_first_hit(similarity_rows(queries, items, chosen), same)
+
+    has_match = (num_relevant > 0).cpu()
+    rank = 1 + first_hit.cpu()[has_match]
+    return RetrievalMetrics(
+        recall_at_k={int(K): int((rank <= K).sum()) / len(queries) for K in ks},
+        r_precision=r_precision[has_match].mean().item(),
+        map_at_r=map_at_r[has_match].mean().item(),
+        mrr=rank.double().reciprocal().mean().item(),
+        num_queries=len(queries),
+        num_lone_queries=len(queries) - len(rank),
+    )
+
+
+def _at_r(hits: Tensor, num_relevant: Tensor) -> tuple[Tensor, Tensor]:
+    """R-Precision and MAP@R of each row of hits (rows, k), k >= R; 0 where R = 0."""
+    place = torch.arange(1, hits.shape[1] + 1)
+    within = hits & (place <= num_relevant[:, None])
+    divisor = num_relevant.clamp(min=1).double()
+    precision_at_hit = within.cumsum(1).double() / place * within
+    return within.sum(1) / divisor, precision_at_hit.sum(1) / divisor
+
+
+def _num_before_first_hit(similarities: Tensor, same: Tensor) -> Tensor:
+    """Count, per row (some `same` needed in each), the items that rank before the best item of `same`."""
+    best = similarities.masked_fill(~same, -torch.inf).amax(dim=1, keepdim=True)
+    ties = similarities == best
+    first = (ties & same).int().argmax(dim=1, keepdim=True)
+    earlier = torch.arange(similarities.shape[1], device=similarities.device) < first
+    return ((similarities > best) | (ties & earlier)).sum(dim=1)
+
+
+def _count_of(query_labels: Tensor, item_labels: Tensor) -> Tensor:
+    """How many items bear the label of each query."""
+    present, counts = item_labels.unique(return_counts=True)
+    place = torch.searchsorted(present, query_labels).clamp(max=len(present) - 1)
+    return torch.where(present[place] == query_labels, counts[place], 0)
+
+
+def _checked(name: str, embeddings: Tensor) -> Tensor:
+    if not isinstance(embeddings, Tensor) or not embeddings.is_floating_point():
+        found = embeddings.dtype if isinstance(embeddings, Tensor) else type(embeddings).__name__
+        raise ValueError(f"{name}: found {found}, expected a tensor of a float dtype")
+    if embeddings.ndim != 2 or 0 in embeddings.shape:
+        raise ValueError(f"{name}: found shape {tuple(embeddings.shape)}, expected (n, dim), neither of them 0")
+    bad = (~embeddings.isfinite()).any(dim=1).nonzero().squeeze(1)
+    if len(bad):
+        raise ValueError(f"{name}: found {len(bad)} rows with nan or inf, the first is row {int(bad[0])}")
+    return embeddings
+
+
+def _checked_labels(name: str, labels: Tensor | Sequence[int], embeddings: Tensor) -> Tensor:
+    checked = torch.as_tensor(labels)
+    if checked.dtype.is_floating_point or checked.dtype.is_complex or checked.dtype == torch.bool:
+        raise ValueError(f"{name}: found dtype {checked.dtype}, expected integers")
+    if checked.shape != (len(embeddings),):
+        raise ValueError(f"{name}: found shape {tuple(checked.shape)}, expected ({len(embeddings)},)")
+    return checked.to(embeddings.device, torch.int64)
+
+
+def _check_counts(ks: Sequence[int], num_candidates: int, block_size: int) -> None:
+    for K in ks:
+        if int(K) != K or not 1 <= K <= num_candidates:
+            raise ValueError(f"ks: found {K}, expected integers from 1 to {num_candidates}, the number of candidates")
+    if block_size < 1:
+        raise ValueError(f"block_size: found {block_size}, expected at least 1")
+
+
+def _normalised(embeddings: Tensor) -> Tensor:
+    """Rows of length 1, in float32 or float64; rows scaled by their maximum first, so that nothing overflows."""
+    rows = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
+    rows = rows / rows.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(rows.dtype).tiny)
+    return torch.nn.functional.normalize(rows, eps=1.0)  # their norms are 1 or more, or 0

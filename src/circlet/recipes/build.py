@@ -1,0 +1,174 @@
+"""From an experiment's description to its parts: splits, pixels, model, objective, batches."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from circlet import losses
+from circlet.data import DecodedImages, ImageSet, Splits, decode_all, find_broken, glyphs, image_folder, manifest
+from circlet.data import omniglot as omniglot_data
+from circlet.models import Embedder, backbone
+from circlet.recipes.experiment import BatchConfig, DataConfig, LossConfig, ModelConfig
+from circlet.sampling import PKSampler, ShuffledBatches
+from circlet.train import Objective
+
+LOSSES: dict[str, Callable[..., losses.PairLoss]] = {
+    "circle": losses.CircleLoss,
+    "unified": losses.UnifiedLoss,
+    "am_softmax": losses.AMSoftmaxLoss,
+    "arcface": losses.ArcFaceLoss,
+    "normface": losses.NormFaceLoss,
+    "softmax": losses.SoftmaxLoss,
+    "triplet": losses.TripletLoss,
+    "multi_similarity": losses.MultiSimilarityLoss,
+    "lifted_structure": losses.LiftedStructureLoss,
+    "n_pair": losses.NPairLoss,
+    "info_nce": losses.InfoNCELoss,
+}
+
+
+def build_splits(config: DataConfig) -> Splits:
+    """The images of an experiment, in their roles."""
+    if config.source == "glyphs":
+        return glyphs(seed=config.seed)
+    if config.source == "omniglot":
+        return omniglot_data(config.root)
+    if config.root is None:
+        raise ValueError(f"data.root: found none, expected the path of the {config.source} (--data.root PATH)")
+    read = image_folder if config.source == "folder" else manifest
+    return read(config.root, held_out=config.test_share, seed=config.seed)
+
+
+def build_model(config: ModelConfig, channels: int) -> Embedder:
+    """Backbone, pooling and head."""
+    return Embedder(
+        backbone(config.backbone, channels=channels, pretrained=config.pretrained),
+        config.embedding_dim,
+        image_size=config.size,
+        channels=channels,
+        pooling=config.pooling,
+        head=config.head,
+        dropout=config.dropout,
+        mean=config.mean,
+        std=config.std,
+    )
+
+
+def build_loss(config: LossConfig) -> losses.PairLoss:
+    """The loss with its settings; ValueError for a setting that this loss does not have."""
+    given = {name: value for name in ("margin", "gamma") if (value := getattr(config, name)) is not None}
+    loss = LOSSES[config.name]()
+    unknown = given.keys() - loss.hyper_parameters.keys()
+    if unknown:
+        raise ValueError(f"loss.{min(unknown)}: found with {config.name}, which has "
+                         f"{', '.join(loss.hyper_parameters) or 'no settings'}")  # fmt: skip
+    return LOSSES[config.name](**given)
+
+
+def build_objective(config: LossConfig, num_classes: int, embedding_dim: int) -> Objective:
+    """The loss at its level, with class weights where it needs them."""
+    return Objective(build_loss(config), config.level, num_classes, embedding_dim)
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The images of a set, decoded once into memory, or decoded by workers as they are asked for."""
+
+    images: ImageSet
+    memory: Tensor | None
+    dataset: DecodedImages
+    workers: int
+
+    def batches(self, batch_size: int) -> Iterator[Tensor]:
+        """All images in order: uint8 (batch, channels, height, width)."""
+        if self.memory is not None:
+            yield from self.memory.split(batch_size)
+            return
+        loader = DataLoader(
+            self.dataset, batch_size, num_workers=self.workers, generator=torch.Generator(), pin_memory=_pin()
+        )
+        for images, _, _ in loader:
+            yield images
+
+
+def load_pixels(images: ImageSet, config: DataConfig) -> tuple[Pixels, list[tuple[str, str]]]:
+    """Make a set's pixels ready; with on_error "skip", without the broken images, which are listed with reasons."""
+    broken: list[tuple[str, str]] = []
+    memory = None
+    if config.in_memory:
+        decoded = decode_all(
+            images, size=config.size, channels=config.channels, fit=config.fit, on_error=config.on_error
+        )
+        memory, broken = decoded.images, decoded.broken
+        images = images.subset(decoded.kept)
+    elif config.on_error == "skip":
+        broken = find_broken(images, num_workers=config.workers)
+        bad = {name for name, _ in broken}
+        images = images.subset([i for i, name in enumerate(images.names) if name not in bad])
+    dataset = DecodedImages(images, size=config.size, channels=config.channels, fit=config.fit)
+    return Pixels(images, memory, dataset, config.workers), broken
+
+
+class TrainBatches:
+    """Training batches of (images, labels), in an order that depends on the seed and the epoch alone.
+
+    views: with 8, every image stands for eight: item 8 i + w is image i as class 8 label + w, to be turned in way w.
+    """
+
+    def __init__(self, pixels: Pixels, config: BatchConfig, *, views: int, seed: int) -> None:
+        self.pixels = pixels
+        self.views = views
+        self.labels = (views * torch.from_numpy(pixels.images.labels)[:, None] + torch.arange(views)).flatten()
+        self.num_classes = views * pixels.images.num_classes
+        if config.sampler == "pk":
+            per_batch = min(config.classes, self.num_classes)
+            self.sampler: PKSampler | ShuffledBatches = PKSampler(self.labels, per_batch, config.samples, seed=seed)
+        else:
+            batch_size = min(config.classes * config.samples, len(self.labels))
+            self.sampler = ShuffledBatches(len(self.labels), batch_size, seed=seed)
+        self.loader = None
+        if pixels.memory is None:
+            self.loader = DataLoader(
+                pixels.dataset,
+                batch_sampler=_Rows(self.sampler, views),
+                num_workers=pixels.workers,
+                persistent_workers=pixels.workers > 0,
+                pin_memory=_pin(),
+                generator=torch.Generator(),  # or it would draw from the global one, out of step with a resumed run
+            )
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def epoch(self, epoch: int, start_batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of an epoch, from `start_batch` on."""
+        self.sampler.set_epoch(epoch, start_batch)
+        batches = (torch.tensor(items) for items in self.sampler)
+        if self.loader is None:
+            assert self.pixels.memory is not None
+            for items in batches:
+                yield self.pixels.memory[items // self.views], self.labels[items]
+        else:
+            for items, (images, _, _) in zip(batches, self.loader, strict=True):
+                yield images, self.labels[items]
+
+
+class _Rows(Sampler[list[int]]):
+    """The images behind the items of a batch sampler."""
+
+    def __init__(self, sampler: PKSampler | ShuffledBatches, views: int) -> None:
+        self.sampler, self.views = sampler, views
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for items in self.sampler:
+            yield [item // self.views for item in items]
+
+
+def _pin() -> bool:
+    return torch.cuda.is_available()

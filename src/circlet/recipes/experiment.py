@@ -1,0 +1,183 @@
+"""An experiment: everything that decides the result of a run, as frozen dataclasses; flags and config.json come from
+them.
+"""
+
+import json
+import types
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import tyro
+
+from circlet.data.augment import AugmentConfig
+from circlet.models import HeadName, PoolingName
+from circlet.train import Level, LoopConfig
+
+Source = Literal["glyphs", "omniglot", "folder", "manifest"]
+LossName = Literal[
+    "circle",
+    "unified",
+    "am_softmax",
+    "arcface",
+    "normface",
+    "softmax",
+    "triplet",
+    "multi_similarity",
+    "lifted_structure",
+    "n_pair",
+    "info_nce",
+]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images, and in what size they are decoded."""
+
+    source: Source = "glyphs"
+    """glyphs: the embedded set; omniglot: downloaded, or found under root; folder: root/class/image or
+    root/{train,query,gallery}/class/image; manifest: a CSV or Parquet file with path, label, split, camera."""
+    root: Annotated[Path | None, tyro.conf.arg(aliases=["--root"])] = None
+    """Folder or manifest file; omniglot: a folder with a local copy."""
+    size: tuple[int, int] = (48, 48)
+    """Height and width to which images are decoded; augmentation works on these."""
+    channels: Literal[1, 3] = 1
+    """1: grey, 3: colour."""
+    fit: Literal["stretch", "crop", "pad"] = "stretch"
+    """How an image of another shape becomes `size`."""
+    test_share: float = 0.5
+    """Share of the classes held out for testing, where the source has no split of its own."""
+    validation_share: float = 0.0
+    """Share of the training classes held out to choose the best checkpoint; 0: the last one is the result."""
+    seed: int = 0
+    """Seed of the splits by class."""
+    workers: int = 2
+    """Processes that decode images."""
+    in_memory: bool = True
+    """Decode once and keep the pixels; turn off for sets larger than the memory."""
+    on_error: Literal["raise", "skip"] = "raise"
+    """A missing or broken image: stop, or leave it out and list it in skipped.txt."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Backbone, pooling and head."""
+
+    backbone: str = "small"
+    """small, or timm/<model> (extra: timm)."""
+    pretrained: bool = False
+    """Start from timm's published weights (downloads them)."""
+    size: tuple[int, int] = (32, 32)
+    """Height and width of the images that the model sees."""
+    view: float = 1.0
+    """Share of each side of a decoded image that the model sees in testing."""
+    pooling: PoolingName = "flatten"
+    """From feature map to vector."""
+    head: HeadName = "linear+bn"
+    """From vector to embedding."""
+    embedding_dim: int = 256
+    """Length of an embedding."""
+    dropout: float = 0.0
+    """Dropout before the head."""
+    mean: tuple[float, ...] = (1.0,)
+    """Mean of each channel (0 to 1), subtracted; 1: ink on white."""
+    std: tuple[float, ...] = (1.0,)
+    """Standard deviation of each channel, divided by."""
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Which loss, compared with what."""
+
+    name: LossName = "circle"
+    """A loss of circlet.losses."""
+    level: Level = "pair"
+    """pair: the other samples of the batch; class: class weights; joint: both in one loss."""
+    margin: float | None = None
+    """Margin; None: the loss's own default."""
+    gamma: float | None = None
+    """Scale; None: the loss's own default."""
+
+
+@dataclass(frozen=True)
+class BatchConfig:
+    """What a batch is made of."""
+
+    sampler: Literal["pk", "shuffle"] = "pk"
+    """pk: `classes` classes x `samples` images, which pair-wise labels need; shuffle: as they come."""
+    classes: int = 64
+    """P, classes in a batch."""
+    samples: int = 4
+    """K, images of each class in a batch."""
+
+    def __post_init__(self) -> None:
+        if self.classes < 2 or self.samples < 1:
+            raise ValueError(f"batch: found {self.classes} classes x {self.samples} samples, expected at least 2 x 1")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One run, wholly described."""
+
+    recipe: str = "glyphs"
+    """Where the settings come from; names the run folder."""
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    batch: BatchConfig = field(default_factory=BatchConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    ks: tuple[int, ...] = (1, 2, 4, 8)
+    """Recall is reported at these."""
+
+    def __post_init__(self) -> None:
+        if self.batch.sampler == "pk" and self.batch.samples < 2 and self.loss.level != "class":
+            raise ValueError(f"batch.samples: found {self.batch.samples}, expected at least 2: pair-wise labels need "
+                             "positives in the batch")  # fmt: skip
+        if self.batch.sampler == "shuffle" and self.loss.level != "class":
+            raise ValueError("batch.sampler: found shuffle, expected pk: pair-wise labels need positives in the batch")
+        if self.augment.composed_classes and self.loss.level != "pair":
+            raise ValueError("augment.composed_classes: found with class weights, expected 0: a composed class has "
+                             "no class weight")  # fmt: skip
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        return plain
+
+    @staticmethod
+    def from_json(content: dict[str, Any]) -> "Experiment":
+        """The experiment that `to_json` wrote; ValueError for an unknown or ill-typed setting."""
+        experiment = _build(Experiment, content, "config")
+        assert isinstance(experiment, Experiment)
+        return experiment
+
+
+def _build(kind: Any, value: Any, name: str) -> Any:
+    """`value`, out of JSON, as the annotated type `kind`."""
+    if is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise ValueError(f"{name}: found {value!r}, expected settings of {kind}")
+        unknown = value.keys() - {f.name for f in fields(kind)}
+        if unknown:
+            raise ValueError(f"{name}: found unknown settings {sorted(unknown)}, expected those of this version")
+        hints = get_type_hints(kind)
+        return kind(**{key: _build(hints[key], item, f"{name}.{key}") for key, item in value.items()})  # type: ignore[operator]
+    if get_origin(kind) in (Union, types.UnionType):
+        if value is None:
+            return None
+        kind = next(option for option in get_args(kind) if option is not type(None))
+        return _build(kind, value, name)
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise ValueError(f"{name}: found {value!r}, expected one of {get_args(kind)}")
+        return value
+    if get_origin(kind) is tuple:
+        return tuple(_build(get_args(kind)[0], item, name) for item in value)
+    if kind is Path:
+        return Path(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind):
+        raise ValueError(f"{name}: found {value!r}, expected {kind.__name__}")
+    return value

@@ -1,0 +1,77 @@
+"""The recipes: each a function that returns an experiment; every setting of it is a flag of `circlet train`."""
+
+from collections.abc import Callable
+
+from circlet.data.augment import AugmentConfig
+from circlet.recipes.experiment import BatchConfig, DataConfig, Experiment, LossConfig, ModelConfig
+from circlet.train import LoopConfig, OptimizerConfig
+
+CHARACTERS = AugmentConfig(
+    rotation=15.0,
+    zoom=0.2,
+    aspect=0.15,
+    shear=0.2,
+    shift=0.1,
+    elastic=0.12,
+    stroke=0.5,
+    dihedral_classes=True,
+    composed_classes=0.25,
+    fill=1.0,
+)
+
+
+def glyphs() -> Experiment:
+    """Characters rendered from matplotlib's typefaces, tested on unseen characters; nothing to download."""
+    return Experiment(
+        recipe="glyphs",
+        model=ModelConfig(dropout=0.2),
+        loss=LossConfig(margin=0.4, gamma=32.0),
+        augment=CHARACTERS,
+        loop=LoopConfig(steps=300, optimizer=OptimizerConfig(learning_rate=3e-3, weight_decay=1e-2)),
+    )
+
+
+def omniglot() -> Experiment:
+    """Handwritten characters of five alphabets, tested on three others (the two official five-alphabet subsets)."""
+    return Experiment(
+        recipe="omniglot",
+        data=DataConfig(source="omniglot"),
+        model=ModelConfig(dropout=0.2),
+        loss=LossConfig(margin=0.4, gamma=32.0),
+        augment=CHARACTERS,
+        loop=LoopConfig(steps=1500, optimizer=OptimizerConfig(learning_rate=3e-3, weight_decay=1e-2)),
+    )
+
+
+def folder() -> Experiment:
+    """Your own images: root/class/image (some classes held out for testing), or with train, query, gallery."""
+    return Experiment(
+        recipe="folder",
+        data=DataConfig(source="folder", size=(72, 72), channels=3, fit="crop", validation_share=0.1, in_memory=True),
+        model=ModelConfig(
+            size=(64, 64),
+            view=0.9,
+            pooling="gem",
+            mean=(0.485, 0.456, 0.406),
+            std=(0.229, 0.224, 0.225),
+        ),
+        loss=LossConfig(margin=0.4, gamma=80.0),
+        batch=BatchConfig(classes=16, samples=5),
+        augment=AugmentConfig(flip=True, crop=(0.5, 1.0), brightness=0.2, contrast=0.2),
+        loop=LoopConfig(steps=2000, optimizer=OptimizerConfig(learning_rate=2e-3, weight_decay=1e-2)),
+    )
+
+
+def manifest() -> Experiment:
+    """Your own images, listed in a CSV or Parquet file: columns path and label, and perhaps split and camera."""
+    experiment = folder()
+    data = DataConfig(**{**vars(experiment.data), "source": "manifest"})
+    return Experiment(**{**vars(experiment), "recipe": "manifest", "data": data})
+
+
+RECIPES: dict[str, Callable[[], Experiment]] = {
+    "glyphs": glyphs,
+    "omniglot": omniglot,
+    "folder": folder,
+    "manifest": manifest,
+}

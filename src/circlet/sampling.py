@@ -1,0 +1,223 @@
+"""Batch samplers: which images meet in a batch.
+
+A pair-wise loss sees only the pairs inside its batch, so a batch must hold several images of several classes
+(`PKSampler`); a class-level loss needs nothing but shuffling (`ShuffledBatches`). Both are given to a DataLoader as
+`batch_sampler`, and in both the order is a function of (seed, epoch) alone, so that a run can stop and go on anywhere.
+Neither splits its batches over ranks.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import Sampler
+
+__all__ = ["PKSampler", "ShuffledBatches"]
+
+
+class _EpochBatches(Sampler[list[int]]):
+    """Batches as a pure function of (seed, epoch); subclasses give `__len__` and `_batches`."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = _whole("seed", seed, minimum=0)
+        self.epoch = 0
+        self.start_batch = 0
+
+    def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
+        """Choose the order of the next iterations; leave out the first `start_batch` batches (to resume mid-epoch).
+
+        As with torch's DistributedSampler the epoch does not advance by itself: without this call every iteration
+        gives the same batches. `start_batch` holds until the next call and does not change `len()`.
+        """
+        self.epoch = _whole("epoch", epoch, minimum=0)
+        self.start_batch = _whole("start_batch", start_batch, minimum=0)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return islice(self._batches(self.epoch), self.start_batch, None)
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def _batches(self, epoch: int) -> Iterator[list[int]]:
+        raise NotImplementedError
+
+
+class PKSampler(_EpochBatches):
+    r"""Batches of P classes with K images each that cover every image in every epoch.
+
+    The images of a class c (n_c of them) are shuffled and cut into m_c = ceil(n_c / K) chunks, and a batch joins chunks
+    of P distinct classes. Each batch takes the P classes with the most chunks left, ties drawn at random, which needs
+    the fewest batches possible: with T = sum_c m_c,
+
+        len(sampler) = max(ceil(T / P), max_c m_c).
+
+    What does not divide evenly: the last chunk of a class is filled up with other images of the class; a class of fewer
+    than K images gives all it has, never an image twice (a copy has similarity 1 and teaches nothing), so that such a
+    batch is smaller than P x K; where fewer than P classes have chunks left (one class far larger than the rest), the
+    batch is completed with K random images of random other classes.
+
+    Args:
+        labels: the class of each image, (n,) integers: array, tensor or sequence.
+        num_classes_per_batch: P, at least 2 (else there are no negatives), at most the number of classes.
+        samples_per_class: K, at least 2 (else there are no positives).
+        seed: with the epoch decides the order.
+
+    Raises:
+        ValueError: P or K out of range, or no class with two images.
+
+    Example:
+        >>> sampler = PKSampler([0, 0, 0, 1, 1, 2, 2, 2, 2], num_classes_per_batch=2, samples_per_class=2)
+        >>> len(sampler)  # chunks per class: 2, 1, 2
+        3
+        >>> batches = list(sampler)
+        >>> [len(batch) for batch in batches]
+        [4, 4, 4]
+        >>> sorted(set(sum(batches, []))) == list(range(9))
+        True
+        >>> sampler.set_epoch(0, start_batch=2)
+        >>> list(sampler) == batches[2:]
+        True
+    """
+
+    def __init__(
+        self,
+        labels: npt.ArrayLike | torch.Tensor,
+        num_classes_per_batch: int,
+        samples_per_class: int,
+        *,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(seed)
+        self.num_classes_per_batch = _whole("num_classes_per_batch", num_classes_per_batch, minimum=2)
+        self.samples_per_class = _whole("samples_per_class", samples_per_class, minimum=2)
+        _, self._class_of, sizes = np.unique(_label_array(labels), return_inverse=True, return_counts=True)
+        if len(sizes) < self.num_classes_per_batch:
+            raise ValueError(
+                f"num_classes_per_batch: found {num_classes_per_batch}, expected at most {len(sizes)}, "
+                "the number of classes in labels"
+            )
+        if sizes.max() < 2:
+            raise ValueError(f"labels: found {len(sizes)} classes of one image each, expected some with two or more")
+        self._ends: list[int] = np.cumsum(sizes).tolist()
+        self._starts = [0, *self._ends[:-1]]
+        self._num_chunks: list[int] = (-(-sizes // self.samples_per_class)).tolist()
+        self._num_batches: int = max(-(-sum(self._num_chunks) // self.num_classes_per_batch), max(self._num_chunks))
+
+    def __len__(self) -> int:
+        """Batches in a whole epoch, whatever `start_batch` is."""
+        return self._num_batches
+
+    def _batches(self, epoch: int) -> Iterator[list[int]]:
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self._class_of))
+        order = order[np.argsort(self._class_of[order], kind="stable")]  # class c at [starts[c], ends[c]), shuffled
+        rng = random.Random(f"{self.seed} {epoch}")  # a string seed is hashed: no two (seed, epoch) run in parallel
+        for classes in _most_left_first(self._num_chunks, self.num_classes_per_batch, rng):
+            places: list[int] = []
+            for c, chunk in classes:
+                places += self._chunk(c, chunk, rng)
+            while len(classes) < self.num_classes_per_batch:  # fewer than P classes have a chunk left
+                c = rng.randrange(len(self._num_chunks))
+                if all(c != taken for taken, _ in classes):
+                    classes.append((c, -1))
+                    places += _draw(range(self._starts[c], self._ends[c]), self.samples_per_class, rng)
+            yield order[places].tolist()
+
+    def _chunk(self, c: int, chunk: int, rng: random.Random) -> list[int]:
+        """Places of chunk number `chunk` of class c, the last one filled with earlier images of the class."""
+        start = self._starts[c] + chunk * self.samples_per_class
+        places = list(range(start, min(start + self.samples_per_class, self._ends[c])))
+        return places + _draw(range(self._starts[c], start), self.samples_per_class - len(places), rng)
+
+
+class ShuffledBatches(_EpochBatches):
+    """Shuffled batches over `num_samples` images, each image once an epoch.
+
+    The last batch is smaller where the numbers do not divide, and left out under `drop_last`. A last batch of *one*
+    image joins the batch before it, which then holds `batch_size + 1`: on a single image BatchNorm raises and a
+    pair-wise loss has no pairs. (A data set of one image, or `batch_size` 1, stays as asked.)
+
+    Raises:
+        ValueError: `num_samples` or `batch_size` below 1.
+
+    Example:
+        >>> sampler = ShuffledBatches(9, batch_size=4)
+        >>> [len(batch) for batch in sampler], len(sampler)
+        ([4, 5], 2)
+        >>> sorted(sum(sampler, []))
+        [0, 1, 2, 3, 4, 5, 6, 7, 8]
+    """
+
+    def __init__(self, num_samples: int, batch_size: int, *, seed: int = 0, drop_last: bool = False) -> None:
+        super().__init__(seed)
+        self.num_samples = _whole("num_samples", num_samples, minimum=1)
+        self.batch_size = _whole("batch_size", batch_size, minimum=1)
+        self.drop_last = drop_last
+        full, rest = divmod(self.num_samples, self.batch_size)
+        self._joins = rest == 1 and full > 0 and not drop_last
+        self._num_batches = full if drop_last or rest == 0 or self._joins else full + 1
+
+    def __len__(self) -> int:
+        """Batches in a whole epoch, whatever `start_batch` is."""
+        return self._num_batches
+
+    def _batches(self, epoch: int) -> Iterator[list[int]]:
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.num_samples)
+        for batch in range(self._num_batches):
+            start = batch * self.batch_size
+            last_of_joined = self._joins and batch == self._num_batches - 1
+            yield order[start : start + self.batch_size + last_of_joined].tolist()
+
+
+def _most_left_first(num_chunks: Sequence[int], per_batch: int, rng: random.Random) -> Iterator[list[tuple[int, int]]]:
+    """Batches of up to `per_batch` distinct (class, chunk number), classes with the most chunks left first.
+
+    `waiting[left]` holds the classes with `left` chunks to go, so that a batch costs O(per_batch) however many classes
+    there are.
+    """
+    most = max(num_chunks)
+    waiting: list[list[int]] = [[] for _ in range(most + 1)]
+    for c, left in enumerate(num_chunks):
+        waiting[left].append(c)
+    while most:
+        taken: list[tuple[int, int]] = []
+        left = most
+        while left and len(taken) < per_batch:
+            for _ in range(min(per_batch - len(taken), len(waiting[left]))):
+                taken.append((_pop_random(waiting[left], rng), left))
+            left -= 1
+        for c, left in taken:
+            waiting[left - 1].append(c)
+        while most and not waiting[most]:
+            most -= 1
+        yield [(c, num_chunks[c] - left) for c, left in taken]
+
+
+def _pop_random(items: list[int], rng: random.Random) -> int:
+    i = rng.randrange(len(items))
+    items[i], items[-1] = items[-1], items[i]
+    return items.pop()
+
+
+def _draw(places: range, count: int, rng: random.Random) -> list[int]:
+    """Up to `count` distinct places."""
+    return rng.sample(places, min(count, len(places)))
+
+
+def _label_array(labels: npt.ArrayLike | torch.Tensor) -> npt.NDArray[np.integer]:
+    array = labels.cpu().numpy() if isinstance(labels, torch.Tensor) else np.asarray(labels)
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(f"labels: found shape {array.shape}, expected (n,) with n >= 1")
+    if not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"labels: found dtype {array.dtype}, expected integers")
+    return array
+
+
+def _whole(name: str, value: int, *, minimum: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < minimum:
+        raise ValueError(f"{name}: found {value!r}, expected an integer of at least {minimum}")
+    return int(value)

@@ -1,0 +1,59 @@
+"""Progress of long work: a bar on a terminal, a plain line every few seconds elsewhere (logs, CI)."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+SECONDS_BETWEEN_LINES = 15.0
+
+
+class Progress:
+    """Counts steps; shows rate, time left and the latest values."""
+
+    def __init__(self, title: str, total: int, done: int, file: TextIO) -> None:
+        self.title, self.total, self.done, self.file = title, total, done, file
+        self.first, self.started = done, time.monotonic()
+        self.shown = self.started
+        self.bar: Any = tqdm(desc=title, total=total, initial=done, file=file) if file.isatty() else None
+
+    def advance(self, **values: float) -> None:
+        """One more step is done; `values` are shown beside it."""
+        self.done += 1
+        text = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        if self.bar is not None:
+            self.bar.set_postfix_str(text, refresh=False)
+            self.bar.update()
+            return
+        now = time.monotonic()
+        if now - self.shown < SECONDS_BETWEEN_LINES and self.done != self.total:
+            return
+        self.shown = now
+        rate = (self.done - self.first) / max(now - self.started, 1e-9)
+        left = (self.total - self.done) / rate
+        self.print(f"{self.title}: {self.done}/{self.total}, {rate:.1f}/s, {left:.0f} s left, {text}")
+
+    def print(self, line: str) -> None:
+        """Print a line without breaking the bar."""
+        if self.bar is not None:
+            self.bar.write(line, file=self.file)
+        else:
+            print(line, file=self.file, flush=True)
+
+    def close(self) -> None:
+        """End the bar."""
+        if self.bar is not None:
+            self.bar.close()
+
+
+@contextmanager
+def progress(title: str, total: int, done: int = 0, file: TextIO | None = None) -> Iterator[Progress]:
+    """Show the progress of `total` steps, `done` of them already; on standard error unless told."""
+    shown = Progress(title, total, done, file or sys.stderr)
+    try:
+        yield shown
+    finally:
+        shown.close()

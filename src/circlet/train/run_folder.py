@@ -1,0 +1,133 @@
+"""The run folder: what a run leaves behind, written so that a kill or a full disk loses nothing.
+
+    config.json        the resolved configuration
+    environment.json   versions, hardware, command
+    metrics.jsonl      one line for each logged step and each evaluation
+    last.pt, best.pt   checkpoints (plain tensors and numbers: torch.load(weights_only=True))
+    result.json        final metrics
+
+Every file is written beside its place and then moved into it; only metrics.jsonl grows in place, line by line, and
+is cut back to the checkpoint on resume.
+"""
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Let `write` fill a file beside `path`, then move it there: readers see the old file or the whole new one.
+
+    An OSError (a full disk, a missing right) names the file; the old file is then as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch.save reports a failed write as a RuntimeError
+        temporary.unlink(missing_ok=True)
+        raise OSError(f"{path}: could not be written ({error}); what was there before is unchanged") from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+class RunFolder:
+    """One run's files. `create` makes a new folder, `open` takes an existing one to resume or to read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, path: Path, config: dict[str, Any]) -> "RunFolder":
+        """Make the folder and write what is known before the first step. FileExistsError if it holds anything."""
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise FileExistsError(
+                f"{path}: exists and is not an empty folder; expected a new run folder (to go on with the run in it: "
+                f"circlet train --resume {path})"
+            )
+        path.mkdir(parents=True, exist_ok=True)
+        folder = cls(path)
+        folder.write_json("environment.json", environment())
+        folder.write_json("config.json", config)  # last: a folder with it is one that can be resumed
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """Take the folder of an earlier run. FileNotFoundError if it is none."""
+        if not (path / "config.json").is_file():
+            found = "no such folder" if not path.is_dir() else "no config.json in it"
+            raise FileNotFoundError(f"{path}: {found}; expected the run folder of an earlier circlet train")
+        return cls(path)
+
+    @property
+    def last(self) -> Path:
+        """Checkpoint of the latest saved step."""
+        return self.path / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        """Checkpoint with the best validation metric; absent where no classes were held out for validation."""
+        return self.path / "best.pt"
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Read one of the folder's JSON files."""
+        path = self.path / name
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}: found no valid JSON ({error})") from error
+        if not isinstance(content, dict):
+            raise ValueError(f"{path}: found {type(content).__name__}, expected a JSON object")
+        return content
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Write one of the folder's JSON files, atomically."""
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        write_atomically(self.path / name, lambda file: file.write(text.encode()))
+
+    def save(self, path: Path, state: dict[str, Any]) -> None:
+        """Write a checkpoint, atomically."""
+        write_atomically(path, lambda file: torch.save(state, file))
+
+    @contextmanager
+    def metrics(self, from_step: int) -> Iterator[Callable[[dict[str, Any]], None]]:
+        """Open metrics.jsonl for appending after `from_step`; later lines, of a run cut off, are dropped."""
+        path = self.path / "metrics.jsonl"
+        kept = [line for line in self.read_metrics() if line["step"] <= from_step]
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        write_atomically(path, lambda file: file.write(text.encode()))
+        with open(path, "a", encoding="utf-8", buffering=1) as file:
+            yield lambda line: print(json.dumps(line), file=file)
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """All complete lines of metrics.jsonl."""
+        path = self.path / "metrics.jsonl"
+        if not path.exists():
+            return []
+        lines = path.read_text(encoding="utf-8").split("\n")
+        return [json.loads(line) for line in lines[:-1]]  # what follows the last newline was cut off in the writing
+
+
+def environment() -> dict[str, Any]:
+    """Versions, hardware and command of this process, for the record."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "platform": platform.platform(),
+        "cpu_threads": torch.get_num_threads(),
+        "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+    }

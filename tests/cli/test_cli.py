@@ -1,0 +1,248 @@
+"""The command line as a user meets it: help, a run from start to end on a folder, resuming, errors."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from circlet.cli import VERBS, main
+from circlet.recipes import RECIPES
+
+SMALL = ["--steps", "12", "--loop.checkpoint-every", "5", "--loop.log-every", "4", "--data.size", "20", "20",
+         "--model.size", "16", "16", "--batch.classes", "4", "--batch.samples", "3", "--loop.precision",
+         "fp32"]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory):
+    """Ten classes of six images: a polygon each, in its own colour, shaken."""
+    root = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for c in range(10):
+        (root / f"class {c}").mkdir()
+        corners = rng.uniform(4, 28, (5, 2))
+        colour = tuple(rng.integers(0, 255, 3).tolist())
+        for i in range(6):
+            image = Image.new("RGB", (32, 32), "white")
+            ImageDraw.Draw(image).polygon([tuple(p) for p in corners + rng.normal(0, 1.5, (5, 2))], fill=colour)
+            image.save(root / f"class {c}" / f"{i}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def run(photos, tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "first"
+    assert main(["train", "folder", "--root", str(photos), "--run-dir", str(path), *SMALL]) == 0
+    return path
+
+
+@pytest.fixture(autouse=True)
+def in_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_help_lists_the_verbs_and_an_example(capsys):
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"  {verb}" in text for verb in VERBS)
+    assert "circlet train" in text
+    assert main([]) == 2
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_every_verb_shows_an_example(verb, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main([verb, "--help"])
+    text = capsys.readouterr().out
+    assert "examples:" in text
+    assert f"circlet {verb} " in text
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_help_of_train_shows_the_recipe_and_its_settings(recipe, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["train", recipe, "--help"])
+    text = capsys.readouterr().out
+    assert all(name in text for name in RECIPES)
+    assert f"(default: {RECIPES[recipe]().loop.steps})" in text
+
+
+def test_a_run_leaves_everything_behind(run, capsys):
+    expected = {"config.json", "environment.json", "metrics.jsonl", "last.pt", "best.pt", "result.json", "report.html"}
+    assert {path.name for path in run.iterdir()} == expected
+    result = json.loads((run / "result.json").read_text())
+    assert {"recall@1", "r_precision", "map@r", "mrr"} <= result["test"].keys()
+    assert result["raw_pixels"].keys() == result["test"].keys()
+    assert (result["train_classes"], result["test_classes"], result["test_images"]) == (4, 5, 30)  # one for validation
+    assert result["checkpoint"] == "best.pt"
+    page = (run / "report.html").read_text()
+    assert "<script" not in page
+    assert "data:image/png;base64," in page
+
+
+def test_evaluate_says_the_same_as_train(run, photos, capsys, tmp_path):
+    assert main(["evaluate", str(run), "--json", "out.json"]) == 0
+    assert "5 classes, 30 queries" in capsys.readouterr().out
+    assert (
+        json.loads((tmp_path / "out.json").read_text())["test"] == json.loads((run / "result.json").read_text())["test"]
+    )
+    assert main(["evaluate", str(run), "--root", str(photos), "--checkpoint", str(run / "last.pt")]) == 0
+    assert "10 classes, 60 queries" in capsys.readouterr().out
+
+
+def test_embed_writes_rows_in_order(run, photos, tmp_path, capsys):
+    assert main(["embed", str(run), str(photos), "--out", "new/photos"]) == 0
+    embeddings = np.load(tmp_path / "new" / "photos.npy", allow_pickle=False)
+    assert embeddings.shape == (60, 256)
+    assert embeddings.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, rtol=1e-5)
+    rows = pyarrow.parquet.read_table(tmp_path / "new" / "photos.parquet")
+    assert rows.column_names == ["path", "class", "label", "embedding"]
+    assert rows["path"].to_pylist()[:2] == ["class 0/0.png", "class 0/1.png"]
+    assert rows["class"].to_pylist()[59] == "class 9"
+    np.testing.assert_array_equal(np.stack(rows["embedding"].to_numpy()), embeddings)
+    assert "60 embeddings of length 256" in capsys.readouterr().out
+    assert main(["embed", str(run)]) == 0
+    assert np.load(tmp_path / "embeddings.npy").shape == (30, 256)
+
+
+def test_manifest_with_cameras(run, photos, tmp_path):
+    with open("list.csv", "w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["path", "label", "camera"])
+        for c in range(10):
+            rows.writerows([str(photos / f"class {c}" / f"{i}.png"), f"thing {c}", f"cam{i % 2}"] for i in range(6))
+    assert main(["embed", str(run), "list.csv"]) == 0
+    table = pyarrow.parquet.read_table("embeddings.parquet")
+    assert table["camera"].to_pylist()[:3] == [0, 1, 0]
+    assert main(["train", "manifest", "--root", "list.csv", "--run-dir", "m", *SMALL]) == 0
+
+
+def test_class_level_out_of_memory_images(photos):
+    """Loader workers, class weights, shuffled batches: the other half of the options."""
+    arguments = [
+        "--data.no-in-memory",
+        "--data.workers",
+        "1",
+        "--loss.level",
+        "class",
+        "--batch.sampler",
+        "shuffle",
+    ]
+    assert main(["train", "folder", "--root", str(photos), "--run-dir", "c", *SMALL, *arguments]) == 0
+
+
+def test_broken_images_stop_the_run_or_are_listed(photos, tmp_path, capsys):
+    import shutil
+
+    root = shutil.copytree(photos, tmp_path / "damaged")
+    (root / "class 3" / "2.png").write_bytes(b"not an image")
+    arguments = ["train", "folder", "--root", str(root), *SMALL]
+    assert main([*arguments, "--run-dir", "a"]) == 1
+    assert "class 3/2.png" in capsys.readouterr().err
+    for memory in ("in-memory", "no-in-memory"):
+        run = f"skip-{memory}"
+        assert main([*arguments, "--run-dir", run, "--data.on-error", "skip", f"--data.{memory}"]) == 0
+        assert (tmp_path / run / "skipped.txt").read_text().startswith("class 3/2.png\t")
+        assert json.loads((tmp_path / run / "result.json").read_text())["skipped_images"] == 1
+
+
+def test_hostile_class_names_stay_text(tmp_path):
+    root = tmp_path / "photos"
+    for c in range(6):
+        folder = root / f"<script>alert({c})<&amp;"
+        folder.mkdir(parents=True)
+        for i in range(4):
+            Image.new("L", (8, 8), 40 * c + i).save(folder / f"{i}.png")
+    arguments = ["train", "folder", "--root", str(root), "--run-dir", "<b>run", *SMALL, "--data.channels", "1",
+                 "--model.mean", "0.5", "--model.std", "0.5"]  # fmt: skip
+    assert main(arguments) == 0
+    page = (tmp_path / "<b>run" / "report.html").read_text()
+    assert "<script" not in page
+    assert "<b>" not in page
+
+
+def test_existing_run_folder_is_refused(run, photos, capsys):
+    assert main(["train", "folder", "--root", str(photos), "--run-dir", str(run), *SMALL]) == 1
+    assert "exists and is not an empty folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["trian"], 2, "no verb 'trian'; did you mean train?"),
+        (["train", "cub"], 1, "recipe: found 'cub', expected one of glyphs"),
+        (["train", "folder"], 1, "data.root: found none"),
+        (["train", "folder", "--root", "nowhere"], 1, "nowhere: found nothing, expected a folder"),
+        (["train", "--device", "tpu9"], 1, "device: found 'tpu9'"),
+        (["train", "--loss.name", "normface", "--loss.margin", "0.1"], 1, "loss.margin: found with normface"),
+        (["train", "--resume", "nowhere"], 1, "nowhere: no such folder; expected the run folder"),
+        (["evaluate", "nowhere"], 1, "nowhere: no such folder"),
+        (["embed", "."], 1, "no config.json in it"),
+        (["train", "--batch.samples", "1"], 1, "batch.samples: found 1, expected at least 2"),
+        (["train", "--loss.level", "class"], 1, "augment.composed_classes: found with class weights"),
+    ],
+)
+def test_errors_are_one_line(arguments, status, message, capsys):
+    assert main(arguments) == status
+    captured = capsys.readouterr().err
+    assert message in captured
+    assert "Traceback" not in captured
+
+
+def test_a_checkpoint_of_another_architecture(run, tmp_path, capsys):
+    config = json.loads((run / "config.json").read_text())
+    config["model"]["embedding_dim"] = 64
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.json").write_text(json.dumps(config))
+    (other / "last.pt").write_bytes((run / "last.pt").read_bytes())
+    assert main(["evaluate", str(other)]) == 1
+    assert "last.pt: holds another architecture than Embedder" in capsys.readouterr().err
+    config["model"]["colour"] = "red"
+    (other / "config.json").write_text(json.dumps(config))
+    assert main(["evaluate", str(other)]) == 1
+    assert "config.model: found unknown settings ['colour']" in capsys.readouterr().err
+
+
+def test_killed_and_resumed_ends_like_the_uninterrupted_run(run, photos, tmp_path):
+    """SIGKILL at no particular moment, in a process of its own; then --resume."""
+    command = [sys.executable, "-m", "circlet", "train", "folder", "--root", str(photos), "--run-dir", "cut", *SMALL]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    for _ in range(600):
+        if (tmp_path / "cut" / "last.pt").exists():
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    if (tmp_path / "cut" / "result.json").exists():
+        os.remove(tmp_path / "cut" / "result.json")
+    assert main(["train", "--resume", "cut"]) == 0
+    for name in ("last.pt", "best.pt"):
+        whole, resumed = (torch.load(path / name, weights_only=True) for path in (run, tmp_path / "cut"))
+        assert whole["step"] == resumed["step"]
+        assert all(torch.equal(whole["model"][key], resumed["model"][key]) for key in whole["model"])
+    assert (tmp_path / "cut" / "result.json").exists()
+
+
+@pytest.mark.parametrize("statement", ["import circlet", "from circlet.cli import main; main(['--help'])"])
+def test_nothing_heavy_is_imported_before_it_is_needed(statement):
+    heavy = {"torch", "numpy", "matplotlib", "PIL", "tyro", "pyarrow"}
+    script = f"import sys\n{statement}\nprint(sorted({heavy} & set(sys.modules)))"
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert out.splitlines()[-1] == "[]"
+
+
+def test_losses_alone_load_no_image_library():
+    script = "import sys, circlet\ncirclet.CircleLoss\nprint(sorted({'matplotlib', 'PIL', 'tyro'} & set(sys.modules)))"
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert out.splitlines()[-1] == "[]"

@@ -1,0 +1,130 @@
+"""Augmentation: every change alone against what it should do, and new classes that stay classes."""
+
+import pytest
+import torch
+
+from circlet.data.augment import Augment, AugmentConfig, plain_view
+from circlet.data.new_classes import composed_classes, dihedral_views
+
+LABELS = torch.arange(6).repeat_interleave(4)
+
+
+def images(side=16, channels=1):
+    return torch.rand(len(LABELS), channels, side, side, generator=torch.Generator().manual_seed(0))
+
+
+def test_no_change_is_the_plain_view():
+    x = images()
+    for size in ((16, 16), (8, 12)):
+        out, labels = Augment(AugmentConfig(), size)(x, LABELS)
+        torch.testing.assert_close(out, plain_view(x, size), atol=1e-5, rtol=0)
+        assert torch.equal(labels, LABELS)
+    torch.testing.assert_close(plain_view(x, (16, 16)), x)
+    torch.testing.assert_close(plain_view(x, (8, 8), view=0.5), x[:, :, 4:12, 4:12], atol=1e-5, rtol=0)
+
+
+ONE_AT_A_TIME = {
+    "flip": True, "crop": (0.3, 0.9), "rotation": 20.0, "zoom": 0.3, "aspect": 0.3, "shear": 0.3, "shift": 0.3,
+    "elastic": 0.3, "stroke": 1.0, "brightness": 0.3, "contrast": 0.3, "erase": 1.0, "dihedral_classes": True,
+    "composed_classes": 1.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(ONE_AT_A_TIME.keys() - {"dihedral_classes"}))
+@pytest.mark.parametrize("channels", [1, 3])
+def test_each_change_changes_stays_in_range_and_follows_the_seed(name, channels):
+    augment = Augment(AugmentConfig(**{name: ONE_AT_A_TIME[name]}), (16, 16))
+    x = images(channels=channels)
+    before = x.clone()
+    results = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        results.append(augment(x, LABELS)[0])
+    assert torch.equal(results[0], results[1])
+    assert not torch.equal(results[0], results[2])
+    assert not torch.equal(results[0], plain_view(x, (16, 16)))
+    assert results[0].shape == x.shape
+    assert results[0].min() >= -1e-6
+    assert results[0].max() <= 1 + 1e-6
+    assert torch.equal(x, before)
+
+
+def test_every_setting_is_tested_alone():
+    assert ONE_AT_A_TIME.keys() == AugmentConfig().__dict__.keys() - {"fill"}
+
+
+def test_flip_mirrors_about_half_of_the_images():
+    x = torch.rand(400, 1, 8, 8)
+    out, _ = Augment(AugmentConfig(flip=True), (8, 8))(x, torch.zeros(400, dtype=torch.int64))
+    mirrored = (out - x.flip(3)).abs().amax((1, 2, 3)) < 1e-5
+    same = (out - x).abs().amax((1, 2, 3)) < 1e-5
+    assert (mirrored | same).all()
+    assert 120 < mirrored.sum() < 280
+
+
+def test_shift_moves_by_at_most_its_limit_and_fills():
+    x = torch.ones(200, 1, 21, 21)
+    x[:, :, 10, 10] = 0
+    out, _ = Augment(AugmentConfig(shift=0.4, fill=1.0), (21, 21))(x, torch.zeros(200, dtype=torch.int64))
+    ink = 1 - out[:, 0]
+    place = torch.arange(21.0)
+    rows, columns = (ink.sum(2) * place).sum(1) / ink.sum((1, 2)), (ink.sum(1) * place).sum(1) / ink.sum((1, 2))
+    for centre in (rows, columns):
+        assert (centre - 10).abs().max() <= 0.4 * 10.5 + 0.01
+        assert centre.std() > 1
+
+
+def test_rotation_keeps_pixels_square_on_oblong_images():
+    """A disc stays a disc, of the same area, when an oblong image is turned."""
+    y, x = torch.meshgrid(torch.arange(64.0), torch.arange(32.0), indexing="ij")
+    disc = (((y - 31.5) ** 2 + (x - 15.5) ** 2) > 100).float().expand(20, 1, 64, 32)
+    out, _ = Augment(AugmentConfig(rotation=90.0, fill=1.0), (64, 32))(disc, torch.zeros(20, dtype=torch.int64))
+    assert ((out - disc).abs() > 0.5).float().mean() < 0.01
+
+
+def test_crop_is_a_part_of_the_image():
+    ramp = torch.linspace(0, 1, 64).expand(100, 1, 64, 64)
+    out, _ = Augment(AugmentConfig(crop=(0.25, 0.25)), (32, 32))(ramp, torch.zeros(100, dtype=torch.int64))
+    span = out[:, 0, 0, -1] - out[:, 0, 0, 0]
+    expected = 0.5 * torch.tensor([(3 / 4) ** 0.5, (4 / 3) ** 0.5])
+    assert span.min() > expected[0] * 0.9
+    assert span.max() < expected[1] * 1.05
+    assert out[:, 0, 0, 0].std() > 0.05
+
+
+def test_dihedral_views_are_eight_and_follow_the_label():
+    x = torch.rand(1, 1, 8, 8).expand(8, -1, -1, -1)
+    views = dihedral_views(x, torch.arange(8))
+    assert torch.equal(views[0], x[0])
+    square = x[0, 0]
+    expected = [torch.rot90(side, turns) for side in (square, square.T) for turns in range(4)]
+    assert {tuple(view.flatten().tolist()) for view in views} == {tuple(view.flatten().tolist()) for view in expected}
+    out, labels = Augment(AugmentConfig(dihedral_classes=True), (8, 8))(x, 8 * 5 + torch.arange(8))
+    torch.testing.assert_close(out, views, atol=1e-5, rtol=0)
+    assert torch.equal(labels, 40 + torch.arange(8))
+    with pytest.raises(ValueError, match="images: found 8 x 6 pixels, expected square"):
+        dihedral_views(torch.rand(8, 1, 8, 6), torch.arange(8))
+
+
+def test_composed_classes_have_labels_and_ink_of_their_own():
+    torch.manual_seed(0)
+    x = torch.ones(24, 1, 32, 32)
+    x[:, :, 12:20, 12:20] = 0
+    out, labels = composed_classes(x, LABELS, 0.5)
+    new = labels < 0
+    assert 0 < new.sum() < 24
+    assert torch.equal(labels[~new], LABELS[~new])
+    assert torch.equal(-1 - labels[new], LABELS[new])
+    assert torch.equal(out[~new], x[~new])
+    for label in labels[new].unique():
+        group = out[labels == label]
+        torch.testing.assert_close(group, group[:1].expand_as(group))  # one placement for all of a class
+    assert (out[new] < 0.5).any(dim=3).any(dim=2).all()
+    assert ((out[new] - x[new]).abs().amax((1, 2, 3)) > 0.5).all()
+
+
+def test_one_class_cannot_be_composed():
+    x = torch.rand(4, 1, 8, 8)
+    out, labels = composed_classes(x, torch.zeros(4, dtype=torch.int64), 1.0)
+    assert torch.equal(out, x)
+    assert (labels == 0).all()

@@ -1,0 +1,101 @@
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from PIL import Image
+
+from circlet.data import DataError, manifest
+
+
+def csv(tmp_path, text, encoding="utf-8"):
+    path = tmp_path / "list.csv"
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def test_split_and_cameras(tmp_path):
+    path = csv(
+        tmp_path,
+        "camera,path,label,split,other\nc2,a.png,001,train,x\nc10,b.png,1,query,y\nc2,c.png,1,gallery,z\n"
+        "c1,d.png,NA,gallery,\n",
+    )
+    Image.new("L", (3, 5)).save(tmp_path / "b.png")
+    splits = manifest(path)
+    assert splits.train.class_names == ("001",)
+    assert splits.query.class_names == ("1",)
+    assert splits.gallery.class_names == ("1", "NA")
+    with splits.query.read(0) as image:
+        assert image.size == (3, 5)
+    assert (splits.train.cameras.tolist(), splits.query.cameras.tolist()) == ([2], [1])
+    assert splits.gallery.cameras.tolist() == [2, 0]
+
+
+def test_root_and_classes_split(tmp_path):
+    (tmp_path / "images").mkdir()
+    for name in "ab":
+        Image.new("L", (2, 2)).save(tmp_path / "images" / f"{name}.png")
+    splits = manifest(csv(tmp_path, "\ufeffpath,label\na.png,x\nb.png,y\n"), root=tmp_path / "images")
+    assert {splits.train.class_names, splits.query.class_names} == {("x",), ("y",)}
+    with splits.train.read(0) as image:
+        assert image.size == (2, 2)
+
+
+def test_test_role_and_parquet_with_number_labels(tmp_path):
+    path = tmp_path / "list.parquet"
+    table = {"path": ["a", "b", "c"], "label": [3, 10, 10], "split": ["train", "test", "test"]}
+    pyarrow.parquet.write_table(pa.table(table), path)
+    splits = manifest(path)
+    assert splits.query.class_names == ("10",)
+    assert splits.query.names == ("b", "c")
+    assert splits.gallery is None
+    assert splits.query.cameras is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,label\na,b\n", "found the columns file, label, without 'path'"),
+        ("path,class\na,b\n", "without 'label'"),
+        ("path,label\n", "found no row"),
+        ("", "found no readable table"),
+        ("path,label\na,x\nb,\n", "line 3: found an empty cell in column 'label'"),
+        ("path,label\n  ,x\nb,y\n", "line 2: found an empty cell in column 'path'"),
+        ("path,label,split\na,x,train\nb,y,dev\n", "line 3: found split 'dev'"),
+        ("path,label,split\na,x,train\nb,y,\n", "line 3: found an empty cell in column 'split'"),
+        ("path,label,split\na,x,train\n", "found the splits train, expected"),
+        ("path,label,split\na,x,train\nb,y,test\nc,y,query\n", "found the splits query, test, train"),
+        ("path,label,camera\na,x,\nb,y,1\n", "line 2: found an empty cell in column 'camera'"),
+        ("path,label,label\na,x,y\n", "found 2 columns 'label'"),
+        ("path,label\na,x,y\n", "found no readable table"),
+        ("path,label,split\na,x,train\nb,x,test\n", "classes in train too"),
+    ],
+)
+def test_bad_tables(tmp_path, text, message):
+    path = csv(tmp_path, text)
+    with pytest.raises(DataError, match=message) as error:
+        manifest(path)
+    assert str(path) in str(error.value) or "in train too" in message
+
+
+def test_bad_files(tmp_path):
+    with pytest.raises(DataError, match="found nothing"):
+        manifest(tmp_path / "none.csv")
+    with pytest.raises(DataError, match="found a folder"):
+        manifest(tmp_path)
+    (tmp_path / "a.txt").write_text("path,label\n")
+    with pytest.raises(DataError, match=r"suffix '.txt'"):
+        manifest(tmp_path / "a.txt")
+    (tmp_path / "a.parquet").write_text("path,label\n")
+    with pytest.raises(DataError, match="no readable table"):
+        manifest(tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="no readable table"):
+        manifest(csv(tmp_path, "path,label\na,é\nb,x\n", "latin-1"))
+
+
+def test_parquet_cells(tmp_path):
+    path = tmp_path / "list.parquet"
+    pyarrow.parquet.write_table(pa.table({"path": ["a", None], "label": ["x", "y"]}), path)
+    with pytest.raises(DataError, match="row 1: found an empty cell in column 'path'"):
+        manifest(path)
+    pyarrow.parquet.write_table(pa.table({"path": ["a"], "label": [["x"]]}), path)
+    with pytest.raises(DataError, match=r"found list.* in column 'label'"):
+        manifest(path)

@@ -1,0 +1,133 @@
+"""Models: shapes, poolings against their formulas, heads, and embedding in batches."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from circlet.models import Embedder, SmallResNet, backbone, embed, pooling_layer
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("pooling", ["average", "max", "average+max", "gem", "flatten"])
+@pytest.mark.parametrize("head", ["linear", "linear+bn", "bnneck", "none"])
+def test_embedder_shapes(channels, pooling, head):
+    model = Embedder(
+        SmallResNet(channels, width=16), 12, image_size=(32, 24), channels=channels, pooling=pooling, head=head,
+        mean=(0.5,), std=(0.25,),
+    )  # fmt: skip
+    expected = model.embedding_dim
+    assert expected == (12 if head != "none" else 32 * (4 * 3 if pooling == "flatten" else 1))
+    assert model(torch.rand(3, channels, 32, 24)).shape == (3, expected)
+
+
+def test_uint8_and_float_images_are_the_same():
+    model = Embedder(SmallResNet(), 8, image_size=(16, 16), channels=1, mean=(0.5,), std=(0.25,)).eval()
+    images = torch.randint(0, 256, (4, 1, 16, 16), dtype=torch.uint8)
+    torch.testing.assert_close(model(images), model(images.float() / 255))
+
+
+def test_pooling_formulas():
+    x = torch.rand(2, 3, 4, 5)
+    torch.testing.assert_close(pooling_layer("average")(x), x.mean((2, 3)))
+    torch.testing.assert_close(pooling_layer("max")(x), x.amax((2, 3)))
+    torch.testing.assert_close(pooling_layer("average+max")(x), x.mean((2, 3)) + x.amax((2, 3)))
+    torch.testing.assert_close(pooling_layer("gem")(x), (x**3).mean((2, 3)) ** (1 / 3))
+    torch.testing.assert_close(pooling_layer("flatten")(x), x.reshape(2, -1))
+    with pytest.raises(ValueError, match="pooling: found 'median', expected average"):
+        pooling_layer("median")
+
+
+def test_gem_goes_from_average_to_max_and_is_finite_at_zero():
+    x = torch.rand(2, 3, 4, 4)
+    gem = pooling_layer("gem")
+    gem.p.data.fill_(1.0)
+    torch.testing.assert_close(gem(x), x.mean((2, 3)))
+    gem.p.data.fill_(200.0)
+    torch.testing.assert_close(gem(x), x.amax((2, 3)), rtol=0.03, atol=0)
+    zeros = torch.zeros(1, 1, 2, 2, requires_grad=True)
+    pooling_layer("gem")(zeros).sum().backward()
+    assert zeros.grad.isfinite().all()
+
+
+def test_bnneck_has_a_fixed_zero_shift():
+    model = Embedder(SmallResNet(), None, image_size=(16, 16), channels=1, head="bnneck", mean=(0.5,), std=(1.0,))
+    norm = model.head[-1]
+    assert not norm.bias.requires_grad
+    assert norm.bias.abs().sum() == 0
+    assert norm.weight.requires_grad
+    assert model.embedding_dim == 128
+
+
+def test_residual_block_starts_as_the_identity():
+    from circlet.models.small import Residual
+
+    x = torch.rand(2, 8, 5, 5)
+    torch.testing.assert_close(Residual(8).eval()(x), x)
+
+
+def test_embed_is_in_evaluation_mode_and_gives_the_mode_back():
+    model = Embedder(SmallResNet(), 8, image_size=(16, 16), channels=1, mean=(0.5,), std=(1.0,), dropout=0.5)
+    images = torch.rand(10, 1, 16, 16)
+    model.train()
+    whole = embed(model, [images])
+    assert model.training
+    assert whole.dtype == torch.float32
+    torch.testing.assert_close(embed(model, images.split(3)), whole)
+    torch.testing.assert_close(whole.norm(dim=1), torch.ones(10))
+    with pytest.raises(ValueError, match="batches: found none"):
+        embed(model, [])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"embedding_dim": None, "head": "linear"}, "embedding_dim: found None with head 'linear'"),
+        ({"mean": (0.1, 0.2)}, "mean: found 2 values, expected 1 or 3"),
+    ],
+)
+def test_bad_settings(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Embedder(SmallResNet(3), **{"embedding_dim": 8, "image_size": (16, 16), **settings})
+
+
+def test_a_backbone_without_feature_maps_is_refused():
+    with pytest.raises(ValueError, match=r"backbone: gave shape \(1, 3\), expected feature maps"):
+        Embedder(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), 8, image_size=(16, 16))
+
+
+@pytest.mark.parametrize("name", ["resnet50", "timm/", "small2"])
+def test_unknown_backbones(name):
+    with pytest.raises(ValueError, match=f"backbone: found '{name}', expected 'small' or 'timm/<model>'"):
+        backbone(name)
+    with pytest.raises(ValueError, match="no published weights"):
+        backbone("small", pretrained=True)
+
+
+@pytest.fixture
+def timm():
+    # PyPI's torchvision does not load beside the CPU-only torch: its compiled operators are missing. Declaring their
+    # schemas lets `import torchvision`, and so timm, pass; none of them is called by the models used here.
+    library = torch.library.Library("torchvision", "DEF")
+    for name in ("nms", "qnms"):
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    yield pytest.importorskip("timm")
+    library._destroy()
+
+
+@pytest.mark.filterwarnings("ignore")  # of torchvision and timm themselves
+def test_timm_backbones(timm):
+    model = Embedder(backbone("timm/resnet18", channels=3), 32, image_size=(64, 64), pooling="gem")
+    assert model(torch.rand(2, 3, 64, 64)).shape == (2, 32)
+    grey = backbone("timm/resnet18", channels=1)
+    assert grey(torch.rand(1, 1, 64, 64)).shape == (1, 512, 2, 2)
+    with pytest.raises(ValueError, match="timm has no model 'resnet18x'; near it: "):
+        backbone("timm/resnet18x")
+    assert math.isclose(sum(p.numel() for p in backbone("timm/resnet50").parameters()) / 1e6, 23.5, abs_tol=0.1)
+
+
+def test_without_timm_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "timm", None)
+    with pytest.raises(ImportError, match=r"timm is not installed; expected the extra: pip install 'circlet\[timm\]'"):
+        backbone("timm/resnet18")

@@ -1,0 +1,161 @@
+import math
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader, TensorDataset
+
+from circlet.sampling import PKSampler, ShuffledBatches
+
+
+def labels_of(sizes):
+    labels = np.repeat(np.arange(len(sizes)) * 7 - 3, sizes)
+    return np.random.default_rng(0).permutation(labels)
+
+
+@st.composite
+def samplers(draw):
+    P, K = draw(st.integers(2, 6)), draw(st.integers(2, 5))
+    sizes = draw(st.lists(st.integers(1, 30), min_size=P, max_size=20).filter(lambda sizes: max(sizes) > 1))
+    return PKSampler(labels_of(sizes), P, K, seed=draw(st.integers(0, 99))), labels_of(sizes), sizes, P, K
+
+
+# PKSampler
+
+
+@settings(deadline=None)
+@given(made=samplers(), epoch=st.integers(0, 5))
+def test_pk_batches(made, epoch):
+    sampler, labels, sizes, P, K = made
+    sampler.set_epoch(epoch)
+    batches = list(sampler)
+    chunks = [math.ceil(n / K) for n in sizes]
+    assert len(batches) == len(sampler) == max(math.ceil(sum(chunks) / P), max(chunks))
+    assert set().union(*batches) == set(range(len(labels)))
+    size_of = dict(zip((np.arange(len(sizes)) * 7 - 3).tolist(), sizes, strict=True))
+    for batch in batches:
+        assert len(set(batch)) == len(batch)
+        per_class = Counter(labels[batch].tolist())
+        assert len(per_class) == P
+        assert all(count == min(K, size_of[c]) for c, count in per_class.items())
+        assert [c for c, following in pairwise([*labels[batch].tolist(), None]) if c != following] == list(per_class)
+
+
+@settings(deadline=None)
+@given(made=samplers(), epoch=st.integers(0, 5), start=st.integers(0, 80))
+def test_pk_resumes_anywhere(made, epoch, start):
+    sampler, _, _, _, _ = made
+    sampler.set_epoch(epoch)
+    whole = list(sampler)
+    assert list(sampler) == whole
+    sampler.set_epoch(epoch + 1)
+    list(sampler)
+    sampler.set_epoch(epoch, start_batch=start)
+    assert list(sampler) == whole[start:]
+    assert len(sampler) == len(whole)
+
+
+def test_pk_epochs_and_seeds_differ():
+    labels = labels_of([10] * 10)
+    orders = []
+    for seed in range(3):
+        sampler = PKSampler(labels, 4, 4, seed=seed)
+        for epoch in range(3):
+            sampler.set_epoch(epoch)
+            orders.append(str(list(sampler)))
+    assert len(set(orders)) == 9
+
+
+def test_pk_classes_mix():
+    # Equal classes must not meet the same classes all epoch long.
+    labels = labels_of([40] * 8)
+    together = {frozenset(labels[batch].tolist()) for batch in PKSampler(labels, 4, 4)}
+    assert len(together) > 5
+
+
+def test_pk_one_class_far_larger():
+    labels = labels_of([100, 3, 2, 1])
+    sampler = PKSampler(labels, 3, 4)
+    assert len(sampler) == 25
+    assert all(len(set(labels[batch].tolist())) == 3 for batch in sampler)
+
+
+@pytest.mark.parametrize("kind", [list, tuple, torch.tensor, np.int32])
+def test_pk_label_types(kind):
+    labels = labels_of([5, 6, 7])
+    assert list(PKSampler(kind(labels), 2, 2)) == list(PKSampler(labels, 2, 2))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([0, 0, 1, 1], 3, 2), "num_classes_per_batch: found 3, expected at most 2"),
+        (([0, 0, 1, 1], 1, 2), "num_classes_per_batch: found 1, expected an integer of at least 2"),
+        (([0, 0, 1, 1], 2, 1), "samples_per_class: found 1, expected an integer of at least 2"),
+        (([0, 0, 1, 1], 2, 2.0), "samples_per_class: found 2.0"),
+        (([0, 1, 2], 2, 2), "labels: found 3 classes of one image each"),
+        (([], 2, 2), r"labels: found shape \(0,\)"),
+        (([[0, 1]], 2, 2), r"labels: found shape \(1, 2\)"),
+        (([0.0, 1.0], 2, 2), "labels: found dtype float64"),
+        (([True, False], 2, 2), "labels: found dtype bool"),
+    ],
+)
+def test_pk_errors(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        PKSampler(*arguments)
+
+
+@pytest.mark.parametrize("sampler", [PKSampler([0, 0, 1, 1], 2, 2), ShuffledBatches(4, 2)])
+def test_set_epoch_errors(sampler):
+    with pytest.raises(ValueError, match="epoch: found -1"):
+        sampler.set_epoch(-1)
+    with pytest.raises(ValueError, match="start_batch: found -1"):
+        sampler.set_epoch(0, start_batch=-1)
+
+
+# ShuffledBatches
+
+
+@settings(deadline=None)
+@given(n=st.integers(1, 60), batch_size=st.integers(1, 20), drop_last=st.booleans(), start=st.integers(0, 10))
+def test_shuffled_batches(n, batch_size, drop_last, start):
+    sampler = ShuffledBatches(n, batch_size, drop_last=drop_last)
+    batches = list(sampler)
+    assert len(batches) == len(sampler)
+    images = [i for batch in batches for i in batch]
+    assert len(set(images)) == len(images) == (n - n % batch_size if drop_last else n)
+    assert all(len(batch) == batch_size for batch in batches[:-1])
+    if n > 1 and batch_size > 1:
+        assert all(1 < len(batch) <= batch_size + 1 for batch in batches)
+    sampler.set_epoch(0, start_batch=start)
+    assert list(sampler) == batches[start:]
+    assert len(sampler) == len(batches)
+
+
+def test_shuffled_epochs_and_seeds_differ():
+    sampler, other = ShuffledBatches(30, 7), ShuffledBatches(30, 7, seed=1)
+    first = list(sampler)
+    sampler.set_epoch(1)
+    assert list(sampler) != first != list(other)
+
+
+@pytest.mark.parametrize(("arguments", "message"), [((0, 2), "num_samples: found 0"), ((3, 0), "batch_size: found 0")])
+def test_shuffled_errors(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ShuffledBatches(*arguments)
+
+
+# Both
+
+
+@pytest.mark.parametrize("sampler", [PKSampler([0, 0, 1, 1, 2, 2, 2], 2, 2), ShuffledBatches(7, 3)])
+def test_in_a_data_loader(sampler):
+    loader = DataLoader(TensorDataset(torch.arange(7)), batch_sampler=sampler)
+    assert len(loader) == len(sampler)
+    for epoch in range(2):
+        sampler.set_epoch(epoch)
+        assert [batch.tolist() for (batch,) in loader] == list(sampler)

@@ -1,0 +1,138 @@
+"""The loop learns, resumes bit for bit, and stops clearly when something is wrong."""
+
+import os
+import signal
+
+import pytest
+import torch
+
+from circlet.train import load
+from tests.train.tiny import Batches, noise, run
+
+
+def same_state(a, b):
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same_state(a[key], b[key]) for key in a if key != "seconds")
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same_state, a, b))
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+@pytest.mark.parametrize("level", ["pair", "class", "joint"])
+def test_it_learns(tmp_path, level):
+    _, _, folder = run(tmp_path / "run", level=level, steps=100)
+    losses = [line["loss"] for line in folder.read_metrics()]
+    assert losses[-1] < 0.5 * losses[0]
+    assert [line["step"] for line in folder.read_metrics()] == list(range(5, 101, 5))
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("kill_at", [0, 3, 7, 8, 20, 29])
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_killed_anywhere_and_resumed_ends_bitwise_like_the_uninterrupted_run(tmp_path, kill_at, name):
+    from circlet.train import OptimizerConfig
+
+    def validate(model):
+        return {"score": float(model(torch.ones(2, 12)).sum().detach())}
+
+    settings = {"optimizer": OptimizerConfig(name=name, learning_rate=1e-2), "validate": validate}
+    whole, _, folder = run(tmp_path / "whole", **settings)
+    calls = iter(range(1000))
+
+    def dying(points, labels):
+        if next(calls) == kill_at:
+            raise Killed
+        return noise(points, labels)
+
+    with pytest.raises(Killed):
+        run(tmp_path / "cut", augment=dying, **settings)
+    resumed, _, cut = run(tmp_path / "cut", **settings)
+    assert same_state(dict(whole.state_dict()), dict(resumed.state_dict()))
+    for file in ("last", "best"):
+        assert same_state(load(getattr(folder, file)), load(getattr(cut, file)))
+    strip = [{k: v for k, v in line.items() if k != "seconds"} for line in folder.read_metrics()]
+    assert strip == [{k: v for k, v in line.items() if k != "seconds"} for line in cut.read_metrics()]
+
+
+def test_asked_to_stop_it_saves_the_step_it_is_at(tmp_path):
+    calls = iter(range(1000))
+
+    def asking(points, labels):
+        if next(calls) == 10:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return noise(points, labels)
+
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt, match=r"stopped at step 11; go on with: circlet train --resume"):
+        run(tmp_path / "run", augment=asking)
+    assert load(tmp_path / "run" / "last.pt")["step"] == 11
+    assert signal.getsignal(signal.SIGTERM) == handler
+    resumed, _, _ = run(tmp_path / "run")
+    whole, _, _ = run(tmp_path / "whole")
+    assert same_state(dict(whole.state_dict()), dict(resumed.state_dict()))
+
+
+def test_finished_run_resumes_to_itself(tmp_path):
+    first, _, _ = run(tmp_path / "run")
+    again, _, _ = run(tmp_path / "run")
+    assert same_state(dict(first.state_dict()), dict(again.state_dict()))
+
+
+def test_best_checkpoint_follows_the_validation_metric(tmp_path):
+    scores = iter([0.5, 0.9, 0.7])
+    _, _, folder = run(tmp_path / "run", validate=lambda model: {"map@r": next(scores), "other": 0.0})
+    assert load(folder.best)["step"] == 20
+    assert load(folder.last)["step"] == 30
+    validated = [line for line in folder.read_metrics() if "validation_map@r" in line]
+    assert [line["validation_map@r"] for line in validated] == [0.5, 0.9, 0.7]
+
+
+def test_without_validation_there_is_no_best_checkpoint(tmp_path):
+    _, _, folder = run(tmp_path / "run")
+    assert not folder.best.exists()
+
+
+def test_nan_in_the_images_is_found(tmp_path):
+    batches = Batches()
+    batches.points[5] = float("nan")
+    with pytest.raises(ValueError, match="embeddings: found NaN or infinity"):
+        run(tmp_path / "run", batches=batches)
+
+
+def test_diverged_loss_names_the_step(tmp_path):
+    class Infinite(torch.nn.Module):
+        def forward(self, embeddings, labels):
+            return embeddings.sum() * float("inf")
+
+    from circlet.train import RunFolder, fit
+    from tests.train.tiny import config, parts
+
+    folder = RunFolder.create(tmp_path / "run", {})
+    with pytest.raises(FloatingPointError, match=r"step 5: the loss is (nan|-?inf), expected a finite number"):
+        fit(parts()[0], Infinite(), Batches(), config(), folder, device=torch.device("cpu"), augment=noise)
+
+
+def test_bf16_autocast_trains_and_fp16_on_a_cpu_is_refused(tmp_path):
+    _, _, folder = run(tmp_path / "bf16", precision="bf16", steps=60)
+    losses = [line["loss"] for line in folder.read_metrics()]
+    assert losses[-1] < losses[0]
+    with pytest.raises(ValueError, match="precision: found fp16 on a CPU"):
+        run(tmp_path / "fp16", precision="fp16")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_gpu(tmp_path, precision):
+    _, _, folder = run(tmp_path / "run", precision=precision, steps=100, device="cuda")
+    losses = [line["loss"] for line in folder.read_metrics()]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("name", ["steps", "log_every", "checkpoint_every", "validate_every"])
+def test_counts_are_at_least_one(tmp_path, name):
+    with pytest.raises(ValueError, match=f"{name}: found 0, expected at least 1"):
+        run(tmp_path / "run", **{name: 0})
