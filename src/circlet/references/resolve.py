@@ -1,66 +1,14 @@
-"""References: what an anchor is compared with, and the checks at the public edge.
+"""From the arguments that every loss takes to `Pairs`, one for each source, with the checks at the public edge.
 
-Every loss takes the same four arguments (embeddings, labels, references, reference_labels). `resolve` checks them and
-turns them into `Pairs`, one for each source. It computes no similarity.
+Every loss takes the same four arguments (embeddings, labels, references, reference_labels). No similarity is computed
+here.
 """
 
-from typing import NamedTuple, Protocol, runtime_checkable
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from circlet.references.sources import References, Source
 from circlet.similarity import Pairs
-
-
-class LabelledRows(NamedTuple):
-    """References (num_references, dim) with integer labels (num_references,); labels None: row i is class i."""
-
-    embeddings: Tensor
-    labels: Tensor | None = None
-
-
-@runtime_checkable
-class Source(Protocol):
-    """Anything that holds references: class weights, a memory bank, another rank's embeddings."""
-
-    def references(self) -> LabelledRows:
-        """The references to compare with now."""
-
-
-# One source: a tensor (row i is class i), a (tensor, labels) pair, a `Source`, or None for the batch itself.
-References = Tensor | tuple[Tensor, Tensor] | Source | None
-
-
-class ClassWeights(nn.Module):
-    """One learned reference for each class: the classification weights, without a bias.
-
-    `weight` is (num_classes, embedding_dim), drawn from a normal distribution whose rows have length 1 on average.
-    Losses on cosine similarity ignore the rows' lengths.
-
-    >>> classes = ClassWeights(num_classes=10, embedding_dim=4)
-    >>> classes.weight.shape
-    torch.Size([10, 4])
-    """
-
-    def __init__(self, num_classes: int, embedding_dim: int) -> None:
-        super().__init__()
-        for name, value in (("num_classes", num_classes), ("embedding_dim", embedding_dim)):
-            if value < 1:
-                raise ValueError(f"{name}: found {value}, expected at least 1")
-        self.weight = nn.Parameter(torch.empty(num_classes, embedding_dim))
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw the weights anew."""
-        nn.init.normal_(self.weight, std=self.weight.shape[1] ** -0.5)
-
-    def references(self) -> LabelledRows:
-        """The weights; row i is class i."""
-        return LabelledRows(self.weight)
-
-    def extra_repr(self) -> str:
-        """Sizes, for print(module)."""
-        return f"num_classes={self.weight.shape[0]}, embedding_dim={self.weight.shape[1]}"
 
 
 def resolve(
