@@ -51,6 +51,9 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         print(f"circlet: {error or 'interrupted'}", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader of our output, such as head, has seen enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        return 141
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
         if os.environ.get("CIRCLET_TRACEBACK"):
             raise

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
 import numpy as np
 import tyro
@@ -26,11 +26,10 @@ examples:
 class EmbedArguments:
     """What `circlet embed` is told."""
 
-    run: tyro.conf.Positional[Path]
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Run folder of circlet train."""
-    root: tyro.conf.Positional[Path | None] = None
-    """Images to embed: a folder (all images below it; their class is their folder) or a manifest. By default the query
-    images of the run."""
+    root: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="[IMAGES]")] = None
+    """A folder (all images below it, classes by folder) or a manifest; by default the query images of the run."""
     out: Path = Path("embeddings")
     """Path of the files to write, without their suffix."""
     on_error: Literal["raise", "skip"] = "raise"

@@ -23,12 +23,11 @@ examples:
 class EvaluateArguments:
     """What `circlet evaluate` is told."""
 
-    run: tyro.conf.Positional[Path]
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Run folder of circlet train."""
-    root: Path | None = None
-    """Other images: a folder or a manifest, of which every image queries all the others; by default the test classes
-    of the run."""
-    checkpoint: Path | None = None
+    root: Annotated[Path | None, tyro.conf.arg(metavar="IMAGES")] = None
+    """Folder or manifest in which every image queries all the others; by default the test classes of the run."""
+    checkpoint: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Another checkpoint than the run's best or last."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""

@@ -28,7 +28,7 @@ class TrainArguments:
     """What `circlet train` is told."""
 
     experiment: Annotated[Experiment, tyro.conf.arg(name="")]
-    run_dir: Path | None = None
+    run_dir: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
     """Run folder to make; by default runs/<recipe>-<number>."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""

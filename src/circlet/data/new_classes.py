@@ -17,9 +17,10 @@ def dihedral_views(images: Tensor, ways: Tensor) -> Tensor:
     if images.shape[2] != images.shape[3]:
         raise ValueError(f"images: found {images.shape[2]} x {images.shape[3]} pixels, expected square images for "
                          "dihedral classes")  # fmt: skip
-    for bit, change in ((1, lambda x: x.flip(3)), (2, lambda x: x.flip(2)), (4, lambda x: x.transpose(2, 3))):
-        images = torch.where(((ways & bit) > 0)[:, None, None, None], change(images), images)
-    return images
+    mirrored, upended, transposed = (((ways & bit) > 0)[:, None, None, None] for bit in (1, 2, 4))
+    images = torch.where(mirrored, images.flip(3), images)
+    images = torch.where(upended, images.flip(2), images)
+    return torch.where(transposed, images.transpose(2, 3), images)
 
 
 def composed_classes(images: Tensor, labels: Tensor, share: float) -> tuple[Tensor, Tensor]:

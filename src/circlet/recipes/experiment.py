@@ -37,7 +37,7 @@ class DataConfig:
     source: Source = "glyphs"
     """glyphs: the embedded set; omniglot: downloaded, or found under root; folder: root/class/image or
     root/{train,query,gallery}/class/image; manifest: a CSV or Parquet file with path, label, split, camera."""
-    root: Annotated[Path | None, tyro.conf.arg(aliases=["--root"])] = None
+    root: Annotated[Path | None, tyro.conf.arg(aliases=["--root"], metavar="PATH")] = None
     """Folder or manifest file; omniglot: a folder with a local copy."""
     size: tuple[int, int] = (48, 48)
     """Height and width to which images are decoded; augmentation works on these."""
@@ -119,7 +119,7 @@ class BatchConfig:
 class Experiment:
     """One run, wholly described."""
 
-    recipe: str = "glyphs"
+    recipe: tyro.conf.Suppress[str] = "glyphs"
     """Where the settings come from; names the run folder."""
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)

@@ -1,0 +1,75 @@
+"""The package as a whole: what the README promises, what is exported, what is installed."""
+
+import re
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import circlet
+from circlet.cli import VERBS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_public_name_loads_and_is_typed():
+    source = (ROOT / "src" / "circlet" / "__init__.py").read_text()
+    checked = source[source.index("TYPE_CHECKING:") : source.index("__version__")]
+    for name in circlet.__all__:
+        assert getattr(circlet, name) is not None
+        assert re.search(rf"\b{name}\b", checked), f"{name} is not in the TYPE_CHECKING block"
+    assert set(dir(circlet)) == set(circlet.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'CircleLos'"):
+        circlet.CircleLos  # noqa: B018
+
+
+def test_readme_code_runs():
+    for block in re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL):
+        exec(compile(block, "README.md", "exec"), {})
+
+
+def test_readme_shows_every_verb_and_loss():
+    for verb in VERBS:
+        assert f"circlet {verb} " in README
+    for name in circlet.__all__:
+        if name.endswith("Loss"):
+            assert f"`{name}`" in README
+
+
+def test_readme_map_is_true():
+    listed = set(re.findall(r"^  (\w+(?:\.py|/)) ", README, flags=re.MULTILINE))
+    package = ROOT / "src" / "circlet"
+    there = {p.name + ("/" if p.is_dir() else "") for p in package.iterdir() if not p.name.startswith(("_", "."))}
+    assert listed == there - {"py.typed"}
+
+
+def test_readme_quotes_the_results_as_generated():
+    for name, text in re.findall(r"<!-- begin (\S+) -->\n(.*?)<!-- end \1 -->", README, flags=re.DOTALL):
+        assert text == (ROOT / name).read_text(encoding="utf-8"), f"README differs from {name}"
+    for path in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README):
+        assert (ROOT / path).is_file(), path
+
+
+def test_every_module_says_what_it_is():
+    for path in (ROOT / "src" / "circlet").rglob("*.py"):
+        name = ".".join(path.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__")
+        if not name.endswith("__main__"):
+            assert import_module(name).__doc__, name
+
+
+def test_installed_package_is_whole(tmp_path):
+    """The built wheel, not the checkout: typed, with its command, and nothing of the tests."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(tmp_path), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    assert (tmp_path / "circlet" / "py.typed").is_file()
+    assert (tmp_path / "bin" / "circlet").is_file()
+    assert not (tmp_path / "tests").exists()
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import circlet; print(circlet.__file__, circlet.CosFace)"
+    )
+    out = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert out.stdout.startswith(str(tmp_path))
+    assert "AMSoftmaxLoss" in out.stdout
