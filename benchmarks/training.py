@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 import tyro
 
-from circlet.recipes import RECIPES, Experiment, train
+from circlet.recipes import RECIPES, Experiment, build_splits, train
 from circlet.train import RunFolder, environment
 
 RESULTS = Path(__file__).parent / "results"
@@ -53,12 +53,13 @@ def main(told: Arguments) -> None:
     base = replace(base, data=replace(base.data, root=told.root))
     if told.steps is not None:
         base = replace(base, loop=replace(base.loop, steps=told.steps))
+    splits = build_splits(base.data)
     results: dict[str, dict[str, object]] = {}
     for name, experiment in runs(base).items():
         print(f"== {name}", flush=True)
         with tempfile.TemporaryDirectory() as folder:
             run = RunFolder.create(Path(folder) / "run", experiment.to_json())
-            train(experiment, run, torch.device("cpu"))
+            train(experiment, splits, run, torch.device("cpu"))
             results[name] = run.read_json("result.json")
         print(json.dumps(results[name]["test"]), flush=True)
     kept = {**environment(), "steps": base.loop.steps}

@@ -192,8 +192,9 @@ def test_existing_run_folder_is_refused(run, photos, capsys):
         (["train", "--loss.level", "class"], 1, "augment.composed_classes: found with class weights"),
     ],
 )
-def test_errors_are_one_line(arguments, status, message, capsys):
+def test_errors_are_one_line_and_leave_nothing_behind(arguments, status, message, capsys, tmp_path):
     assert main(arguments) == status
+    assert list(tmp_path.rglob("*.json")) == []
     captured = capsys.readouterr().err
     assert message in captured
     assert "Traceback" not in captured

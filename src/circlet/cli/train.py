@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from circlet.cli.common import choose_device, table
-from circlet.recipes import RECIPES, Experiment, train
+from circlet.recipes import RECIPES, Experiment, build_loss, build_splits, train
 from circlet.report import build_page
 from circlet.train import RunFolder, write_atomically
 
@@ -51,23 +51,16 @@ def main(arguments: list[str]) -> None:
         folder = RunFolder.open(resumed.resume)
         experiment = Experiment.from_json(folder.read_json("config.json"))
         device = choose_device(resumed.device)
+        splits = build_splits(experiment.data)
     else:
-        given = bool(arguments) and not arguments[0].startswith("-")
-        recipe = arguments[0] if given else next(iter(RECIPES))
-        if recipe not in RECIPES:
-            raise ValueError(f"recipe: found {recipe!r}, expected one of {', '.join(RECIPES)}")
-        told = tyro.cli(
-            TrainArguments,
-            args=arguments[given:],
-            prog=f"circlet train {recipe}",
-            description=_description(),
-            default=TrainArguments(RECIPES[recipe]()),
-        )
+        told = _parse(arguments)
         experiment = told.experiment
         device = choose_device(told.device)
+        build_loss(experiment.loss)
+        splits = build_splits(experiment.data)  # before the folder: bad settings and missing data leave none behind
         folder = RunFolder.create(told.run_dir or _next_folder(experiment.recipe), experiment.to_json())
     print(f"run folder: {folder.path}", flush=True)
-    outcome = train(experiment, folder, device)
+    outcome = train(experiment, splits, folder, device)
     rows = {"raw pixels": outcome.raw_pixels, "embedding": outcome.metrics}
     test_set = outcome.test_set
     gallery = None if test_set.gallery is None else test_set.gallery.images
@@ -84,6 +77,20 @@ def main(arguments: list[str]) -> None:
     classes = test_set.query.images.num_classes
     print(f"\n{classes} unseen classes, {len(test_set.query.images)} queries\n{table(rows)}")
     print(f"\nreport: {(folder.path / 'report.html').resolve()}")
+
+
+def _parse(arguments: list[str]) -> TrainArguments:
+    given = bool(arguments) and not arguments[0].startswith("-")
+    recipe = arguments[0] if given else next(iter(RECIPES))
+    if recipe not in RECIPES:
+        raise ValueError(f"recipe: found {recipe!r}, expected one of {', '.join(RECIPES)}")
+    return tyro.cli(
+        TrainArguments,
+        args=arguments[given:],
+        prog=f"circlet train {recipe}",
+        description=_description(),
+        default=TrainArguments(RECIPES[recipe]()),
+    )
 
 
 def _next_folder(recipe: str) -> Path:

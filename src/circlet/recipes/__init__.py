@@ -1,6 +1,6 @@
 """Recipes: whole experiments, and how they are built and run."""
 
-from circlet.recipes.build import build_splits, load_pixels
+from circlet.recipes.build import build_loss, build_splits, load_pixels
 from circlet.recipes.experiment import (
     BatchConfig,
     DataConfig,
@@ -19,6 +19,7 @@ __all__ = [
     "LossConfig",
     "ModelConfig",
     "Outcome",
+    "build_loss",
     "build_splits",
     "embed_pixels",
     "load_pixels",

@@ -12,7 +12,7 @@ from circlet.data import ImageSet, Splits, hold_out_classes
 from circlet.data.augment import Augment, plain_view
 from circlet.evaluate import RetrievalMetrics, retrieval
 from circlet.models import Embedder, embed
-from circlet.recipes.build import Pixels, TrainBatches, build_model, build_objective, build_splits, load_pixels
+from circlet.recipes.build import Pixels, TrainBatches, build_model, build_objective, load_pixels
 from circlet.recipes.experiment import DataConfig, Experiment
 from circlet.train import RunFolder, fit, load, load_module
 
@@ -45,9 +45,11 @@ class Outcome(NamedTuple):
     embedded: Embedded
 
 
-def train(experiment: Experiment, folder: RunFolder, device: torch.device) -> Outcome:
-    """Train as described, or go on with the folder's run, then test; result.json and checkpoints are in `folder`."""
-    splits = build_splits(experiment.data)
+def train(experiment: Experiment, splits: Splits, folder: RunFolder, device: torch.device) -> Outcome:
+    """Train as described, or go on with the folder's run, then test; result.json and checkpoints are in `folder`.
+
+    splits: the images of `build_splits(experiment.data)`.
+    """
     train_set, validation_set = splits.train, None
     if experiment.data.validation_share:
         train_set, validation_set = hold_out_classes(splits.train, experiment.data.validation_share)
