@@ -1,6 +1,6 @@
 """A run from start to end: data, training, evaluation on unseen classes, and what is left in the run folder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from circlet.evaluate import RetrievalMetrics, retrieval
 from circlet.models import Embedder, embed
 from circlet.recipes.build import Pixels, TrainBatches, build_model, build_objective, load_pixels
 from circlet.recipes.experiment import DataConfig, Experiment
-from circlet.train import RunFolder, fit, load, load_module
+from circlet.train import RunFolder, fit, load, load_module, progress
 
 TEST_BATCH_SIZE = 256
 
@@ -127,11 +127,14 @@ def embed_test_set(model: nn.Module, test_set: TestSet, experiment: Experiment, 
 
 def embed_pixels(model: nn.Module, pixels: Pixels, experiment: Experiment, device: torch.device) -> Tensor:
     """Unit embeddings (N, dim), on the CPU, of the plain views of all images of a set."""
-    views = (
-        plain_view(images.to(device), experiment.model.size, experiment.model.view)
-        for images in pixels.batches(TEST_BATCH_SIZE)
-    )
-    return embed(model, views, device=device)
+
+    def views() -> Iterator[Tensor]:
+        with progress("embed", -(-len(pixels.images) // TEST_BATCH_SIZE)) as shown:
+            for images in pixels.batches(TEST_BATCH_SIZE):
+                yield plain_view(images.to(device), experiment.model.size, experiment.model.view)
+                shown.advance()
+
+    return embed(model, views(), device=device)
 
 
 class _RawPixels(nn.Module):

@@ -18,23 +18,23 @@ class Progress:
         self.title, self.total, self.done, self.file = title, total, done, file
         self.first, self.started = done, time.monotonic()
         self.shown = self.started
-        self.bar: Any = tqdm(desc=title, total=total, initial=done, file=file) if file.isatty() else None
+        self.bar: Any = tqdm(desc=title, total=total, initial=done, file=file, delay=1) if file.isatty() else None
 
     def advance(self, **values: float) -> None:
         """One more step is done; `values` are shown beside it."""
         self.done += 1
-        text = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        text = "".join(f", {name} {value:.4g}" for name, value in values.items())
         if self.bar is not None:
-            self.bar.set_postfix_str(text, refresh=False)
+            self.bar.set_postfix_str(text.lstrip(", "), refresh=False)
             self.bar.update()
             return
         now = time.monotonic()
-        if now - self.shown < SECONDS_BETWEEN_LINES and self.done != self.total:
+        if now - self.shown < SECONDS_BETWEEN_LINES:
             return
         self.shown = now
         rate = (self.done - self.first) / max(now - self.started, 1e-9)
         left = (self.total - self.done) / rate
-        self.print(f"{self.title}: {self.done}/{self.total}, {rate:.1f}/s, {left:.0f} s left, {text}")
+        self.print(f"{self.title}: {self.done}/{self.total}, {rate:.1f}/s, {left:.0f} s left{text}")
 
     def print(self, line: str) -> None:
         """Print a line without breaking the bar."""
