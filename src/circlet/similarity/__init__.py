@@ -3,9 +3,40 @@
 Everything above this package is the paper; everything in it computes one thing, `pair_lse`: for each anchor the two
 log-sum-exps of its positive and of its negative logits. How (densely, in tiles, on a GPU, over ranks) is decided
 here and nowhere else.
+
+| file        | what it is                                                                              |
+|-------------|-----------------------------------------------------------------------------------------|
+| pairs       | what goes in and comes out: `Pairs`, `Rule`, `PairLse`                                    |
+| dense       | the readable twin: the whole matrix, differentiated by autograd                         |
+| tiles       | the same without the matrix: chooses the form and the size of the tiles                 |
+| symmetric   | form: the batch against itself, one triangle in both passes                             |
+| cross       | form: anchors against class weights, a memory bank or any other references              |
+| hardest     | form: the maximum, by search                                                            |
+| blocks      | the elementwise part of a tile, forward and backward                                    |
+| curves      | one side of a rule in the fewest passes; log-sum-exp                                    |
+| kinds       | which pairs are positive; which tiles need no mask                                      |
+| rows        | rows to unit length, and their gradient back                                            |
+| kept        | tiles that the forward pass leaves to the backward pass                                 |
+| spec        | a rule as an operator can carry it                                                      |
+| operators   | the operators' rules for autograd and torch.compile                                     |
 """
 
-from circlet.similarity.dense import pair_lse
+from circlet.similarity import dense, tiles
 from circlet.similarity.pairs import PairLse, Pairs, Rule, Statistic, merge
+from circlet.similarity.spec import spec_of
 
 __all__ = ["PairLse", "Pairs", "Rule", "Statistic", "merge", "pair_lse"]
+
+# Up to so many pairs the dense backend is faster: measured on two cores, benchmarks/crossover in benchmarks/losses.py.
+DENSE_PAIRS = 256 * 256
+
+
+def pair_lse(pairs: Pairs, rule: Rule, *, normalize: bool, statistic: Statistic = "logsumexp") -> PairLse:
+    """Statistic of the positive and of the negative logits of each anchor: `dense.pair_lse`, by the fastest way.
+
+    Small problems go densely, large ones in tiles; so does a rule that tiles cannot carry (`spec_of`).
+    """
+    num_references = len(pairs.anchors if pairs.references is None else pairs.references)
+    if len(pairs.anchors) * num_references <= DENSE_PAIRS or spec_of(rule) is None:
+        return dense.pair_lse(pairs, rule, normalize=normalize, statistic=statistic)
+    return tiles.pair_lse(pairs, rule, normalize=normalize, statistic=statistic)

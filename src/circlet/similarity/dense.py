@@ -37,7 +37,7 @@ def similarities(anchors: Tensor, references: Tensor | None, *, normalize: bool)
 def unit_rows(x: Tensor) -> Tensor:
     """Rows scaled to unit length; a zero row stays zero, with a zero gradient."""
     norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-    return torch.where(norm == 0, 0.0, x / torch.where(norm == 0, 1.0, norm))
+    return x / norm.masked_fill(norm == 0, torch.inf)
 
 
 def masks(pairs: Pairs) -> tuple[Tensor, Tensor]:
@@ -50,8 +50,8 @@ def masks(pairs: Pairs) -> tuple[Tensor, Tensor]:
         positive = pairs.labels[:, None] == reference_labels[None, :]
     if pairs.references is not None:
         return positive, ~positive
-    other = ~torch.eye(len(positive), dtype=torch.bool, device=positive.device)
-    return positive & other, ~positive & other
+    positive = positive.clone() if pairs.positive_mask is not None else positive
+    return positive.fill_diagonal_(False), (~positive).fill_diagonal_(False)
 
 
 def _rows(x: Tensor, normalize: bool) -> Tensor:
