@@ -4,19 +4,21 @@ Decoding, orientation, transparency, depth, colour and size are settled here; au
 they happen later, in batches on the device. Whatever is wrong with a file becomes a `DataError` that names it.
 """
 
+import math
 import os
 import warnings
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from circlet.data.images import DataError, ImageSet
+from circlet.data.ink import ink_box
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Fit = Literal["stretch", "crop", "pad"]
+Fit = Literal["stretch", "crop", "pad", "ink"]
 Pixels = npt.NDArray[np.uint8]
 
 _ORIENTATION_TAG = 0x0112
@@ -29,8 +31,8 @@ def check_form(size: tuple[int, int], channels: int, fit: Fit) -> None:
         raise ValueError(f"size: found {size}, expected (height, width), both at least 1")
     if channels not in (1, 3):
         raise ValueError(f"channels: found {channels}, expected 1 or 3")
-    if fit not in ("stretch", "crop", "pad"):
-        raise ValueError(f"fit: found {fit!r}, expected 'stretch', 'crop' or 'pad'")
+    if fit not in get_args(Fit):
+        raise ValueError(f"fit: found {fit!r}, expected one of {', '.join(get_args(Fit))}")
 
 
 def decode(
@@ -39,7 +41,8 @@ def decode(
     """Decode one image into uint8 (channels, H, W), with `size` = (H, W).
 
     `fit`: "stretch" ignores the aspect ratio; "crop" resizes the shorter side and takes the centre; "pad" resizes the
-    longer side and pads with white, centred. Resizing is bicubic with antialiasing. The EXIF orientation is applied,
+    longer side and pads with white, centred; "ink" cuts a drawing, dark on white, out by its centre of mass and the
+    spread of its ink (`circlet.data.ink`). Resizing is bicubic with antialiasing. The EXIF orientation is applied,
     transparency goes over white, 16-bit grey is scaled down to 8 bits. Missing, corrupt, truncated and floating-point
     files, decompression bombs, and all else that Pillow warns of, are a DataError.
 
@@ -105,6 +108,8 @@ def _fitted(image: "Image", height: int, width: int, fit: Fit) -> Pixels:
         scale = max(width / image.width, height / image.height)
         left, top = (image.width - width / scale) / 2, (image.height - height / scale) / 2
         box = (max(0.0, left), max(0.0, top), min(box[2], image.width - left), min(box[3], image.height - top))
+    elif fit == "ink":
+        image, box = _around_ink(image)
     elif fit == "pad":
         scale = min(width / image.width, height / image.height)
         target = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
@@ -114,3 +119,13 @@ def _fitted(image: "Image", height: int, width: int, fit: Fit) -> Pixels:
     top, left = (height - target[1]) // 2, (width - target[0]) // 2
     canvas[:, top : top + target[1], left : left + target[0]] = pixels
     return canvas
+
+
+def _around_ink(image: "Image") -> "tuple[Image, tuple[float, float, float, float]]":
+    """Image with white added where the box around its ink reaches beyond it, and that box."""
+    from PIL import ImageOps
+
+    left, top, right, bottom = ink_box(np.asarray(image.convert("L")))
+    border = math.ceil(max(0.0, -left, -top, right - image.width, bottom - image.height))
+    box = (left + border, top + border, right + border, bottom + border)
+    return ImageOps.expand(image, border, fill="white"), box

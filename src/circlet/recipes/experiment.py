@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import tyro
 
+from circlet.data import Fit
 from circlet.data.augment import AugmentConfig
 from circlet.models import HeadName, PoolingName
 from circlet.train import Level, LoopConfig
@@ -43,8 +44,8 @@ class DataConfig:
     """Height and width to which images are decoded; augmentation works on these."""
     channels: Literal[1, 3] = 1
     """1: grey, 3: colour."""
-    fit: Literal["stretch", "crop", "pad"] = "stretch"
-    """How an image of another shape becomes `size`."""
+    fit: Fit = "stretch"
+    """How an image becomes `size`; ink: cut out by centre of mass and spread, for drawings, dark on white."""
     test_share: float = 0.5
     """Share of the classes held out for testing, where the source has no split of its own."""
     validation_share: float = 0.0

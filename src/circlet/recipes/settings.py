@@ -24,6 +24,7 @@ def glyphs() -> Experiment:
     """Characters rendered from matplotlib's typefaces, tested on unseen characters; nothing to download."""
     return Experiment(
         recipe="glyphs",
+        data=DataConfig(source="glyphs", fit="ink"),
         model=ModelConfig(dropout=0.2),
         loss=LossConfig(margin=0.4, gamma=32.0),
         augment=CHARACTERS,
@@ -35,7 +36,7 @@ def omniglot() -> Experiment:
     """Handwritten characters of five alphabets, tested on three others (the two official five-alphabet subsets)."""
     return Experiment(
         recipe="omniglot",
-        data=DataConfig(source="omniglot"),
+        data=DataConfig(source="omniglot", fit="ink"),
         model=ModelConfig(dropout=0.2),
         loss=LossConfig(margin=0.4, gamma=32.0),
         augment=CHARACTERS,
