@@ -25,7 +25,7 @@ MARKED = re.compile(r"(<!-- begin benchmarks/results/training\.md -->\n).*?(<!--
 
 def runs(base: Experiment) -> dict[str, Experiment]:
     """The experiments, by the name they have in the table."""
-    no_composed = replace(base.augment, composed_classes=0.0)  # they have no class weights
+    no_composed = replace(base.augment, composed_classes=0.0, warped_classes=0.0)  # they have no class weights
     shuffled = replace(base.batch, sampler="shuffle")
     class_level = replace(base, augment=no_composed, batch=shuffled, loss=replace(base.loss, level="class"))
     return {

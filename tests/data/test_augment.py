@@ -26,7 +26,7 @@ def test_no_change_is_the_plain_view():
 ONE_AT_A_TIME = {
     "flip": True, "crop": (0.3, 0.9), "rotation": 20.0, "zoom": 0.3, "aspect": 0.3, "shear": 0.3, "shift": 0.3,
     "elastic": 0.3, "stroke": 1.0, "brightness": 0.3, "contrast": 0.3, "erase": 1.0, "dihedral_classes": True,
-    "composed_classes": 1.0,
+    "composed_classes": 1.0, "warped_classes": 1.0,
 }  # fmt: skip
 
 
@@ -128,3 +128,16 @@ def test_one_class_cannot_be_composed():
     out, labels = composed_classes(x, torch.zeros(4, dtype=torch.int64), 1.0)
     assert torch.equal(out, x)
     assert (labels == 0).all()
+
+
+def test_warped_classes_are_bent_alike_within_a_class():
+    torch.manual_seed(0)
+    x = images()[:6].repeat_interleave(4, 0)  # four equal images a class
+    out, labels = Augment(AugmentConfig(warped_classes=0.5, fill=1.0), (16, 16))(x, LABELS)
+    assert torch.equal(labels, LABELS)
+    bent = 0
+    for label in range(6):
+        group = out[label == LABELS]
+        torch.testing.assert_close(group, group[:1].expand_as(group))
+        bent += int((group[0] - x[4 * label]).abs().max() > 0.05)
+    assert 0 < bent < 6

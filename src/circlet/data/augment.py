@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from circlet.data.new_classes import composed_classes, dihedral_views
+from circlet.data.new_classes import class_warps, composed_classes, dihedral_views
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class AugmentConfig:
     """Turned and mirrored images are new classes: eight for each class. For characters and other square drawings."""
     composed_classes: float = 0.0
     """Share of a batch's classes that become new ones, drawn together from two; for pair-wise labels only."""
+    warped_classes: float = 0.0
+    """Share of a batch's classes that become new ones, bent, all images alike; for pair-wise labels only."""
     fill: float | None = None
     """What lies beyond the border: a grey value (1 = white), or None: the border's own pixels."""
 
@@ -79,6 +81,10 @@ class Augment:
             strength = config.elastic * torch.rand(len(images), 1, 1, 1, device=images.device)
             coarse = strength * torch.randn(len(images), 2, 4, 4, device=images.device)
             grid = grid + F.interpolate(coarse, self.size, mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
+        if config.warped_classes:
+            maps, bends = class_warps(labels, config.warped_classes)
+            bend = F.grid_sample(bends, grid, mode="bicubic", padding_mode="border", align_corners=True)
+            grid = _apply(maps, grid) + bend.permute(0, 2, 3, 1)
         images = _sample(images, grid, config.fill)
         if config.stroke:
             images = _change_strokes(images, config.stroke)

@@ -1,14 +1,13 @@
 """Where the drawing is: the box around dark ink on white by its centre of mass and its spread.
 
-Handwritten characters differ in place and size from writer to writer. Cutting out each at its centre of mass, at a
-size that follows the spread of its ink, takes that away before anything is learned (moment normalisation, as in MNIST).
+Handwritten characters differ in place and size from writer to writer. Cutting each out around its centre of mass, in
+proportion to the spread of its ink, takes that away before anything is learned (moment normalisation).
 """
 
 import numpy as np
 import numpy.typing as npt
 
 SPREAD = 0.38  # standard deviation of the ink that fills a box, as a fraction of half its side
-STRENGTH = 0.7  # 1: all drawings become equally large; 0: they keep their sizes
 
 
 def ink_box(grey: npt.NDArray[np.uint8]) -> tuple[float, float, float, float]:
@@ -32,5 +31,5 @@ def ink_box(grey: npt.NDArray[np.uint8]) -> tuple[float, float, float, float]:
     x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
     centre_x, centre_y = columns @ x, rows @ y
     variance = (columns @ (x - centre_x) ** 2 + rows @ (y - centre_y) ** 2) / 2
-    half *= max(np.sqrt(variance) / (SPREAD * half), 0.05) ** STRENGTH  # a single dot is not blown up without end
+    half = max(np.sqrt(variance) / SPREAD, 0.05 * half)  # a single dot is not blown up without end
     return float(centre_x - half), float(centre_y - half), float(centre_x + half), float(centre_y + half)

@@ -1,8 +1,10 @@
-"""New training classes out of old ones: turned, mirrored and composed drawings.
+"""New training classes out of old ones: turned, mirrored, composed and bent drawings.
 
 An embedding must tell apart classes it has never seen, so more classes help more than more images of each. A turned
 character is another character.
 """
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -48,6 +50,30 @@ def composed_classes(images: Tensor, labels: Tensor, share: float) -> tuple[Tens
     images[rows] = composed.to(images.dtype)
     labels[rows] = -1 - labels[rows]
     return images, labels
+
+
+def class_warps(labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """A strong warp for each class of the batch, the same for all its images; none for `1 - share` of the classes.
+
+    labels: (batch,). Gives for each image an affine map (batch, 2, 3) from output to input coordinates (turned by up
+    to 30 degrees, stretched by up to e^.3, sheared by up to .3) and a displacement (batch, 2, 4, 4) on a coarse grid.
+    The bent class keeps its label, so its images must meet no others of that label: for pair-wise labels only.
+    """
+    classes, index = labels.unique(return_inverse=True)
+    n, device = len(classes), labels.device
+
+    def uniform(limit: float) -> Tensor:
+        return limit * (2 * torch.rand(n, device=device) - 1)
+
+    angle, stretch, shear = uniform(math.radians(30)), uniform(0.3).exp(), uniform(0.3)
+    rotate = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(n, 2, 2)
+    skew = torch.stack([stretch, shear, torch.zeros_like(shear), 1 / stretch], 1).view(n, 2, 2)
+    maps = torch.cat([rotate @ skew, torch.zeros(n, 2, 1, device=device)], 2)
+    bends = 0.25 * torch.rand(n, 1, 1, 1, device=device).sqrt() * torch.randn(n, 2, 4, 4, device=device)
+    chosen = (torch.rand(n, device=device) < share)[:, None, None]
+    maps = torch.where(chosen, maps, torch.eye(2, 3, device=device))
+    bends = torch.where(chosen[..., None], bends, 0.0)
+    return maps[index], bends[index]
 
 
 def _place(images: Tensor, maps: Tensor) -> Tensor:

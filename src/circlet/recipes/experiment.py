@@ -137,9 +137,9 @@ class Experiment:
                              "positives in the batch")  # fmt: skip
         if self.batch.sampler == "shuffle" and self.loss.level != "class":
             raise ValueError("batch.sampler: found shuffle, expected pk: pair-wise labels need positives in the batch")
-        if self.augment.composed_classes and self.loss.level != "pair":
-            raise ValueError("augment.composed_classes: found with class weights, expected 0: a composed class has "
-                             "no class weight")  # fmt: skip
+        for name in ("composed_classes", "warped_classes"):
+            if getattr(self.augment, name) and self.loss.level != "pair":
+                raise ValueError(f"augment.{name}: found with class weights, expected 0: such a class has no weight")
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""

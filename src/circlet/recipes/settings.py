@@ -8,14 +8,15 @@ from circlet.train import LoopConfig, OptimizerConfig
 
 CHARACTERS = AugmentConfig(
     rotation=15.0,
-    zoom=0.2,
+    zoom=0.1,
     aspect=0.15,
     shear=0.2,
-    shift=0.1,
+    shift=0.04,
     elastic=0.12,
     stroke=0.5,
     dihedral_classes=True,
     composed_classes=0.25,
+    warped_classes=0.75,
     fill=1.0,
 )
 
