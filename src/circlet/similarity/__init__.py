@@ -27,8 +27,8 @@ from circlet.similarity.spec import spec_of
 
 __all__ = ["PairLse", "Pairs", "Rule", "Statistic", "merge", "pair_lse"]
 
-# Up to so many pairs the dense backend is faster: measured on two cores, benchmarks/crossover in benchmarks/losses.py.
-DENSE_PAIRS = 256 * 256
+# Up to so many pairs the dense backend is faster (measured: it loses from about 400 x 400 on, 64 x 1000 is a tie).
+DENSE_PAIRS = 2**17
 
 
 def pair_lse(pairs: Pairs, rule: Rule, *, normalize: bool, statistic: Statistic = "logsumexp") -> PairLse:

@@ -36,7 +36,7 @@ def similarities(anchors: Tensor, references: Tensor | None, *, normalize: bool)
 
 def unit_rows(x: Tensor) -> Tensor:
     """Rows scaled to unit length; a zero row stays zero, with a zero gradient."""
-    norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    norm: Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True)
     return x / norm.masked_fill(norm == 0, torch.inf)
 
 

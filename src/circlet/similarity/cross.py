@@ -1,0 +1,146 @@
+r"""The cross form: anchors against any references (class weights, a memory bank, another batch, other ranks).
+
+References go by in tiles: a tile is cast, scaled to unit length, used and forgotten, so there is no normalised copy
+of them. Backward, with G of `blocks`, r_j = 1/|w_j| and w^_j = r_j w_j:
+
+    dX^ = G W^,    dW^ = G^T X^,    dw_j = r_j (dw^_j - (dw^_j . w^_j) w^_j)    (and so for X at the end).
+
+With u = 2 B C D FLOPs it costs 4 u, less u times the share of tiles kept; memory dW + O(B D) + tiles. Class-level
+labels are no special case: sorted by label, each anchor has a range of one reference.
+
+Legend: B batch, C references, D dim. x (B, D) anchors, y (C, D) references; x_order (B,), y_order (C,) sort them by
+label (None: as they are); ranges (2, B) or mask (B, C), see `kinds`.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from circlet.similarity.blocks import Gradient, Scratch, Sums, Tile
+from circlet.similarity.curves import Curves
+from circlet.similarity.kept import KeptTiles, new_slabs
+from circlet.similarity.kinds import Kinds
+from circlet.similarity.rows import compute_dtype, prepare, through_norm_
+
+
+@torch.library.custom_op("circlet::cross_lse", mutates_args=())
+def cross_lse(
+    x: Tensor,
+    y: Tensor,
+    x_order: Tensor | None,
+    y_order: Tensor | None,
+    ranges: Tensor | None,
+    mask: Tensor | None,
+    own: bool,
+    rule: str,
+    numbers: Sequence[float],
+    normalize: bool,
+    height: int,
+    width: int,
+    keep_bytes: int,
+) -> tuple[Tensor, list[Tensor]]:
+    """Log-sum-exps (2, B) of the positives and of the negatives in fp64, and the slabs of the kept tiles."""
+    with torch.autocast(x.device.type, enabled=False):
+        dtype = compute_dtype(x, y)
+        anchors = prepare(x, x_order, dtype, normalize=normalize).unit
+        kinds = Kinds(ranges, mask, own=own)
+        sums = Sums(len(x), Scratch(dtype, x.device), Curves(rule, list(numbers)), kinds)
+        slabs = new_slabs(x, dtype, len(x) * len(y), keep_bytes)
+        kept = KeptTiles(slabs)
+        scratch = anchors.new_empty(min(height, len(x)) * min(width, len(y)))
+        for c, d in spans(len(y), width):
+            references = prepare(y, span(y_order, c, d), dtype, normalize=normalize)
+            for a, b in spans(len(x), height):
+                s = kept.take(b - a, d - c)
+                s = _view(scratch, b - a, d - c) if s is None else s
+                sums.add(torch.mm(anchors[a:b], references.unit.T, out=s), Tile(a, b, c, d), mirrored=False)
+        lse = sums.result()
+        if x_order is not None:
+            lse[:, x_order] = lse.clone()
+        return lse, slabs
+
+
+@torch.library.custom_op("circlet::cross_lse_backward", mutates_args=())
+def cross_lse_backward(
+    x: Tensor,
+    y: Tensor,
+    x_order: Tensor | None,
+    y_order: Tensor | None,
+    ranges: Tensor | None,
+    mask: Tensor | None,
+    lse: Tensor,
+    grads: Tensor,
+    slabs: Sequence[Tensor],
+    release: bool,
+    needs_x: bool,
+    needs_y: bool,
+    own: bool,
+    rule: str,
+    numbers: Sequence[float],
+    normalize: bool,
+    height: int,
+    width: int,
+) -> tuple[Tensor, Tensor]:
+    """Gradients of x (B, D) and of y (C, D), each in its dtype; without rows where not needed.
+
+    lse: (2, B) as `cross_lse` gave them. grads: (2, B), what arrived there.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        dtype = compute_dtype(x, y)
+        anchors = prepare(x, x_order, dtype, normalize=normalize)
+        if x_order is not None:
+            lse, grads = lse[:, x_order], grads[:, x_order]
+        kinds, curves = Kinds(ranges, mask, own=own), Curves(rule, list(numbers))
+        gradient = Gradient(lse, grads.to(dtype), Scratch(dtype, x.device), curves, kinds)
+        kept = KeptTiles(slabs, release=release)
+        scratch = anchors.unit.new_empty(min(height, len(x)) * min(width, len(y)))
+        total = torch.zeros_like(anchors.unit) if needs_x else None
+        out = torch.empty_like(y, memory_format=torch.contiguous_format) if needs_y else y.new_empty(0, y.shape[1])
+        for c, d in spans(len(y), width):
+            references = prepare(y, span(y_order, c, d), dtype, normalize=normalize)
+            part = _place(out, y_order, c, d, dtype) if needs_y else None
+            for a, b in spans(len(x), height):
+                g = _view(scratch, b - a, d - c)
+                s = kept.take(b - a, d - c)
+                s = torch.mm(anchors.unit[a:b], references.unit.T, out=g) if s is None else s
+                gradient.write(g, s, Tile(a, b, c, d), mirrored=False)
+                if total is not None:
+                    total[a:b].addmm_(g, references.unit)
+                if part is not None:
+                    torch.addmm(part, g.T, anchors.unit[a:b], beta=float(a > 0), out=part)
+            if part is not None:
+                through_norm_(part, references)
+                if y_order is not None:
+                    out[y_order[c:d]] = part.to(out.dtype)
+                elif part.dtype != out.dtype:
+                    out[c:d] = part
+        kept.finish()
+        if total is None:
+            return x.new_empty(0, x.shape[1]), out
+        grad_x = through_norm_(total, anchors).to(x.dtype)
+        if x_order is not None:
+            grad_x[x_order] = grad_x.clone()
+        return grad_x, out
+
+
+def spans(length: int, step: int) -> Iterator[tuple[int, int]]:
+    """Consecutive [first, last) that make up `length`."""
+    for first in range(0, length, step):
+        yield first, min(first + step, length)
+
+
+def span(order: Tensor | None, c: int, d: int) -> Tensor | slice:
+    """Index of the references [c, d) of the sorted ones."""
+    return slice(c, d) if order is None else order[c:d]
+
+
+def _place(out: Tensor, order: Tensor | None, c: int, d: int, dtype: torch.dtype) -> Tensor:
+    """Where the gradient of a tile of references is summed up: in its place, if it can be."""
+    if order is None and out.dtype == dtype:
+        return out[c:d]
+    return out.new_empty((d - c, out.shape[1]), dtype=dtype)
+
+
+def _view(scratch: Tensor, rows: int, columns: int) -> Tensor:
+    return scratch[: rows * columns].view(rows, columns)

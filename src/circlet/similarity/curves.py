@@ -1,0 +1,139 @@
+"""Curves: one side of a rule in the form that costs the fewest passes over a tile.
+
+    logit(s) = scale q(s) + offset,    slope(s) = scale bend(s),    scale > 0
+
+The affine part costs nothing: it goes into the fused multiply-add before the exponential. So a linear rule needs no
+pass for its logits, and Circle's negatives two, since with c = max(s, -m)
+
+    gamma [s+m]+ (s - m) = gamma (c^2 - m^2)        and        gamma [s+m]+ = gamma (c + m).
+
+`negative_curve` gives the short form of the rules known by their import path, and of any other rule the general one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from circlet.similarity.pairs import Rule
+from circlet.similarity.spec import rule_of
+
+
+class Curve(Protocol):
+    """One side of a rule. Both functions may use the buffers `out` (of the shape of `s`), and may give `s` itself."""
+
+    @property
+    def scale(self) -> float:
+        """Factor of `q` and of `bend`, > 0."""
+
+    @property
+    def offset(self) -> float:
+        """Constant of the logit."""
+
+    def q(self, s: Tensor, out: Tensor) -> Tensor:
+        """(logit - offset) / scale."""
+
+    def q_and_bend(self, s: Tensor, out: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """`q`, and slope / scale (None: 1)."""
+
+
+@dataclass(frozen=True)
+class General:
+    """Any rule, by its own functions."""
+
+    logit: Callable[[Tensor], Tensor]
+    slope: Callable[[Tensor], Tensor]
+    scale: float = 1.0
+    offset: float = 0.0
+
+    def q(self, s: Tensor, out: Tensor) -> Tensor:
+        """The logit itself."""
+        return self.logit(s)
+
+    def q_and_bend(self, s: Tensor, out: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """Logit and slope."""
+        return self.logit(s), self.slope(s)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """scale s + offset."""
+
+    scale: float
+    offset: float = 0.0
+
+    def q(self, s: Tensor, out: Tensor) -> Tensor:
+        """The similarity itself."""
+        return s
+
+    def q_and_bend(self, s: Tensor, out: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """The similarity, and a constant slope."""
+        return s, None
+
+
+@dataclass(frozen=True)
+class SelfPacedNegative:
+    """Circle's negatives, gamma (c^2 - m^2) with c = max(s, -m)."""
+
+    margin: float
+    scale: float
+
+    @property
+    def offset(self) -> float:
+        """-gamma m^2."""
+        return -self.scale * self.margin**2
+
+    def q(self, s: Tensor, out: Tensor) -> Tensor:
+        """c^2."""
+        c = torch.clamp(s, min=-self.margin, out=out)
+        return c.mul_(c)
+
+    def q_and_bend(self, s: Tensor, out: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """c^2 and c + m."""
+        c = torch.clamp(s, min=-self.margin, out=out[1])
+        return torch.mul(c, c, out=out[0]), c.add_(self.margin)
+
+
+class Curves:
+    """Both sides of the rule of a spec: `pos` and `neg`."""
+
+    def __init__(self, path: str, numbers: list[float]) -> None:
+        rule = rule_of(path, numbers)
+        self.pos: Curve = General(rule.positive, rule.positive_slope)
+        self.neg: Curve = _negative(path, numbers, rule)
+
+
+def _negative(path: str, numbers: list[float], rule: Rule) -> Curve:
+    if path == "circlet.rules:Circle":
+        margin, gamma = numbers
+        return SelfPacedNegative(margin, gamma)
+    if path in ("circlet.rules:ConstantMargin", "circlet.rules:AngularMargin"):
+        _, gamma = numbers
+        return Linear(gamma)
+    if path == "circlet.rules:TwoScales":
+        _, beta, base = numbers
+        return Linear(beta, -beta * base)
+    return General(rule.negative, rule.negative_slope)
+
+
+def rate(curve: Curve, dtype: torch.dtype) -> float:
+    """Scale in units of log2 e, as rounded by tensors of this dtype: both passes must use the same number."""
+    return float(torch.tensor(curve.scale * LOG2E, dtype=dtype))
+
+
+def logsumexp(q: Tensor, dim: int, curve: Curve, out: Tensor) -> Tensor:
+    """Log of the sum of e^logit along `dim`, in fp64: its rounding is left to whoever adds the tiles up.
+
+    Through 2^x, which torch computes nearly three times as fast as e^x. The shift is taken back exactly as it was
+    subtracted, so it costs no accuracy. out: a buffer of the shape of `q`.
+    """
+    factor = rate(curve, q.dtype)
+    peak = q.amax(dim, keepdim=True)
+    shift = torch.where(peak == -torch.inf, 0.0, peak * -factor)
+    total = torch.add(shift, q, alpha=factor, out=out).exp2_().sum(dim)
+    return (total.double().log2() - shift.squeeze(dim).double()) * (curve.scale / factor) + curve.offset
+
+
+LOG2E = 1.4426950408889634

@@ -1,0 +1,48 @@
+"""A rule as a custom operator can carry it: where its class lives, and its numbers.
+
+`torch.library` operators take strings and floats, not objects, and this package must not know the rules above it. So
+a rule travels like a pickle, as an import path and the values of its fields, and is built again on the other side.
+That serves every frozen dataclass of numbers that a module defines; any other rule has no spec (and goes densely).
+"""
+
+import dataclasses
+import sys
+from functools import cache
+from typing import Any, NamedTuple, cast
+
+from circlet.similarity.pairs import Rule
+
+
+class RuleSpec(NamedTuple):
+    """`path` is "module:Class"; `numbers` are the fields in order."""
+
+    path: str
+    numbers: list[float]
+
+
+def spec_of(rule: Rule) -> RuleSpec | None:
+    """Spec of a rule that is a module-level dataclass of numbers, else None."""
+    instance: Any = rule
+    kind = type(instance)
+    if not dataclasses.is_dataclass(kind) or "<locals>" in kind.__qualname__:
+        return None
+    fields = dataclasses.fields(instance)
+    numbers = [getattr(rule, field.name) for field in fields]
+    if not all(field.init for field in fields) or not all(isinstance(number, float | int) for number in numbers):
+        return None
+    return RuleSpec(f"{kind.__module__}:{kind.__qualname__}", [float(number) for number in numbers])
+
+
+def rule_of(path: str, numbers: list[float]) -> Rule:
+    """The rule that `spec_of` described."""
+    return _build(path, tuple(numbers))
+
+
+@cache
+def _build(path: str, numbers: tuple[float, ...]) -> Rule:
+    module, _, name = path.partition(":")
+    kind: object = sys.modules[module]
+    for part in name.split("."):
+        kind = getattr(kind, part)
+    assert callable(kind)
+    return cast(Rule, kind(*numbers))

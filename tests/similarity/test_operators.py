@@ -1,0 +1,119 @@
+"""The operators keep torch's contracts: opcheck, autocast, no double backward, and no hidden memory."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from circlet.rules import Circle
+from circlet.similarity.cross import cross_lse, cross_lse_backward
+from circlet.similarity.hardest import hardest_pairs
+from circlet.similarity.kinds import kinds_of
+from circlet.similarity.spec import spec_of
+from circlet.similarity.symmetric import symmetric_lse, symmetric_lse_backward
+from tests.similarity.cases import FORMS, operands, run, tiled
+
+SETTINGS = (*spec_of(Circle()), True, 8, 16)
+SEEN_BY_COMPILE = pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+
+
+@SEEN_BY_COMPILE
+@pytest.mark.parametrize("form", FORMS)
+def test_opcheck(form):
+    """Without kept tiles, which the backward pass frees under the eyes of opcheck."""
+    leaves, make = operands(form, 21, dtype=torch.float32)
+    leaves = [leaf.requires_grad_() for leaf in leaves]
+    pairs = make(*leaves)
+    x, y = pairs.anchors, pairs.anchors if pairs.references is None else pairs.references
+    kinds, own = kinds_of(pairs), pairs.references is None
+    if form == "pair":
+        torch.library.opcheck(symmetric_lse, (x, kinds[0], kinds[2], *SETTINGS, 0))
+    torch.library.opcheck(cross_lse, (x, y, *kinds, own, *SETTINGS, 0))
+    torch.library.opcheck(hardest_pairs, (x.detach(), y.detach(), *kinds, own, *SETTINGS))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_opcheck_backward(form):
+    leaves, make = operands(form, 21, dtype=torch.float32)
+    pairs = make(*leaves)
+    x, y = pairs.anchors, pairs.anchors if pairs.references is None else pairs.references
+    kinds, own = kinds_of(pairs), pairs.references is None
+    lse, slabs = cross_lse(x, y, *kinds, own, *SETTINGS, 1600)
+    arguments = (lse, torch.rand(2, 21), slabs, False)
+    if form == "pair":
+        lse, slabs = symmetric_lse(x, kinds[0], kinds[2], *SETTINGS, 1600)
+        own_arguments = (lse, torch.rand(2, 21), slabs, False)
+        torch.library.opcheck(symmetric_lse_backward, (x, kinds[0], kinds[2], *own_arguments, *SETTINGS))
+    for needs in ((True, True), (True, False), (False, True)):
+        torch.library.opcheck(cross_lse_backward, (x, y, *kinds, *arguments, *needs, own, *SETTINGS))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("statistic", ["logsumexp", "max"])
+def test_autocast_changes_nothing(form, statistic):
+    leaves, make = operands(form, 21, dtype=torch.float32)
+    expected = run(tiled, leaves, make, Circle(), statistic=statistic)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = run(tiled, leaves, make, Circle(), statistic=statistic)
+    for value, reference in zip(found[0] + found[1], expected[0] + expected[1], strict=True):
+        assert torch.equal(value, reference)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_double_backward_is_refused(form):
+    leaves, make = operands(form, 21)
+    leaves = [leaf.requires_grad_() for leaf in leaves]
+    lse = tiled(make(*leaves), Circle())
+    (grad,) = torch.autograd.grad(lse.neg.exp().sum(), leaves[:1], create_graph=True)
+    with pytest.raises(RuntimeError, match="cannot be differentiated again"):
+        grad.sum().backward()
+
+
+def test_nothing_is_kept_without_a_gradient():
+    leaves, make = operands("pair", 37)
+    pairs = make(*leaves)
+    order, _, ranges, _ = kinds_of(pairs)
+    assert not symmetric_lse(pairs.anchors, order, ranges, *SETTINGS, 0)[1]
+    lse = tiled(pairs, Circle())
+    assert not lse.pos.requires_grad
+
+
+MEMORY = """
+import torch
+from circlet.rules import Circle
+from circlet.similarity import tiles
+from circlet.similarity.pairs import Pairs
+
+torch.set_num_threads(1)
+
+def status(key):
+    return next(int(line.split()[1]) / 1024 for line in open("/proc/self/status") if line.startswith(key))
+
+def step(batch, num_classes, dim, statistic):
+    x = torch.randn(batch, dim, requires_grad=True)
+    if num_classes:
+        y = torch.randn(num_classes, dim, requires_grad=True)
+        pairs = Pairs(x, y, torch.randint(0, num_classes, (batch,)), torch.arange(num_classes))
+    else:
+        pairs = Pairs(x, None, torch.randperm(batch) // 4, None)
+    open("/proc/self/clear_refs", "w").write("5")
+    before = status("VmRSS")
+    lse = tiles.pair_lse(pairs, Circle(), normalize=True, statistic=statistic)
+    torch.logaddexp(lse.pos + lse.neg, torch.zeros(())).mean().backward()
+    return status("VmHWM") - before
+
+step(600, {num_classes} and 3000, 64, "{statistic}")
+print(step({batch}, {num_classes}, 64, "{statistic}"))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("statistic", ["logsumexp", "max"])
+@pytest.mark.parametrize(("batch", "num_classes", "limit_mib"), [(6144, 0, 36), (512, 100_000, 60)])
+def test_memory_stays_far_below_the_matrix(statistic, batch, num_classes, limit_mib):
+    """The matrix alone would be 144 and 195 MiB; the gradients, which count here, are 2 and 24 MiB."""
+    code = MEMORY.format(batch=batch, num_classes=num_classes, statistic=statistic)
+    peak = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert float(peak) < limit_mib
