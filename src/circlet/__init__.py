@@ -26,44 +26,53 @@ if TYPE_CHECKING:
         TripletLoss,
         UnifiedLoss,
     )
-    from circlet.references import ClassWeights
+    from circlet.references import AllRanks, ClassWeights, MemoryBank, ShardedClassWeights
+    from circlet.train.gradient_cache import gradient_cache
 
 __version__ = "0.1.0"
 
 _MODULES = ("data", "evaluate", "functional", "models", "sampling")
 _NAMES = {
     "AMSoftmaxLoss": "losses",
+    "AllRanks": "references",
     "ArcFaceLoss": "losses",
     "CircleLoss": "losses",
     "ClassWeights": "references",
     "CosFace": "losses",
     "InfoNCELoss": "losses",
     "LiftedStructureLoss": "losses",
+    "MemoryBank": "references",
     "MultiSimilarityLoss": "losses",
     "NPairLoss": "losses",
     "NormFaceLoss": "losses",
+    "ShardedClassWeights": "references",
     "SoftmaxLoss": "losses",
     "TripletLoss": "losses",
     "UnifiedLoss": "losses",
+    "gradient_cache": "train.gradient_cache",
 }
 
 __all__ = [
     "AMSoftmaxLoss",
+    "AllRanks",
     "ArcFaceLoss",
     "CircleLoss",
     "ClassWeights",
     "CosFace",
     "InfoNCELoss",
     "LiftedStructureLoss",
+    "MemoryBank",
     "MultiSimilarityLoss",
     "NPairLoss",
     "NormFaceLoss",
+    "ShardedClassWeights",
     "SoftmaxLoss",
     "TripletLoss",
     "UnifiedLoss",
     "data",
     "evaluate",
     "functional",
+    "gradient_cache",
     "models",
     "sampling",
 ]

@@ -62,7 +62,8 @@ def pair_loss(
     references: what every anchor is compared with:
         None: the other embeddings of the batch (pair-wise labels; the own row is excluded by index);
         a tensor (num_references, dim): with reference_labels another batch, without them class weights (row i is
-        class i; class-level labels); a `ClassWeights` or another object with a references() method;
+        class i; class-level labels); a `ClassWeights`, a `MemoryBank` or another object with a references() method;
+        `AllRanks` or `ShardedClassWeights`: then the loss is one over the batches of all ranks, see there;
         a list of these, of None and of (tensor, labels) pairs: one joint loss over all of them.
     reference_labels: (num_references,) integers.
     positive_mask: (batch, num_references) bool instead of labels: true where a pair is positive, for multi-label and
@@ -76,10 +77,12 @@ def pair_loss(
     """
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction: found {reduction!r}, expected 'mean', 'sum' or 'none'")
-    sources = resolve(embeddings, labels, references, reference_labels, positive_mask)
+    sources, batch = resolve(embeddings, labels, references, reference_labels, positive_mask)
     parts = [pair_lse(pairs, form.rule, normalize=form.normalize, statistic=form.statistic) for pairs in sources]
-    lse = merge(parts, form.statistic)
+    lse = merge(parts, form.statistic) if batch is None else batch.merge(parts, form.statistic)
     loss = aggregate.reduce(form.aggregate(lse.pos, lse.neg), lse.valid, reduction)
+    if batch is not None and reduction == "none":
+        loss = batch.own_rows(loss)
     if not torch.compiler.is_compiling() and loss.device.type == "cpu" and not loss.isfinite().all():
         for name, rows in [("embeddings", embeddings), *(("references", pairs.references) for pairs in sources)]:
             _check_finite(name, rows)

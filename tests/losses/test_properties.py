@@ -200,3 +200,14 @@ def test_per_anchor_losses_can_be_weighted():
     embeddings.requires_grad_()
     (weight * loss(embeddings, labels)).sum().backward()
     assert embeddings.grad.isfinite().all()
+
+
+@every_loss
+@pytest.mark.parametrize("size", [6, 400])  # densely and in tiles
+def test_joint_gradients_are_finite_for_anchors_without_any_positive(loss, size):
+    embeddings = torch.randn(size, 8, requires_grad=True)
+    labels = torch.arange(size) // 2
+    labels[0] = 10_000  # no positive in the batch, and none in the references
+    references = torch.randn(300, 8)
+    loss(embeddings, labels, [None, (references, torch.full((300,), -1))]).backward()
+    assert embeddings.grad.isfinite().all()

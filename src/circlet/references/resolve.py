@@ -7,6 +7,8 @@ here.
 import torch
 from torch import Tensor
 
+from circlet.references.checks import check_labels, check_range, check_rows
+from circlet.references.ranks import GlobalBatch, SpreadSource
 from circlet.references.sources import References, Source
 from circlet.similarity import Pairs
 
@@ -17,18 +19,56 @@ def resolve(
     references: References | list[References],
     reference_labels: Tensor | None,
     positive_mask: Tensor | None,
-) -> list[Pairs]:
-    """Check the arguments of a loss and give the pairs of each source.
+) -> tuple[list[Pairs], GlobalBatch | None]:
+    """Check the arguments of a loss; give the pairs of each source and, with a `SpreadSource`, the global batch.
 
     ValueError names the argument, what was found and what was expected. Labels beyond the class weights are found
     here on a CPU; on another device and in compiled code by an assertion that does not wait for the device.
     """
-    _check_rows("embeddings", embeddings)
+    sources = references if isinstance(references, list) else [references]
+    spread = [source for source in sources if isinstance(source, SpreadSource)]
+    if not spread:
+        return _resolve(embeddings, labels, references, reference_labels, positive_mask), None
+    local: list[Pairs] = []
+    error = None
+    try:
+        if reference_labels is not None or positive_mask is not None:
+            name = "positive_mask" if reference_labels is None else "reference_labels"
+            raise ValueError(f"{name}: found with a source over all ranks, expected labels alone")
+        if len({source.process_group for source in spread}) > 1:
+            raise ValueError("references: found sources of several process groups, expected one for all")
+        plain = [source for source in sources if not isinstance(source, SpreadSource)]
+        # With the batch itself at the end, so that its checks run if there is no plain source.
+        local = _resolve(embeddings, labels, [*plain, None], None, None)[: len(plain)]
+        assert labels is not None
+        for source in spread:
+            source.check(embeddings, labels)
+    except ValueError as found:
+        error = found
+    batch = GlobalBatch(embeddings, labels, spread[0].process_group, error)
+    local = [
+        pairs._replace(
+            anchors=batch.embeddings,
+            references=None if pairs.references is None else batch.replicated(pairs.references),
+        )
+        for pairs in local
+    ]
+    return [*local, *(pairs for source in spread for pairs in source.pairs(batch))], batch
+
+
+def _resolve(
+    embeddings: Tensor,
+    labels: Tensor | None,
+    references: References | list[References],
+    reference_labels: Tensor | None,
+    positive_mask: Tensor | None,
+) -> list[Pairs]:
+    check_rows("embeddings", embeddings)
     if (labels is None) == (positive_mask is None):
         both = "neither" if labels is None else "both"
         raise ValueError(f"labels, positive_mask: found {both}, expected one of the two")
     if labels is not None:
-        _check_labels("labels", labels, embeddings, "embeddings")
+        check_labels("labels", labels, embeddings, "embeddings")
     if isinstance(references, list):
         if not references:
             raise ValueError("references: found an empty list, expected at least one source")
@@ -68,10 +108,7 @@ def _pairs(
     positive_mask: Tensor | None,
 ) -> Pairs:
     if references is not None:
-        _check_rows("references", references)
-        if references.shape[1] != embeddings.shape[1]:
-            raise ValueError(f"references: found {references.shape[1]} columns, expected {embeddings.shape[1]} "
-                             "as in embeddings")  # fmt: skip
+        check_rows("references", references, embeddings.shape[1])
     if positive_mask is not None:
         expected = (len(embeddings), len(embeddings if references is None else references))
         if positive_mask.dtype != torch.bool or positive_mask.shape != expected:
@@ -82,41 +119,8 @@ def _pairs(
     if references is None:
         return Pairs(embeddings, None, labels, None)
     if reference_labels is None:
-        _check_range(labels, len(references))
+        check_range(labels, len(references))
         reference_labels = torch.arange(len(references), device=labels.device)
     else:
-        _check_labels("reference_labels", reference_labels, references, "references")
+        check_labels("reference_labels", reference_labels, references, "references")
     return Pairs(embeddings, references, labels, reference_labels)
-
-
-def _check_rows(name: str, rows: Tensor) -> None:
-    if not isinstance(rows, Tensor):
-        raise ValueError(f"{name}: found {type(rows).__name__}, expected a tensor")
-    if rows.ndim != 2:
-        raise ValueError(f"{name}: found shape {tuple(rows.shape)}, expected (rows, dim)")
-    if not rows.is_floating_point():
-        raise ValueError(f"{name}: found {rows.dtype}, expected a floating-point dtype")
-
-
-def _check_labels(name: str, labels: Tensor, rows: Tensor, rows_name: str) -> None:
-    if not isinstance(labels, Tensor):
-        raise ValueError(f"{name}: found {type(labels).__name__}, expected a tensor")
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise ValueError(f"{name}: found {labels.dtype}, expected integers")
-    if labels.shape != rows.shape[:1]:
-        raise ValueError(f"{name}: found shape {tuple(labels.shape)}, expected ({len(rows)},), one for each row of "
-                         f"{rows_name}")  # fmt: skip
-    if labels.device != rows.device:
-        raise ValueError(f"{name}: found on {labels.device}, expected on {rows.device} as {rows_name}")
-
-
-def _check_range(labels: Tensor, num_classes: int) -> None:
-    if labels.numel() == 0:
-        return
-    low, high = labels.aminmax()
-    if torch.compiler.is_compiling() or labels.device.type != "cpu":
-        torch._assert_async((low >= 0) & (high < num_classes), "labels: found a class id beyond the class weights")
-    elif low < 0 or high >= num_classes:
-        found = int(low if low < 0 else high)
-        raise ValueError(f"labels: found class id {found}, expected 0 to {num_classes - 1}: references has "
-                         f"{num_classes} rows, one for each class (give reference_labels if they are not)")  # fmt: skip

@@ -1,9 +1,12 @@
-"""Sources: what an anchor can be compared with. Here class weights; other files hold memory and ranks."""
+"""Sources: what an anchor can be compared with. Here class weights; memory and ranks have files of their own."""
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+
+from circlet.references.checks import check_sizes
+from circlet.references.ranks import SpreadSource
 
 
 class LabelledRows(NamedTuple):
@@ -15,14 +18,15 @@ class LabelledRows(NamedTuple):
 
 @runtime_checkable
 class Source(Protocol):
-    """Anything that holds references: class weights, a memory bank, another rank's embeddings."""
+    """Anything that holds references: class weights, a memory bank."""
 
     def references(self) -> LabelledRows:
         """The references to compare with now."""
 
 
-# One source: a tensor (row i is class i), a (tensor, labels) pair, a `Source`, or None for the batch itself.
-References = Tensor | tuple[Tensor, Tensor] | Source | None
+# One source: a tensor (row i is class i), a (tensor, labels) pair, a `Source`, a `SpreadSource` (of which each rank
+# holds a part), or None for the batch itself.
+References = Tensor | tuple[Tensor, Tensor] | Source | SpreadSource | None
 
 
 class ClassWeights(nn.Module):
@@ -38,9 +42,7 @@ class ClassWeights(nn.Module):
 
     def __init__(self, num_classes: int, embedding_dim: int) -> None:
         super().__init__()
-        for name, value in (("num_classes", num_classes), ("embedding_dim", embedding_dim)):
-            if value < 1:
-                raise ValueError(f"{name}: found {value}, expected at least 1")
+        check_sizes(num_classes=num_classes, embedding_dim=embedding_dim)
         self.weight = nn.Parameter(torch.empty(num_classes, embedding_dim))
         self.reset_parameters()
 

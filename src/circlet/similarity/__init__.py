@@ -22,10 +22,10 @@ here and nowhere else.
 """
 
 from circlet.similarity import dense, tiles
-from circlet.similarity.pairs import PairLse, Pairs, Rule, Statistic, merge
+from circlet.similarity.pairs import PairLse, Pairs, Rule, Statistic, merge, union
 from circlet.similarity.spec import spec_of
 
-__all__ = ["PairLse", "Pairs", "Rule", "Statistic", "merge", "pair_lse"]
+__all__ = ["PairLse", "Pairs", "Rule", "Statistic", "merge", "pair_lse", "union"]
 
 # Up to so many pairs the dense backend is faster (measured: it loses from about 400 x 400 on, 64 x 1000 is a tie).
 DENSE_PAIRS = 2**17

@@ -3,7 +3,6 @@
 Tiles, shards and sources each give a `PairLse` of their own, and `merge` makes one of them, exactly.
 """
 
-from functools import reduce
 from typing import Literal, NamedTuple, Protocol
 
 import torch
@@ -61,5 +60,14 @@ class Pairs(NamedTuple):
 
 def merge(parts: list[PairLse], statistic: Statistic) -> PairLse:
     """Combine the statistics of disjoint sets of references into that of their union."""
-    combine = torch.logaddexp if statistic == "logsumexp" else torch.maximum
-    return PairLse(reduce(combine, [part.pos for part in parts]), reduce(combine, [part.neg for part in parts]))
+    if len(parts) == 1:
+        return parts[0]
+    return PairLse(*(union(torch.stack(sides), statistic) for sides in zip(*parts, strict=True)))
+
+
+def union(parts: Tensor, statistic: Statistic) -> Tensor:
+    """Statistic of the union, along dim 0 of the parts' statistics; -inf where all parts are, with gradient 0."""
+    if statistic == "max":
+        return parts.amax(0)
+    none = (parts == -torch.inf).all(0)
+    return torch.where(none, -torch.inf, torch.where(none, 0.0, parts).logsumexp(0))

@@ -1,0 +1,167 @@
+r"""Ranks: one loss over the batches of all ranks, exactly that of one process with the global batch.
+
+Every pair (anchor, reference) is met on exactly one rank. A rank's log-sum-exps, -inf where it met no pair of an
+anchor, therefore merge over ranks as they do over sources:
+
+    lse_a = log sum_r e^(lse_a on rank r)          for all anchors a of the global batch, on every rank
+
+so that every rank computes the whole loss, mean over the global number of valid anchors included, from 2 numbers per
+anchor. Its gradient G_a = dL/d lse_a is then known everywhere without communication, and
+
+    dL/dx_i = sum_r (gradient through what rank r met)      one reduce-scatter
+    dL/dW_shard                                             local
+
+DDP averages gradients over ranks, so those of everything that all ranks hold (embeddings, plain references) are
+multiplied by their number; neither the loss nor a shard is. Communication per loss: all-gather of the embeddings,
+labels and num_ranks x 2 numbers per anchor, reduce-scatter of the embeddings' gradient. (A form without the
+reduce-scatter exists; it computes each similarity once more instead.)
+"""
+
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor
+
+from circlet.references.collectives import Group, agree, all_gather, gather_rows, num_ranks, rank_in
+from circlet.similarity import PairLse, Pairs, Statistic, union
+
+
+class GlobalBatch:
+    """The batch of this rank within those of all ranks. Creating one is collective, and may raise on all ranks.
+
+    embeddings: (batch, dim) and labels: (batch,) of this rank; batches may differ in size and be empty.
+    error: what this rank already found wrong, to be raised once the other ranks know of it.
+    """
+
+    def __init__(
+        self, embeddings: Tensor, labels: Tensor | None, group: Group, error: ValueError | None = None
+    ) -> None:
+        self.group, self.rank = group, rank_in(group)
+        self.sizes = agree(embeddings, group, error)
+        assert labels is not None
+        self.embeddings = self.replicated(embeddings)
+        self.labels = labels.long()
+        self.embeddings_of = gather_rows(self.embeddings, self.sizes, group, "embeddings")
+        self.labels_of = gather_rows(self.labels, self.sizes, group, "labels")
+
+    @property
+    def all_embeddings(self) -> Tensor:
+        """(global batch, dim) of all ranks in order."""
+        return torch.cat(self.embeddings_of)
+
+    @property
+    def all_labels(self) -> Tensor:
+        """(global batch,) of all ranks in order."""
+        return torch.cat(self.labels_of)
+
+    def replicated(self, rows: Tensor) -> Tensor:
+        """`rows`, their gradient multiplied by the number of ranks, over which DDP will average it."""
+        if len(self.sizes) == 1:
+            return rows
+        out: Tensor = _Times.apply(rows, len(self.sizes))  # type: ignore[no-untyped-call]
+        return out
+
+    def merge(self, parts: list[PairLse], statistic: Statistic) -> PairLse:
+        """Statistic of all pairs of all ranks, for the global batch and the same on every rank.
+
+        parts: of disjoint sets of pairs that this rank met, each for its own or for all anchors.
+        """
+        before, total = sum(self.sizes[: self.rank]), sum(self.sizes)
+        met = []
+        for part in map(torch.stack, parts):
+            missing = total - part.shape[1]  # none: a part for all anchors
+            first = before if missing else 0
+            met.append(nnf.pad(part, (first, missing - first), value=-torch.inf))
+        own = union(torch.stack(met), statistic)
+        if len(self.sizes) == 1:
+            return PairLse(*own)
+        of_ranks = list(all_gather(own, self.group, "log-sum-exps").view(-1, 2, total))
+        of_ranks[self.rank] = own  # The other ranks differentiate their own.
+        return PairLse(*union(torch.stack(of_ranks), statistic))
+
+    def own_rows(self, per_anchor: Tensor) -> Tensor:
+        """Of one value per anchor of the global batch those of this rank; the gradient is gathered from all ranks."""
+        if len(self.sizes) == 1:
+            return per_anchor
+        out: Tensor = _OwnRows.apply(per_anchor, self)  # type: ignore[no-untyped-call]
+        return out
+
+
+@runtime_checkable
+class SpreadSource(Protocol):
+    """A source of which each rank holds a part. The loss is then one over the batches of all ranks."""
+
+    process_group: Group
+
+    def check(self, embeddings: Tensor, labels: Tensor) -> None:
+        """ValueError if the batch of this rank does not fit."""
+
+    def pairs(self, batch: GlobalBatch) -> list[Pairs]:
+        """The pairs that this rank meets, with its own or with all anchors; no pair on two ranks."""
+
+
+class AllRanks:
+    """Source: the embeddings of all ranks, each anchor's own excluded; pair-wise labels over the global batch.
+
+    On every rank call `loss(embeddings, labels, AllRanks())` and backward. Loss and gradients are those of one process
+    with the batches of all ranks together: "mean" is over the valid anchors of all ranks, "none" gives the losses of
+    the own anchors (and gradients of the sum of whatever each rank makes of its losses). Batches may differ in size
+    and be empty, as long as they come from the model. The parameters' gradients must be averaged over ranks, as
+    DistributedDataParallel and FSDP do. In a list, do not put None beside this source, which includes the own batch;
+    plain sources in the list are compared with the own anchors.
+
+    process_group: default: all ranks. Without a process group or with one rank this is the batch itself.
+    Bad input on one rank, or another dim, dtype or requires_grad than on the other ranks, is a ValueError on all.
+    Similarities that are exactly equal share the gradient of a maximum (triplet loss) rank by rank.
+
+    >>> import circlet
+    >>> embeddings, labels = torch.eye(4).repeat(2, 1), torch.arange(4).repeat(2)
+    >>> circlet.CircleLoss()(embeddings, labels, circlet.AllRanks()) == circlet.CircleLoss()(embeddings, labels)
+    tensor(True)
+    """
+
+    def __init__(self, process_group: Group = None) -> None:
+        self.process_group = process_group
+
+    def check(self, embeddings: Tensor, labels: Tensor) -> None:
+        """Nothing of its own to check."""
+
+    def pairs(self, batch: GlobalBatch) -> list[Pairs]:
+        """The own anchors against each other, and against the embeddings of the other ranks."""
+        within = Pairs(batch.embeddings, None, batch.labels, None)
+        if num_ranks(self.process_group) == 1:
+            return [within]
+        embeddings, labels = (
+            torch.cat([part for rank, part in enumerate(parts) if rank != batch.rank])
+            for parts in (batch.embeddings_of, batch.labels_of)
+        )
+        return [within, Pairs(batch.embeddings, embeddings, batch.labels, labels)]
+
+
+class _Times(torch.autograd.Function):
+    """Identity whose gradient is multiplied by a number."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, number: int) -> Tensor:
+        ctx.number = number
+        return rows.view_as(rows)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad * ctx.number, None
+
+
+class _OwnRows(torch.autograd.Function):
+    """Rows of this rank; backward all ranks learn the gradients of all rows."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, batch: GlobalBatch) -> Tensor:
+        ctx.batch = batch
+        own: Tensor = rows.split(batch.sizes)[batch.rank]
+        return own.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        batch = ctx.batch
+        return torch.cat(gather_rows(grad, batch.sizes, batch.group, "gradient of the losses")), None
