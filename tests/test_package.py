@@ -67,9 +67,7 @@ def test_installed_package_is_whole(tmp_path):
     assert (tmp_path / "circlet" / "py.typed").is_file()
     assert (tmp_path / "bin" / "circlet").is_file()
     assert not (tmp_path / "tests").exists()
-    script = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import circlet; print(circlet.__file__, circlet.CosFace)"
-    )
+    script = "import sys; sys.path.insert(0, sys.argv[1]); import circlet; print(circlet.__file__, circlet.CosFace)"
     out = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
     assert out.stdout.startswith(str(tmp_path))
     assert "AMSoftmaxLoss" in out.stdout

@@ -19,9 +19,12 @@ here and nowhere else.
 | kept        | tiles that the forward pass leaves to the backward pass                                 |
 | spec        | a rule as an operator can carry it                                                      |
 | operators   | the operators' rules for autograd and torch.compile                                     |
+| gpu/        | the same by Triton kernels; so far only run in Triton's interpreter, hence off          |
 """
 
-from circlet.similarity import dense, tiles
+import os
+
+from circlet.similarity import dense, gpu, tiles
 from circlet.similarity.pairs import PairLse, Pairs, Rule, Statistic, merge, union
 from circlet.similarity.spec import spec_of
 
@@ -30,13 +33,18 @@ __all__ = ["PairLse", "Pairs", "Rule", "Statistic", "merge", "pair_lse", "union"
 # Up to so many pairs the dense backend is faster (measured: it loses from about 400 x 400 on, 64 x 1000 is a tie).
 DENSE_PAIRS = 2**17
 
+# The Triton kernels agree with the dense twin in Triton's interpreter, but have not run on a GPU yet: by choice only.
+USE_TRITON = os.environ.get("CIRCLET_TRITON") == "1"
+
 
 def pair_lse(pairs: Pairs, rule: Rule, *, normalize: bool, statistic: Statistic = "logsumexp") -> PairLse:
     """Statistic of the positive and of the negative logits of each anchor: `dense.pair_lse`, by the fastest way.
 
-    Small problems go densely, large ones in tiles; so does a rule that tiles cannot carry (`spec_of`).
+    Small problems go densely, large ones in tiles; a rule that tiles cannot carry (`spec_of`) always goes densely.
     """
     num_references = len(pairs.anchors if pairs.references is None else pairs.references)
     if len(pairs.anchors) * num_references <= DENSE_PAIRS or spec_of(rule) is None:
         return dense.pair_lse(pairs, rule, normalize=normalize, statistic=statistic)
+    if USE_TRITON and gpu.supports(pairs, rule, statistic):
+        return gpu.pair_lse(pairs, rule, normalize=normalize, statistic=statistic)
     return tiles.pair_lse(pairs, rule, normalize=normalize, statistic=statistic)

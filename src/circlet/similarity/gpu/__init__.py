@@ -1,0 +1,80 @@
+r"""The GPU backend: the numbers of `dense`, streamed by Triton kernels, without the (batch, references) matrix.
+
+Forward, each program owns a block of anchors and meets its references one block after another, with a running
+log-sum-exp (`forward`). Backward, with p_ij = x_i . y_j the raw products, r_i = 1/|x_i| and s_ij = r_i r_j p_ij, one
+kernel writes a tile of the gradient with respect to p (`gradient`)
+
+    K_ij = r_i r_j G_ij,    G_ij = slope(s_ij) A_i exp(e_ij - lse_i)    (pair-wise: H_ij, with the term of j as well)
+
+and plain products take it to the rows (`product`). The factors r are in K, so that the products are of the rows as
+they came, in 16 bits where they came so, and only the part along the rows is left to take off:
+
+    u = K Y  (for references: K^T X),    dx_i = u_i - (u_i . x^_i) x^_i.
+
+Everything is summed in fp32 and in a fixed order, each sum by one program: deterministic, no atomics, no locks.
+FLOPs, with u = 2 B C D: 4 u against references; 2.5 u pair-wise, where a tile of K serves both of its sides (so s_ij
+and s_ji must have the same bits: both passes take the same steps along D, and scale by the product r_i r_j).
+
+No tile is computed twice, whatever D, because the backward pass leaves it to the product in a workspace of
+`height` x `width` pairs. A program that kept its dX in registers instead (64 rows of 512 in fp32 are 128 KB) would have
+to compute a tile again for every 256 columns of D or so: 5 u and more. Memory: O(B + C), the workspace (up to 32 MiB),
+the gradient of a chunk of references (up to 64 MiB), and that of the anchors in fp32.
+
+| file      | what it is                                                       |
+|-----------|------------------------------------------------------------------|
+| blocks    | sizes: of blocks and chunks, by dim and dtype; precision         |
+| logits    | the rules, in Triton                                             |
+| tile      | a tile of similarities, in Triton; rows as the kernels take them |
+| forward   | kernel: the two log-sum-exps of each anchor                      |
+| gradient  | kernel: a tile of K                                              |
+| product   | kernels: u = K Y, and from u to the gradient of the rows         |
+| operators | the operators, and their rules for autograd and torch.compile    |
+
+Only `operators` and what it imports need Triton, and they are imported on first use. TRITON_INTERPRET=1 runs the
+kernels on a CPU, slowly.
+"""
+
+from importlib.util import find_spec
+
+import torch
+
+from circlet.similarity.pairs import PairLse, Pairs, Rule, Statistic
+from circlet.similarity.spec import spec_of
+
+__all__ = ["pair_lse", "supports"]
+
+HAS_TRITON = find_spec("triton") is not None
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+RULES = tuple(f"circlet.rules:{name}" for name in ("Circle", "ConstantMargin", "AngularMargin", "TwoScales"))
+
+
+def supports(pairs: Pairs, rule: Rule, statistic: Statistic) -> bool:
+    """Whether `pair_lse` here takes these pairs: on a GPU, by labels, to a log-sum-exp, by a rule it has in Triton."""
+    return HAS_TRITON and _on_gpu(pairs.anchors) and _carries(pairs, rule, statistic)
+
+
+def pair_lse(pairs: Pairs, rule: Rule, *, normalize: bool, statistic: Statistic = "logsumexp") -> PairLse:
+    """As `dense.pair_lse`, for what `supports` takes. fp32, fp16 or bf16 operands; computed and returned in fp32.
+
+    fp32 products are exact fp32 unless torch may use TF32 for its own (torch.set_float32_matmul_precision).
+    """
+    from circlet.similarity.gpu.operators import gpu_lse
+
+    spec = spec_of(rule)
+    if spec is None or not _carries(pairs, rule, statistic):
+        raise NotImplementedError(f"no GPU kernel for {rule!r}, {statistic!r} and these pairs: see gpu.supports")
+    assert pairs.labels is not None
+    lse, _, _ = gpu_lse(pairs.anchors, pairs.references, pairs.labels, pairs.reference_labels, *spec, normalize, [])
+    return PairLse(lse[0], lse[1])
+
+
+def _on_gpu(x: torch.Tensor) -> bool:
+    # From Ampere on: bf16, and enough shared memory for the blocks.
+    return x.is_cuda and torch.cuda.get_device_properties(x.device).major >= 8
+
+
+def _carries(pairs: Pairs, rule: Rule, statistic: Statistic) -> bool:
+    spec = spec_of(rule)
+    dtypes = {pairs.anchors.dtype} | (set() if pairs.references is None else {pairs.references.dtype})
+    known = spec is not None and spec.path in RULES and pairs.labels is not None
+    return known and statistic == "logsumexp" and dtypes.issubset(DTYPES)

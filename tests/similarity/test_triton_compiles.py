@@ -1,0 +1,72 @@
+"""The kernels compile to machine code for a GPU (which needs none), with tensor cores and without atomics.
+
+The interpreter of test_triton.py would run code that the compiler refuses. In a process of its own, where Triton is
+imported without the interpreter.
+"""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+
+CODE = r"""
+import re, torch, triton, triton.language as tl
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from circlet.similarity.gpu.blocks import blocks_of
+from circlet.similarity.gpu import forward, gradient, product
+
+POINTERS = {"peak": "fp32", "total": "fp32", "x_inverse": "fp32", "y_inverse": "fp32", "x_labels": "i64",
+            "y_labels": "i64", "row_terms": "fp32", "column_terms": "fp32", "sums": "fp32", "inverse": "fp32"}
+NUMBERS = dict.fromkeys(("p0", "p1", "p2", "p3"), "fp32")
+blocks = blocks_of(torch.empty(4096, 512, dtype=torch.bfloat16), None)
+
+def compiled(kernel, capability=90, divisible=True, **constants):
+    names, signature = kernel.arg_names, {}
+    for name in names:
+        if name in constants:
+            signature[name] = "constexpr"
+        elif name in ("x", "y", "k", "out"):
+            signature[name] = "*bf16"
+        elif name in POINTERS:
+            signature[name] = "*" + POINTERS[name]
+        else:
+            signature[name] = NUMBERS.get(name, "i32")
+    by_16 = [i for i, name in enumerate(names) if divisible and name not in constants and name not in NUMBERS]
+    source = ASTSource(kernel, signature, constants, {(i,): [["tt.divisibility", 16]] for i in by_16})
+    options = {"num_warps": blocks.num_warps, "num_stages": blocks.num_stages}
+    code = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+    assert code.metadata.shared <= 99 * 1024, code.metadata.shared
+    assert not re.search(r"\b(atom|red)\.global", code.asm["ptx"])
+    return code.asm["ptx"]
+
+SIZES = {"BM": blocks.rows, "BN": blocks.columns, "BK": blocks.depth, "DTYPE": tl.bfloat16, "PRECISION": "ieee"}
+for capability, instruction in ((90, "wgmma.mma_async"), (80, "mma.sync")):
+    assert instruction in compiled(forward.lse_kernel, capability, OWN=True, RULE="Circle", **SIZES)
+    assert instruction in compiled(gradient.gradient_kernel, capability, MIRRORED=True, RULE="Circle", **SIZES)
+for rule in ("ConstantMargin", "AngularMargin", "TwoScales"):
+    compiled(gradient.gradient_kernel, divisible=False, MIRRORED=False, RULE=rule, **SIZES)
+for transposed in ({"k_row": 1}, {"k_column": 1}):
+    assert "wgmma.mma_async" in compiled(product.product_kernel, **transposed, **SIZES)
+FINISH = {"NORMALIZE": True, "BM": product.FINISH_ROWS, "BN": product.FINISH_DIMS}
+compiled(product.finish_kernel, **FINISH)
+
+# Triton makes a constant of every size and stride that is 1.
+ones = dict.fromkeys(("B", "C", "D", "M", "N", "S", "offset", "span", "k_row", "k_column", "sums_split", "sums_row",
+                      "stride_x", "stride_y", "stride_out", "stride_terms"), 1)
+for kernel, constants in ((forward.lse_kernel, {"OWN": True, "RULE": "Circle", **SIZES}),
+                          (gradient.gradient_kernel, {"MIRRORED": True, "RULE": "Circle", **SIZES}),
+                          (product.product_kernel, SIZES), (product.finish_kernel, FINISH)):
+    compiled(kernel, **constants, **{name: one for name, one in ones.items() if name in kernel.arg_names})
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("triton") is None, reason="needs Triton")
+def test_kernels_compile(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    environment["TRITON_CACHE_DIR"] = str(tmp_path)
+    result = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stderr
