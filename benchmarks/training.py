@@ -1,9 +1,10 @@
-"""Omniglot: what each loss and level reaches in the same budget; regenerates results/training.json and .md.
+"""Omniglot: what each loss and level reaches in the same budget; regenerates results/training.json and .md,
+the table in the README and its picture.
 
     python benchmarks/training.py --root ../shared/data/omniglot
 
 One run after another, each into a temporary folder, with the recipe `omniglot` and only the loss (and what its level
-needs) changed. About five minutes a run on two quiet cores.
+needs) changed. About ten minutes a run on two quiet cores.
 """
 
 import json
@@ -18,10 +19,12 @@ import torch
 import tyro
 
 from circlet.recipes import RECIPES, Experiment, build_splits, train
+from circlet.report import contact_sheet
 from circlet.train import RunFolder, environment
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parents[1] / "README.md"
+PICTURE = Path(__file__).parents[1] / "docs" / "neighbours.png"
 MARKED = re.compile(r"(<!-- begin benchmarks/results/training\.md -->\n).*?(<!-- end)", re.DOTALL)
 
 
@@ -69,7 +72,10 @@ def main(told: Arguments) -> None:
         with tempfile.TemporaryDirectory() as folder:
             run = RunFolder.create(Path(folder) / "run", experiment.to_json())
             began = time.process_time()
-            train(experiment, splits, run, torch.device("cpu"))
+            outcome = train(experiment, splits, run, torch.device("cpu"))
+            if experiment == base:
+                query = outcome.test_set.query.images
+                contact_sheet(query, None, outcome.embedded).save(PICTURE, optimize=True)
             result = {**run.read_json("result.json"), "cpu_seconds": time.process_time() - began}
             for figure in ("train_seconds", "cpu_seconds"):
                 result[figure] = round(result[figure], 1)

@@ -171,6 +171,26 @@ def test_hostile_class_names_stay_text(tmp_path):
     assert "<b>" not in page
 
 
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (0, "found no image, expected root/class/image"),
+        (1, "found 0.5 for 1 classes, expected at least one class on either side"),
+        (2, "data: found 1 training class, expected at least 2"),
+    ],
+)
+def test_too_few_classes(classes, message, tmp_path, capsys):
+    root = tmp_path / "photos"
+    root.mkdir()
+    for c in range(classes):
+        (root / f"{c}").mkdir()
+        for i in range(3):
+            Image.new("L", (8, 8), 100 * c + i).save(root / f"{c}" / f"{i}.png")
+    arguments = ["train", "folder", "--root", str(root), *SMALL, "--data.validation-share", "0"]
+    assert main(arguments) == 1
+    assert message in capsys.readouterr().err
+
+
 def test_existing_run_folder_is_refused(run, photos, capsys):
     assert main(["train", "folder", "--root", str(photos), "--run-dir", str(run), *SMALL]) == 1
     assert "exists and is not an empty folder" in capsys.readouterr().err

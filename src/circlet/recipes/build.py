@@ -123,6 +123,9 @@ class TrainBatches:
         self.views = views
         self.labels = (views * torch.from_numpy(pixels.images.labels)[:, None] + torch.arange(views)).flatten()
         self.num_classes = views * pixels.images.num_classes
+        if self.num_classes < 2:
+            raise ValueError(f"data: found {self.num_classes} training class, expected at least 2 beside those held "
+                             "out for testing and validation")  # fmt: skip
         if config.sampler == "pk":
             per_batch = min(config.classes, self.num_classes)
             self.sampler: PKSampler | ShuffledBatches = PKSampler(self.labels, per_batch, config.samples, seed=seed)

@@ -41,7 +41,7 @@ def omniglot() -> Experiment:
         model=ModelConfig(dropout=0.2),
         loss=LossConfig(margin=0.4, gamma=32.0),
         augment=CHARACTERS,
-        loop=LoopConfig(steps=3000, optimizer=OptimizerConfig(learning_rate=3e-3, weight_decay=1e-2)),
+        loop=LoopConfig(steps=4500, optimizer=OptimizerConfig(learning_rate=3e-3, weight_decay=1e-2)),
     )
 
 
