@@ -24,7 +24,7 @@ SEVERAL = [
 
 
 def run(num_ranks, folder, checks):
-    mp.spawn(on_ranks.on_rank, (num_ranks, str(folder), checks), nprocs=num_ranks)
+    mp.spawn(on_ranks.in_own_process, (num_ranks, str(folder), checks), nprocs=num_ranks)
 
 
 @pytest.fixture(scope="module")
