@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from circlet.data.augment import AugmentConfig
-from circlet.recipes.experiment import BatchConfig, DataConfig, Experiment, LossConfig, ModelConfig
+from circlet.recipes.experiment import BatchConfig, DataConfig, Experiment, LossConfig, ModelConfig, Source
 from circlet.train import LoopConfig, OptimizerConfig
 
 CHARACTERS = AugmentConfig(
@@ -23,25 +23,23 @@ CHARACTERS = AugmentConfig(
 
 def glyphs() -> Experiment:
     """Characters rendered from matplotlib's typefaces, tested on unseen characters; nothing to download."""
-    return Experiment(
-        recipe="glyphs",
-        data=DataConfig(source="glyphs", fit="ink"),
-        model=ModelConfig(dropout=0.2),
-        loss=LossConfig(margin=0.4, gamma=32.0),
-        augment=CHARACTERS,
-        loop=LoopConfig(steps=300, optimizer=OptimizerConfig(learning_rate=3e-3, weight_decay=1e-2)),
-    )
+    return _characters("glyphs", steps=300)
 
 
 def omniglot() -> Experiment:
     """Handwritten characters of five alphabets, tested on three others (the two official five-alphabet subsets)."""
+    return _characters("omniglot", steps=4500)
+
+
+def _characters(source: Source, *, steps: int) -> Experiment:
+    """Settings for drawn characters, chosen on held-out training alphabets of Omniglot."""
     return Experiment(
-        recipe="omniglot",
-        data=DataConfig(source="omniglot", fit="ink"),
+        recipe=source,
+        data=DataConfig(source=source, fit="ink"),
         model=ModelConfig(dropout=0.2),
         loss=LossConfig(margin=0.4, gamma=32.0),
         augment=CHARACTERS,
-        loop=LoopConfig(steps=4500, optimizer=OptimizerConfig(learning_rate=3e-3, weight_decay=1e-2)),
+        loop=LoopConfig(steps=steps, optimizer=OptimizerConfig(learning_rate=3e-3, weight_decay=1e-2)),
     )
 
 
