@@ -14,7 +14,7 @@ from circlet.evaluate import RetrievalMetrics, retrieval
 from circlet.models import Embedder, embed
 from circlet.recipes.build import Pixels, TrainBatches, build_model, build_objective, load_pixels
 from circlet.recipes.experiment import DataConfig, Experiment
-from circlet.train import RunFolder, fit, load, load_module, progress
+from circlet.train import RunFolder, fit, load, load_module, progress, write_atomically
 
 TEST_BATCH_SIZE = 256
 
@@ -62,27 +62,27 @@ def train(experiment: Experiment, splits: Splits, folder: RunFolder, device: tor
         validate = _validation(held_out, experiment, device)
     if skipped:
         text = "".join(f"{name}\t{reason}\n" for name, reason in skipped)
-        (folder.path / "skipped.txt").write_text(text, encoding="utf-8")
+        write_atomically(folder.path / "skipped.txt", lambda file: file.write(text.encode()))
     torch.manual_seed(experiment.loop.seed)
     model = build_model(experiment.model, experiment.data.channels)
     augment = Augment(experiment.augment, experiment.model.size)
     batches = TrainBatches(pixels, experiment.batch, views=experiment.augment.views, seed=experiment.loop.seed)
     objective = build_objective(experiment.loss, batches.num_classes, model.embedding_dim)
-    fit(model, objective, batches, experiment.loop, folder, device=device, augment=augment, validate=validate)
+    seconds = fit(model, objective, batches, experiment.loop, folder, device=device, augment=augment, validate=validate)
     if folder.best.exists():
         load_module(model, load(folder.best)["model"], folder.best)
     outcome = test(model, test_set, experiment, device)
     folder.write_json(
         "result.json",
         {
-            "checkpoint": (folder.best if folder.best.exists() else folder.last).name,
+            "checkpoint": folder.chosen.name,
             "test": outcome.metrics,
             "raw_pixels": outcome.raw_pixels,
             "train_classes": pixels.images.num_classes,
             "train_images": len(pixels.images),
             "test_classes": test_set.query.images.num_classes,
             "test_images": len(test_set.query.images),
-            "train_seconds": load(folder.last)["seconds"],
+            "train_seconds": seconds,
             "skipped_images": len(skipped),
         },
     )
@@ -94,7 +94,7 @@ def load_run(run: Path, device: torch.device, checkpoint: Path | None = None) ->
     folder = RunFolder.open(run)
     experiment = Experiment.from_json(folder.read_json("config.json"))
     model = build_model(replace(experiment.model, pretrained=False), experiment.data.channels)
-    path = checkpoint or (folder.best if folder.best.exists() else folder.last)
+    path = checkpoint or folder.chosen
     load_module(model, load(path)["model"], path)
     return experiment, model.to(device).eval()
 

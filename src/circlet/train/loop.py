@@ -66,8 +66,10 @@ def fit(
     device: torch.device,
     augment: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
     validate: Callable[[nn.Module], dict[str, float]] | None = None,
-) -> None:
+) -> float:
     """Train `model` and `objective` in place, going on from the folder's last checkpoint if there is one.
+
+    Gives the seconds spent in steps, those before an interruption included.
 
     validate: metrics of the model on validation classes; the first of them chooses the best checkpoint.
 
@@ -147,6 +149,7 @@ def fit(
                 raise KeyboardInterrupt(f"stopped at step {step}; go on with: circlet train --resume {folder.path}")
             shown.advance(**({"loss": float(losses[-1])} if losses and device.type == "cpu" else {}))
     model.eval()
+    return seconds
 
 
 def _from_step(batches: Batches, step: int, steps: int) -> Iterator[tuple[Tensor, Tensor]]:

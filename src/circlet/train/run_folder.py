@@ -81,6 +81,11 @@ class RunFolder:
         """Checkpoint with the best validation metric; absent where no classes were held out for validation."""
         return self.path / "best.pt"
 
+    @property
+    def chosen(self) -> Path:
+        """The run's result: its best checkpoint if there is one, else its last."""
+        return self.best if self.best.exists() else self.last
+
     def read_json(self, name: str) -> dict[str, Any]:
         """Read one of the folder's JSON files."""
         path = self.path / name
