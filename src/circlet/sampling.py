@@ -3,14 +3,16 @@
 A pair-wise loss sees only the pairs inside its batch, so a batch must hold several images of several classes
 (`PKSampler`); a class-level loss needs nothing but shuffling (`ShuffledBatches`). Both are given to a DataLoader as
 `batch_sampler`, and in both the order is a function of (seed, epoch) alone, so that a run can stop and go on anywhere.
-Neither splits its batches over ranks.
+
+Over several ranks each sampler draws the same global batches and yields the part of its own rank: P, and `batch_size`,
+count the classes or images of all ranks together.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +25,12 @@ __all__ = ["PKSampler", "ShuffledBatches"]
 class _EpochBatches(Sampler[list[int]]):
     """Batches as a pure function of (seed, epoch); subclasses give `__len__` and `_batches`."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, rank: int, num_ranks: int) -> None:
         self.seed = _whole("seed", seed, minimum=0)
+        self.num_ranks = _whole("num_ranks", num_ranks, minimum=1)
+        self.rank = _whole("rank", rank, minimum=0)
+        if rank >= num_ranks:
+            raise ValueError(f"rank: found {rank}, expected 0 to {num_ranks - 1}")
         self.epoch = 0
         self.start_batch = 0
 
@@ -66,9 +72,10 @@ class PKSampler(_EpochBatches):
         num_classes_per_batch: P, at least 2 (else there are no negatives), at most the number of classes.
         samples_per_class: K, at least 2 (else there are no positives).
         seed: with the epoch decides the order.
+        rank, num_ranks: yield the P / num_ranks whole classes of this rank in each batch.
 
     Raises:
-        ValueError: P or K out of range, or no class with two images.
+        ValueError: P or K out of range, P no multiple of num_ranks, or no class with two images.
 
     Example:
         >>> sampler = PKSampler([0, 0, 0, 1, 1, 2, 2, 2, 2], num_classes_per_batch=2, samples_per_class=2)
@@ -91,8 +98,10 @@ class PKSampler(_EpochBatches):
         samples_per_class: int,
         *,
         seed: int = 0,
+        rank: int = 0,
+        num_ranks: int = 1,
     ) -> None:
-        super().__init__(seed)
+        super().__init__(seed, rank, num_ranks)
         self.num_classes_per_batch = _whole("num_classes_per_batch", num_classes_per_batch, minimum=2)
         self.samples_per_class = _whole("samples_per_class", samples_per_class, minimum=2)
         _, self._class_of, sizes = np.unique(_label_array(labels), return_inverse=True, return_counts=True)
@@ -101,6 +110,9 @@ class PKSampler(_EpochBatches):
                 f"num_classes_per_batch: found {num_classes_per_batch}, expected at most {len(sizes)}, "
                 "the number of classes in labels"
             )
+        if self.num_classes_per_batch % num_ranks:
+            raise ValueError(f"num_classes_per_batch: found {num_classes_per_batch} over {num_ranks} ranks, expected a "
+                             "multiple of the number of ranks: a class stays on one rank")  # fmt: skip
         if sizes.max() < 2:
             raise ValueError(f"labels: found {len(sizes)} classes of one image each, expected some with two or more")
         self._ends: list[int] = np.cumsum(sizes).tolist()
@@ -117,14 +129,14 @@ class PKSampler(_EpochBatches):
         order = order[np.argsort(self._class_of[order], kind="stable")]  # class c at [starts[c], ends[c]), shuffled
         rng = random.Random(f"{self.seed} {epoch}")  # a string seed is hashed: no two (seed, epoch) run in parallel
         for classes in _most_left_first(self._num_chunks, self.num_classes_per_batch, rng):
-            places: list[int] = []
-            for c, chunk in classes:
-                places += self._chunk(c, chunk, rng)
+            chunks = [self._chunk(c, chunk, rng) for c, chunk in classes]
             while len(classes) < self.num_classes_per_batch:  # fewer than P classes have a chunk left
                 c = rng.randrange(len(self._num_chunks))
                 if all(c != taken for taken, _ in classes):
                     classes.append((c, -1))
-                    places += _draw(range(self._starts[c], self._ends[c]), self.samples_per_class, rng)
+                    chunks.append(_draw(range(self._starts[c], self._ends[c]), self.samples_per_class, rng))
+            own = self.num_classes_per_batch // self.num_ranks
+            places = list(chain.from_iterable(chunks[self.rank * own : (self.rank + 1) * own]))
             yield order[places].tolist()
 
     def _chunk(self, c: int, chunk: int, rng: random.Random) -> list[int]:
@@ -141,8 +153,11 @@ class ShuffledBatches(_EpochBatches):
     image joins the batch before it, which then holds `batch_size + 1`: on a single image BatchNorm raises and a
     pair-wise loss has no pairs. (A data set of one image, or `batch_size` 1, stays as asked.)
 
+    rank, num_ranks: yield this rank's part of each batch, as even as possible. A last batch of fewer than two images
+    a rank then joins the batch before it; nothing else depends on the number of ranks.
+
     Raises:
-        ValueError: `num_samples` or `batch_size` below 1.
+        ValueError: `num_samples` or `batch_size` below 1, or over several ranks below two images a rank.
 
     Example:
         >>> sampler = ShuffledBatches(9, batch_size=4)
@@ -152,13 +167,26 @@ class ShuffledBatches(_EpochBatches):
         [0, 1, 2, 3, 4, 5, 6, 7, 8]
     """
 
-    def __init__(self, num_samples: int, batch_size: int, *, seed: int = 0, drop_last: bool = False) -> None:
-        super().__init__(seed)
+    def __init__(
+        self,
+        num_samples: int,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        drop_last: bool = False,
+        rank: int = 0,
+        num_ranks: int = 1,
+    ) -> None:
+        super().__init__(seed, rank, num_ranks)
         self.num_samples = _whole("num_samples", num_samples, minimum=1)
         self.batch_size = _whole("batch_size", batch_size, minimum=1)
         self.drop_last = drop_last
+        fewest = 2 * num_ranks  # in a batch, so that no rank has a single image
+        for name, value in (("num_samples", self.num_samples), ("batch_size", self.batch_size)):
+            if num_ranks > 1 and value < fewest:
+                raise ValueError(f"{name}: found {value} over {num_ranks} ranks, expected at least {fewest}")
         full, rest = divmod(self.num_samples, self.batch_size)
-        self._joins = rest == 1 and full > 0 and not drop_last
+        self._joins = 0 < rest < fewest and full > 0 and not drop_last
         self._num_batches = full if drop_last or rest == 0 or self._joins else full + 1
 
     def __len__(self) -> int:
@@ -169,8 +197,9 @@ class ShuffledBatches(_EpochBatches):
         order = np.random.default_rng([self.seed, epoch]).permutation(self.num_samples)
         for batch in range(self._num_batches):
             start = batch * self.batch_size
-            last_of_joined = self._joins and batch == self._num_batches - 1
-            yield order[start : start + self.batch_size + last_of_joined].tolist()
+            joined = self._joins and batch == self._num_batches - 1
+            whole = order[start:] if joined else order[start : start + self.batch_size]
+            yield np.array_split(whole, self.num_ranks)[self.rank].tolist()
 
 
 def _most_left_first(num_chunks: Sequence[int], per_batch: int, rng: random.Random) -> Iterator[list[tuple[int, int]]]:

@@ -1,6 +1,6 @@
 import math
 from collections import Counter
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 import pytest
@@ -150,6 +150,51 @@ def test_shuffled_errors(arguments, message):
 
 
 # Both
+
+
+@settings(deadline=None)
+@given(made=samplers(), num_ranks=st.integers(1, 3), epoch=st.integers(0, 3))
+def test_pk_ranks_share_the_same_batches_by_whole_classes(made, num_ranks, epoch):
+    _, labels, sizes, P, K = made
+    if P * num_ranks > len(sizes):
+        num_ranks = 1
+    ranks = [PKSampler(labels, P * num_ranks, K, rank=rank, num_ranks=num_ranks) for rank in range(num_ranks)]
+    whole = PKSampler(labels, P * num_ranks, K)
+    for sampler in (whole, *ranks):
+        sampler.set_epoch(epoch)
+    assert [list(chain(*parts)) for parts in zip(*ranks, strict=True)] == list(whole)
+    assert all(len(set(labels[part].tolist())) == P for sampler in ranks for part in sampler)
+    assert {len(sampler) for sampler in ranks} == {len(whole)}
+
+
+@settings(deadline=None)
+@given(n=st.integers(8, 60), batch_size=st.integers(8, 20), num_ranks=st.integers(2, 4), drop_last=st.booleans())
+def test_shuffled_ranks_share_the_same_batches_evenly(n, batch_size, num_ranks, drop_last):
+    ranks = [
+        ShuffledBatches(n, batch_size, drop_last=drop_last, rank=rank, num_ranks=num_ranks) for rank in range(num_ranks)
+    ]
+    whole = list(ShuffledBatches(n, batch_size, drop_last=drop_last))
+    parts = list(zip(*ranks, strict=True))
+    together = [list(chain(*batch)) for batch in parts]
+    if 0 < n % batch_size < 2 * num_ranks and n > batch_size and not drop_last and n % batch_size > 1:
+        whole = [*whole[:-2], whole[-2] + whole[-1]]
+    assert together == whole
+    assert len(ranks[0]) == len(whole)
+    for batch in parts:
+        sizes = [len(part) for part in batch]
+        assert min(sizes) >= 2
+        assert max(sizes) - min(sizes) <= 1
+
+
+def test_rank_errors():
+    with pytest.raises(ValueError, match="num_classes_per_batch: found 3 over 2 ranks, expected a multiple"):
+        PKSampler([0, 0, 1, 1, 2, 2], 3, 2, num_ranks=2)
+    with pytest.raises(ValueError, match="rank: found 2, expected 0 to 1"):
+        PKSampler([0, 0, 1, 1], 2, 2, rank=2, num_ranks=2)
+    with pytest.raises(ValueError, match="batch_size: found 3 over 2 ranks, expected at least 4"):
+        ShuffledBatches(9, 3, num_ranks=2)
+    with pytest.raises(ValueError, match="num_samples: found 3 over 2 ranks, expected at least 4"):
+        ShuffledBatches(3, 4, num_ranks=2)
 
 
 @pytest.mark.parametrize("sampler", [PKSampler([0, 0, 1, 1, 2, 2, 2], 2, 2), ShuffledBatches(7, 3)])
