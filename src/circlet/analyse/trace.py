@@ -1,0 +1,73 @@
+"""Trace: the hardest pair (s_p, max s_n) of single anchors over training, as a file beside metrics.jsonl.
+
+    pairs.jsonl   one line for each logged step: {"s_p": [...], "s_n": [...]}, at most 256 anchors of that step's batch
+
+Line i belongs to the i-th logged step of metrics.jsonl. A resumed run has cut metrics.jsonl back to its checkpoint, so
+the trace is cut back to as many lines before it grows again. The anchors are those of the batch, a different one each
+step: the trace is of a population, not of individuals.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+NAME = "pairs.jsonl"
+DIGITS = 4
+
+
+class Hardest(NamedTuple):
+    """Hardest positive and hardest negative of the anchors of a step: (anchors,) arrays."""
+
+    step: int
+    s_p: NDArray[np.float64]
+    s_n: NDArray[np.float64]
+
+
+class Trace:
+    """Writes the trace of the run in `folder`, going on where its metrics.jsonl does."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.started = False
+
+    def add(self, s_p: list[float], s_n: list[float]) -> None:
+        """Put the anchors of the step that is about to be logged at the end."""
+        path = self.folder / NAME
+        if not self.started:
+            lines = _lines(path)[: len(logged_steps(self.folder))]
+            lines += ["null"] * (len(logged_steps(self.folder)) - len(lines))  # steps logged without a trace
+            temporary = path.with_name(f".{NAME}.{os.getpid()}.part")
+            temporary.write_text("".join(f"{line}\n" for line in lines))
+            os.replace(temporary, path)
+            self.started = True
+        with open(path, "a", encoding="utf-8") as file:
+            rounded = {"s_p": [round(s, DIGITS) for s in s_p], "s_n": [round(s, DIGITS) for s in s_n]}
+            file.write(json.dumps(rounded) + "\n")
+
+
+def read_trace(folder: Path) -> list[Hardest]:
+    """The trace of a run by step; FileNotFoundError if it has none."""
+    path = folder / NAME
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected the run folder of a run with a trace")
+    found = []
+    for step, line in zip(logged_steps(folder), _lines(path), strict=False):
+        anchors = json.loads(line)
+        if anchors is not None:
+            found.append(Hardest(step, np.array(anchors["s_p"]), np.array(anchors["s_n"])))
+    return found
+
+
+def logged_steps(folder: Path) -> list[int]:
+    """Steps that metrics.jsonl has a loss for; other lines are of validations."""
+    lines = [json.loads(line) for line in _lines(folder / "metrics.jsonl")]
+    return [line["step"] for line in lines if "loss" in line]
+
+
+def _lines(path: Path) -> list[str]:
+    """Whole lines; what follows the last newline was cut off in the writing."""
+    return path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
