@@ -1,28 +1,83 @@
-"""Backbones by name: the small network of this library, or any of timm's (an extra)."""
+"""Backbones by name: the networks of this library, or any of timm's (an extra)."""
+
+from os import PathLike
 
 from torch import nn
 
+from circlet.models.bn_inception import BNInception
+from circlet.models.ir_resnet import IRResNet
+from circlet.models.mgn import MGN
+from circlet.models.resnet import ResNet50
 from circlet.models.small import SmallResNet
+from circlet.models.weights import load_weights
+
+NAMES = ("small", "ir_resnet18", "ir_resnet34", "ir_resnet50", "ir_resnet100", "resnet50", "mgn", "bn_inception")
 
 
-def backbone(name: str, *, channels: int = 3, pretrained: bool = False) -> nn.Module:
-    """The backbone `name`: "small", or "timm/<model>" for any model of timm that gives feature maps.
+def backbone(
+    name: str,
+    *,
+    channels: int = 3,
+    pretrained: bool = False,
+    weights: str | PathLike[str] | None = None,
+    dropout: float = 0.0,
+) -> nn.Module:
+    """The backbone `name`: one of `NAMES`, or "timm/<model>" for any model of timm that gives feature maps.
 
-    pretrained: load timm's published weights (downloads them); "small" has none.
-    Raises ImportError without the timm extra, ValueError for a name that neither knows.
+    "ir_resnet..." and "mgn" give embeddings, the others feature maps; see the classes.
+
+    pretrained: load timm's published weights (downloads them); the networks of this library take them from a file.
+    weights: a file for `load_weights`: insightface's for ir_resnet, torchvision's or timm's ResNet-50 of ImageNet for
+        resnet50 and mgn, pretrainedmodels' for bn_inception, timm's for timm, or a circlet checkpoint.
+    dropout: before the last layer of ir_resnet; no other backbone has any.
+
+    Raises ImportError without the timm extra, ValueError for a name that neither knows, and what `load_weights` does.
     """
-    if name == "small":
-        if pretrained:
-            raise ValueError("pretrained: found True with backbone 'small', which has no published weights")
-        return SmallResNet(channels)
+    if pretrained and weights is not None:
+        raise ValueError("pretrained: found True with a file of weights, expected one of the two")
     family, _, model = name.partition("/")
-    if family != "timm" or not model:
-        raise ValueError(f"backbone: found {name!r}, expected 'small' or 'timm/<model>', such as timm/resnet50")
+    if family == "timm" and model:
+        network = _timm_model(model, channels, pretrained)
+    elif name not in NAMES:
+        raise ValueError(f"backbone: found {name!r}, expected one of {', '.join(NAMES)}, or timm/<model>, such as "
+                         "timm/resnet50")  # fmt: skip
+    elif pretrained:
+        raise ValueError(f"pretrained: found True with backbone {name!r}, expected a timm/<model>; its weights come "
+                         "from a file (weights)")  # fmt: skip
+    else:
+        network = _own_network(name, channels, dropout)
+    if weights is not None:
+        load_weights(network, weights)
+    return network
+
+
+def _own_network(name: str, channels: int, dropout: float) -> nn.Module:
+    match name:
+        case "small":
+            return SmallResNet(channels)
+        case "ir_resnet18":
+            return IRResNet(18, channels, dropout=dropout)
+        case "ir_resnet34":
+            return IRResNet(34, channels, dropout=dropout)
+        case "ir_resnet50":
+            return IRResNet(50, channels, dropout=dropout)
+        case "ir_resnet100":
+            return IRResNet(100, channels, dropout=dropout)
+        case "resnet50":
+            return ResNet50(channels)
+        case "mgn":
+            return MGN(channels)
+        case _:
+            assert name == "bn_inception"
+            return BNInception(channels)
+
+
+def _timm_model(model: str, channels: int, pretrained: bool) -> nn.Module:
     try:
         import timm
     except ImportError as error:
         raise ImportError(
-            f"backbone {name}: timm is not installed; expected the extra: pip install 'circlet[timm]'"
+            f"backbone timm/{model}: timm is not installed; expected the extra: pip install 'circlet[timm]'"
         ) from error
     if not timm.is_model(model):
         near = ", ".join(timm.list_models(f"*{model[:6]}*")[:5]) or "see timm.list_models()"

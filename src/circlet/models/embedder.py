@@ -13,11 +13,13 @@ HeadName = Literal["linear", "linear+bn", "bnneck", "none"]
 class Embedder(nn.Module):
     """Images (batch, channels, height, width) to embeddings (batch, embedding_dim).
 
-    backbone: feature maps (batch, features, h, w) out of normalised images.
+    backbone: feature maps (batch, features, h, w) out of normalised images, or vectors (batch, features), which need
+        no pooling ("flatten").
     image_size: (height, width) the backbone will see; fixes the number of features after the pooling.
     head: "linear": to `embedding_dim`; "linear+bn": then batch norm; "bnneck": batch norm with a fixed zero shift
         between the pooled features and the loss, as in person re-ID (Luo et al. 2019), after a linear layer unless
         `embedding_dim` is None; "none": the pooled features themselves.
+    dropout: before the head, where there is one.
     mean, std: for each channel, of images in 0 to 1; the image normalised is (image - mean) / std.
 
     Images may be uint8 (0 to 255) or float (0 to 1). Embeddings are not scaled to unit length: every loss and every
@@ -76,9 +78,12 @@ class Embedder(nn.Module):
         self.backbone.eval()
         with torch.no_grad():
             features = self.backbone(torch.zeros(1, self.channels, *self.image_size))
-            if features.ndim != 4:
+            if features.ndim not in (2, 4):
                 raise ValueError(f"backbone: gave shape {tuple(features.shape)}, expected feature maps "
-                                 "(batch, features, height, width)")  # fmt: skip
+                                 "(batch, features, height, width) or vectors (batch, features)")  # fmt: skip
+            if features.ndim == 2 and not isinstance(self.pooling, nn.Flatten):
+                raise ValueError(f"pooling: found a layer for feature maps, expected flatten: the backbone gives "
+                                 f"vectors {tuple(features.shape)}")  # fmt: skip
             width = self.pooling(features).shape[1]
         self.backbone.train(training)
         return int(width)
@@ -86,7 +91,7 @@ class Embedder(nn.Module):
 
 def _head(name: HeadName, num_features: int, embedding_dim: int, dropout: float, *, project: bool) -> nn.Module:
     layers: list[nn.Module] = []
-    if dropout:
+    if dropout and name != "none":
         layers.append(nn.Dropout(dropout))
     if project and name != "none":
         layers.append(nn.Linear(num_features, embedding_dim, bias=name == "linear"))
