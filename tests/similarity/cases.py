@@ -3,7 +3,7 @@
 import torch
 
 from circlet.rules import AngularMargin, Circle, ConstantMargin, TwoScales
-from circlet.similarity import dense, tiles
+from circlet.similarity import dense, tiles, whole
 from circlet.similarity.pairs import Pairs
 from circlet.similarity.tiles import Tiling
 
@@ -26,6 +26,10 @@ def tiled(pairs, rule, *, normalize=True, statistic="logsumexp", tiling=TINY):
 
 def dense_lse(pairs, rule, *, normalize=True, statistic="logsumexp"):
     return dense.pair_lse(pairs, rule, normalize=normalize, statistic=statistic)
+
+
+def whole_lse(pairs, rule, *, normalize=True):
+    return whole.pair_lse(pairs, rule, normalize=normalize)
 
 
 def operands(form, batch, *, dim=12, seed=0, dtype=torch.float64):

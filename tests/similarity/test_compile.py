@@ -17,7 +17,7 @@ pytestmark = [
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("statistic", ["logsumexp", "max"])
 def test_fullgraph(form, statistic, monkeypatch):
-    monkeypatch.setattr(similarity, "DENSE_PAIRS", 0)
+    monkeypatch.setattr(similarity, "WHOLE_PAIRS", 0)
     torch.compiler.reset()
     backend = "inductor" if (form, statistic) == ("pair", "logsumexp") else "aot_eager"
     compiled = torch.compile(similarity.pair_lse, fullgraph=True, backend=backend)

@@ -228,7 +228,7 @@ def test_spec():
 def test_dispatch_gives_the_same_numbers_on_both_sides(statistic, monkeypatch):
     case = operands("pair", 37)
     expected = run(similarity.pair_lse, *case, Circle(), normalize=True, statistic=statistic)
-    monkeypatch.setattr(similarity, "DENSE_PAIRS", 0)
+    monkeypatch.setattr(similarity, "WHOLE_PAIRS", 0)
     found = run(similarity.pair_lse, *case, Circle(), normalize=True, statistic=statistic)
     assert_same(found, expected)
     scale = torch.tensor(3.0, dtype=torch.float64, requires_grad=True)
@@ -237,7 +237,7 @@ def test_dispatch_gives_the_same_numbers_on_both_sides(statistic, monkeypatch):
 
 
 def test_no_references_and_no_anchors(monkeypatch):
-    monkeypatch.setattr(similarity, "DENSE_PAIRS", 0)
+    monkeypatch.setattr(similarity, "WHOLE_PAIRS", 0)
     for batch, references in ((0, 3), (3, 0), (0, 0)):
         x, y = torch.randn(batch, 4, requires_grad=True), torch.randn(references, 4, requires_grad=True)
         for statistic in ("logsumexp", "max"):

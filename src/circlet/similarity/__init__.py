@@ -8,6 +8,7 @@ here and nowhere else.
 |-------------|-----------------------------------------------------------------------------------------|
 | pairs       | what goes in and comes out: `Pairs`, `Rule`, `PairLse`                                    |
 | dense       | the readable twin: the whole matrix, differentiated by autograd                         |
+| whole       | one matrix again, differentiated by hand: small problems                                |
 | tiles       | the same without the matrix: chooses the form and the size of the tiles                 |
 | symmetric   | form: the batch against itself, one triangle in both passes                             |
 | cross       | form: anchors against class weights, a memory bank or any other references              |
@@ -24,14 +25,16 @@ here and nowhere else.
 
 import os
 
-from circlet.similarity import dense, gpu, tiles
+import torch
+
+from circlet.similarity import dense, gpu, tiles, whole
 from circlet.similarity.pairs import PairLse, Pairs, Rule, Statistic, merge, union
 from circlet.similarity.spec import spec_of
 
 __all__ = ["PairLse", "Pairs", "Rule", "Statistic", "merge", "pair_lse", "union"]
 
-# Up to so many pairs the dense backend is faster (measured: it loses from about 400 x 400 on, 64 x 1000 is a tie).
-DENSE_PAIRS = 2**17
+# Up to so many pairs one matrix is faster than tiles (measured to 640 x 640, 64 x 4000, 512 x 1000), in 16 MiB or so.
+WHOLE_PAIRS = 2**19
 
 # The Triton kernels agree with the dense twin in Triton's interpreter, but have not run on a GPU yet: by choice only.
 USE_TRITON = os.environ.get("CIRCLET_TRITON") == "1"
@@ -40,11 +43,15 @@ USE_TRITON = os.environ.get("CIRCLET_TRITON") == "1"
 def pair_lse(pairs: Pairs, rule: Rule, *, normalize: bool, statistic: Statistic = "logsumexp") -> PairLse:
     """Statistic of the positive and of the negative logits of each anchor: `dense.pair_lse`, by the fastest way.
 
-    Small problems go densely, large ones in tiles; a rule that tiles cannot carry (`spec_of`) always goes densely.
+    Small problems go whole, large ones in tiles; a rule that neither can carry (`spec_of`) always goes densely.
     """
-    num_references = len(pairs.anchors if pairs.references is None else pairs.references)
-    if len(pairs.anchors) * num_references <= DENSE_PAIRS or spec_of(rule) is None:
+    if spec_of(rule) is None:
         return dense.pair_lse(pairs, rule, normalize=normalize, statistic=statistic)
+    num_references = len(pairs.anchors if pairs.references is None else pairs.references)
+    if len(pairs.anchors) * num_references <= WHOLE_PAIRS:
+        if statistic == "max" or torch.compiler.is_compiling() or not num_references:
+            return dense.pair_lse(pairs, rule, normalize=normalize, statistic=statistic)
+        return whole.pair_lse(pairs, rule, normalize=normalize)
     if USE_TRITON and gpu.supports(pairs, rule, statistic):
         return gpu.pair_lse(pairs, rule, normalize=normalize, statistic=statistic)
     return tiles.pair_lse(pairs, rule, normalize=normalize, statistic=statistic)

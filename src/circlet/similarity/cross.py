@@ -22,6 +22,7 @@ from circlet.similarity.curves import Curves
 from circlet.similarity.kept import KeptTiles, new_slabs
 from circlet.similarity.kinds import Kinds
 from circlet.similarity.rows import compute_dtype, prepare, through_norm_
+from circlet.similarity.spec import rule_of
 
 
 @torch.library.custom_op("circlet::cross_lse", mutates_args=())
@@ -45,7 +46,7 @@ def cross_lse(
         dtype = compute_dtype(x, y)
         anchors = prepare(x, x_order, dtype, normalize=normalize).unit
         kinds = Kinds(ranges, mask, own=own)
-        sums = Sums(len(x), Scratch(dtype, x.device), Curves(rule, list(numbers)), kinds)
+        sums = Sums(len(x), Scratch(dtype, x.device), Curves(rule_of(rule, list(numbers))), kinds)
         slabs = new_slabs(x, dtype, len(x) * len(y), keep_bytes)
         kept = KeptTiles(slabs)
         scratch = anchors.new_empty(min(height, len(x)) * min(width, len(y)))
@@ -91,7 +92,7 @@ def cross_lse_backward(
         anchors = prepare(x, x_order, dtype, normalize=normalize)
         if x_order is not None:
             lse, grads = lse[:, x_order], grads[:, x_order]
-        kinds, curves = Kinds(ranges, mask, own=own), Curves(rule, list(numbers))
+        kinds, curves = Kinds(ranges, mask, own=own), Curves(rule_of(rule, list(numbers)))
         gradient = Gradient(lse, grads.to(dtype), Scratch(dtype, x.device), curves, kinds)
         kept = KeptTiles(slabs, release=release)
         scratch = anchors.unit.new_empty(min(height, len(x)) * min(width, len(y)))

@@ -3,11 +3,12 @@
     logit(s) = scale q(s) + offset,    slope(s) = scale bend(s),    scale > 0
 
 The affine part costs nothing: it goes into the fused multiply-add before the exponential. So a linear rule needs no
-pass for its logits, and Circle's negatives two, since with c = max(s, -m)
+pass for its logits, and Circle's negatives two, since with c = max(s, -m) and, for the positives, c = min(s - 1, m),
 
-    gamma [s+m]+ (s - m) = gamma (c^2 - m^2)        and        gamma [s+m]+ = gamma (c + m).
+    gamma [s+m]+ (s - m)           = gamma (c^2 - m^2)    and    gamma [s+m]+    = gamma (c + m),
+    -gamma [1+m-s]+ (s - (1 - m))  = gamma (c^2 - m^2)    and    -gamma [1+m-s]+ = gamma (c - m).
 
-`negative_curve` gives the short form of the rules known by their import path, and of any other rule the general one.
+`Curves` takes the short form of the rules known by their import path, and of any other rule the general one.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from circlet.similarity.pairs import Rule
-from circlet.similarity.spec import rule_of
+from circlet.similarity.spec import spec_of
 
 
 class Curve(Protocol):
@@ -96,26 +97,43 @@ class SelfPacedNegative:
         return torch.mul(c, c, out=out[0]), c.add_(self.margin)
 
 
+@dataclass(frozen=True)
+class SelfPacedPositive:
+    """Circle's positives, gamma (c^2 - m^2) with c = min(s - 1, m)."""
+
+    margin: float
+    scale: float
+
+    @property
+    def offset(self) -> float:
+        """-gamma m^2."""
+        return -self.scale * self.margin**2
+
+    def q(self, s: Tensor, out: Tensor) -> Tensor:
+        """c^2."""
+        c = torch.sub(s, 1.0, out=out).clamp_(max=self.margin)
+        return c.mul_(c)
+
+    def q_and_bend(self, s: Tensor, out: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """c^2 and c - m."""
+        c = torch.sub(s, 1.0, out=out[1]).clamp_(max=self.margin)
+        return torch.mul(c, c, out=out[0]), c.sub_(self.margin)
+
+
 class Curves:
-    """Both sides of the rule of a spec: `pos` and `neg`."""
+    """Both sides of a rule: `pos` and `neg`."""
 
-    def __init__(self, path: str, numbers: list[float]) -> None:
-        rule = rule_of(path, numbers)
+    def __init__(self, rule: Rule) -> None:
         self.pos: Curve = General(rule.positive, rule.positive_slope)
-        self.neg: Curve = _negative(path, numbers, rule)
-
-
-def _negative(path: str, numbers: list[float], rule: Rule) -> Curve:
-    if path == "circlet.rules:Circle":
-        margin, gamma = numbers
-        return SelfPacedNegative(margin, gamma)
-    if path in ("circlet.rules:ConstantMargin", "circlet.rules:AngularMargin"):
-        _, gamma = numbers
-        return Linear(gamma)
-    if path == "circlet.rules:TwoScales":
-        _, beta, base = numbers
-        return Linear(beta, -beta * base)
-    return General(rule.negative, rule.negative_slope)
+        self.neg: Curve = General(rule.negative, rule.negative_slope)
+        path, numbers = spec_of(rule) or ("", [])
+        if path == "circlet.rules:Circle":
+            self.pos, self.neg = SelfPacedPositive(*numbers), SelfPacedNegative(*numbers)
+        elif path in ("circlet.rules:ConstantMargin", "circlet.rules:AngularMargin"):
+            self.neg = Linear(numbers[1])
+        elif path == "circlet.rules:TwoScales":
+            _, beta, base = numbers
+            self.neg = Linear(beta, -beta * base)
 
 
 def rate(curve: Curve, dtype: torch.dtype) -> float:

@@ -18,6 +18,7 @@ from circlet.similarity.curves import Curves
 from circlet.similarity.kept import KeptTiles, new_slabs
 from circlet.similarity.kinds import Kinds
 from circlet.similarity.rows import compute_dtype, prepare, through_norm_
+from circlet.similarity.spec import rule_of
 
 
 def triangle(batch: int, height: int, width: int) -> Iterator[Tile]:
@@ -46,7 +47,7 @@ def symmetric_lse(
         dtype = compute_dtype(x)
         unit = prepare(x, order, dtype, normalize=normalize).unit
         kinds = Kinds(ranges, None, own=True)
-        sums = Sums(len(x), Scratch(dtype, x.device), Curves(rule, list(numbers)), kinds)
+        sums = Sums(len(x), Scratch(dtype, x.device), Curves(rule_of(rule, list(numbers))), kinds)
         slabs = new_slabs(x, dtype, len(x) * (len(x) + height) // 2, keep_bytes)
         kept = KeptTiles(slabs)
         scratch = unit.new_empty(height * max(height, width))
@@ -81,7 +82,9 @@ def symmetric_lse_backward(
         unit = rows.unit
         kinds = Kinds(ranges, None, own=True)
         arrived = grads[:, order].to(dtype)
-        gradient = Gradient(lse[:, order], arrived, Scratch(dtype, x.device), Curves(rule, list(numbers)), kinds)
+        gradient = Gradient(
+            lse[:, order], arrived, Scratch(dtype, x.device), Curves(rule_of(rule, list(numbers))), kinds
+        )
         kept = KeptTiles(slabs, release=release)
         scratch = unit.new_empty(height * max(height, width))
         total = torch.zeros_like(unit)
