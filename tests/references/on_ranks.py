@@ -76,7 +76,7 @@ def equals_single_process(rank, num_ranks, folder):
 
 
 def equals_single_process_in_tiles(rank, num_ranks, folder):
-    similarity.DENSE_PAIRS = 0
+    similarity.WHOLE_PAIRS = 0
     for name in ("circle", "triplet"):
         _equals_single_process(rank, num_ranks, "joint", LOSSES[name])
     _equals_single_process(rank, num_ranks, "pair", LOSSES["circle"])
