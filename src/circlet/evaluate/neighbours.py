@@ -68,22 +68,32 @@ def _nearest_by_sorting(
 def _nearest_by_tiles(
     queries: Tensor, gallery: Tensor | None, k: int, block_size: int
 ) -> Iterator[tuple[slice, Tensor]]:
-    symmetric = gallery is None
+    num_items = len(queries) if gallery is None else len(gallery)
+    best: dict[int, Best] = {}
+    for rows, columns, tile in similarity_tiles(queries, gallery, block_size):
+        if gallery is None and rows == columns:
+            tile.fill_diagonal_(-torch.inf)
+        best.setdefault(rows.start, Best.empty(tile, k)).update(tile, columns.start)
+        if columns.stop == num_items:
+            yield rows, best.pop(rows.start).indices
+
+
+def similarity_tiles(queries: Tensor, gallery: Tensor | None, block_size: int) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Yield (rows, columns, tile): all similarities once, a block of queries seeing the gallery in ascending order.
+
+    `gallery=None`: queries against themselves, each product serving two tiles. A tile lives until the next one.
+    """
     items = queries if gallery is None else gallery
     columns = list(_blocks(len(items), block_size))
-    best: dict[int, _Best] = {}
     memory = items.new_empty(block_size * min(block_size, len(items)))  # one tile, used again and again
     for i, rows in enumerate(_blocks(len(queries), block_size)):
-        # A block sees the gallery in ascending order: here the tiles before the diagonal came transposed, earlier.
-        for j in range(i if symmetric else 0, len(columns)):
+        # Without a gallery, the tiles before the diagonal came transposed, earlier.
+        for j in range(i if gallery is None else 0, len(columns)):
             shape = rows.stop - rows.start, columns[j].stop - columns[j].start
             tile = torch.mm(queries[rows], items[columns[j]].T, out=memory[: shape[0] * shape[1]].view(shape))
-            if symmetric and j == i:
-                tile.fill_diagonal_(-torch.inf)
-            best.setdefault(i, _Best.empty(tile, k)).update(tile, columns[j].start)
-            if symmetric and j > i:
-                best.setdefault(j, _Best.empty(tile.T, k)).update(tile.T, rows.start)
-        yield rows, best.pop(i).indices
+            yield rows, columns[j], tile
+            if gallery is None and j > i:
+                yield columns[j], rows, tile.T
 
 
 def _blocks(num_items: int, block_size: int) -> Iterator[slice]:
@@ -92,16 +102,17 @@ def _blocks(num_items: int, block_size: int) -> Iterator[slice]:
 
 
 @dataclass
-class _Best:
+class Best:
     """The k best gallery items so far of a block of queries: (rows, k), by descending value, then by index."""
 
     values: Tensor
     indices: Tensor
 
     @staticmethod
-    def empty(tile: Tensor, k: int) -> _Best:
+    def empty(tile: Tensor, k: int) -> Best:
+        """Nothing yet, for the rows of `tile`."""
         shape = (len(tile), k)
-        return _Best(tile.new_full(shape, -torch.inf), torch.full(shape, -1, device=tile.device))
+        return Best(tile.new_full(shape, -torch.inf), torch.full(shape, -1, device=tile.device))
 
     def update(self, tile: Tensor, start: int) -> None:
         """Take in the similarities (rows, columns) of gallery items `start`..., all later than those seen.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from circlet.evaluate.checks import checked_embeddings, checked_labels, unit_pair, unit_rows
 from circlet.evaluate.neighbours import nearest, row_blocks, similarity_rows
 
 __all__ = ["RetrievalMetrics", "retrieval"]
@@ -93,21 +94,14 @@ def retrieval(
         >>> round(metrics.r_precision, 3), round(metrics.map_at_r, 3), round(metrics.mrr, 3)
         (0.8, 0.8, 0.867)
     """
-    query_labels = _checked_labels("labels", labels, _checked("embeddings", embeddings))
-    queries = _normalised(embeddings)
+    query_labels = checked_labels("labels", labels, checked_embeddings("embeddings", embeddings))
     if (gallery is None) != (gallery_labels is None):
         raise ValueError("gallery and gallery_labels: found one without the other, expected both or neither")
-    items, item_labels = None, query_labels
-    if gallery is not None and gallery_labels is not None:
-        item_labels = _checked_labels("gallery_labels", gallery_labels, _checked("gallery", gallery))
-        if gallery.shape[1] != embeddings.shape[1] or gallery.device != embeddings.device:
-            raise ValueError(
-                f"gallery: found dimension {gallery.shape[1]} on {gallery.device}, "
-                f"expected that of embeddings, {embeddings.shape[1]} on {embeddings.device}"
-            )
-        items = _normalised(gallery)
-        dtype = torch.promote_types(queries.dtype, items.dtype)
-        queries, items = queries.to(dtype), items.to(dtype)
+    if gallery is None or gallery_labels is None:
+        queries, items, item_labels = unit_rows(embeddings), None, query_labels
+    else:
+        item_labels = checked_labels("gallery_labels", gallery_labels, checked_embeddings("gallery", gallery))
+        queries, items = unit_pair("embeddings", embeddings, "gallery", gallery)
     own = int(items is None)  # without a gallery every query is among the items, and left out
     num_candidates = len(item_labels) - own
     if num_candidates < 1:
@@ -167,37 +161,9 @@ def _count_of(query_labels: Tensor, item_labels: Tensor) -> Tensor:
     return torch.where(present[place] == query_labels, counts[place], 0)
 
 
-def _checked(name: str, embeddings: Tensor) -> Tensor:
-    if not isinstance(embeddings, Tensor) or not embeddings.is_floating_point():
-        found = embeddings.dtype if isinstance(embeddings, Tensor) else type(embeddings).__name__
-        raise ValueError(f"{name}: found {found}, expected a tensor of a float dtype")
-    if embeddings.ndim != 2 or 0 in embeddings.shape:
-        raise ValueError(f"{name}: found shape {tuple(embeddings.shape)}, expected (n, dim), neither of them 0")
-    bad = (~embeddings.isfinite()).any(dim=1).nonzero().squeeze(1)
-    if len(bad):
-        raise ValueError(f"{name}: found {len(bad)} rows with nan or inf, the first is row {int(bad[0])}")
-    return embeddings
-
-
-def _checked_labels(name: str, labels: Tensor | Sequence[int], embeddings: Tensor) -> Tensor:
-    checked = torch.as_tensor(labels)
-    if checked.dtype.is_floating_point or checked.dtype.is_complex or checked.dtype == torch.bool:
-        raise ValueError(f"{name}: found dtype {checked.dtype}, expected integers")
-    if checked.shape != (len(embeddings),):
-        raise ValueError(f"{name}: found shape {tuple(checked.shape)}, expected ({len(embeddings)},)")
-    return checked.to(embeddings.device, torch.int64)
-
-
 def _check_counts(ks: Sequence[int], num_candidates: int, block_size: int) -> None:
     for K in ks:
         if int(K) != K or not 1 <= K <= num_candidates:
             raise ValueError(f"ks: found {K}, expected integers from 1 to {num_candidates}, the number of candidates")
     if block_size < 1:
         raise ValueError(f"block_size: found {block_size}, expected at least 1")
-
-
-def _normalised(embeddings: Tensor) -> Tensor:
-    """Rows of length 1, in float32 or float64; rows scaled by their maximum first, so that nothing overflows."""
-    rows = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
-    rows = rows / rows.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(rows.dtype).tiny)
-    return torch.nn.functional.normalize(rows, eps=1.0)  # their norms are 1 or more, or 0

@@ -1,0 +1,66 @@
+"""Input of the evaluation functions: checked, with errors that name the argument, and scaled to unit rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def checked_embeddings(name: str, embeddings: Tensor, first_row: int = 0) -> Tensor:
+    """`embeddings`, if they are finite floats of shape (n, dim), not empty; rows are counted from `first_row`."""
+    if not isinstance(embeddings, Tensor) or not embeddings.is_floating_point():
+        found = embeddings.dtype if isinstance(embeddings, Tensor) else type(embeddings).__name__
+        raise ValueError(f"{name}: found {found}, expected a tensor of a float dtype")
+    if embeddings.ndim != 2 or 0 in embeddings.shape:
+        raise ValueError(f"{name}: found shape {tuple(embeddings.shape)}, expected (n, dim), neither of them 0")
+    if not (embeddings.amin().isfinite() and embeddings.amax().isfinite()):  # (a mask of all would take memory)
+        bad = (~embeddings.isfinite()).any(dim=1).nonzero().squeeze(1)
+        first = first_row + int(bad[0])
+        raise ValueError(f"{name}: found {len(bad)} rows with nan or inf, the first is row {first}")
+    return embeddings
+
+
+def checked_labels(name: str, labels: Tensor | Sequence[int], rows: Tensor) -> Tensor:
+    """`labels` as int64 on the device of `rows`, if they are integers, one for each row."""
+    checked = torch.as_tensor(labels)
+    if checked.dtype.is_floating_point or checked.dtype.is_complex or checked.dtype == torch.bool:
+        raise ValueError(f"{name}: found dtype {checked.dtype}, expected integers")
+    if checked.shape != (len(rows),):
+        raise ValueError(f"{name}: found shape {tuple(checked.shape)}, expected ({len(rows)},)")
+    return checked.to(rows.device, torch.int64)
+
+
+def checked_same(is_same: Tensor | Sequence[bool], num_pairs: int) -> Tensor:
+    """`is_same` on the CPU, if it is (num_pairs,) booleans."""
+    checked = torch.as_tensor(is_same)
+    if checked.dtype != torch.bool or checked.shape != (num_pairs,):
+        raise ValueError(f"is_same: found {checked.dtype} {tuple(checked.shape)}, expected booleans ({num_pairs},)")
+    return checked.cpu()
+
+
+def check_fractions(name: str, fractions: Sequence[float]) -> None:
+    """Each in (0, 1]."""
+    for fraction in fractions:
+        if not 0 < fraction <= 1:
+            raise ValueError(f"{name}: found {fraction}, expected fractions above 0 and up to 1")
+
+
+def unit_rows(embeddings: Tensor) -> Tensor:
+    """Rows of length 1, in float32 or float64; rows scaled by their maximum first, so that nothing overflows."""
+    rows = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
+    rows = rows / torch.linalg.vector_norm(rows, torch.inf, dim=1, keepdim=True).clamp(min=torch.finfo(rows.dtype).tiny)
+    rows /= torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp(min=1.0)  # they are 1 or more, or 0
+    return rows
+
+
+def unit_pair(name: str, rows: Tensor, other_name: str, others: Tensor) -> tuple[Tensor, Tensor]:
+    """Unit rows of both, in one dtype; a ValueError if dimension or device differ."""
+    if others.shape[1] != rows.shape[1] or others.device != rows.device:
+        raise ValueError(
+            f"{other_name}: found dimension {others.shape[1]} on {others.device}, "
+            f"expected that of {name}, {rows.shape[1]} on {rows.device}"
+        )
+    dtype = torch.promote_types(rows.dtype, others.dtype)
+    return unit_rows(rows.to(dtype)), unit_rows(others.to(dtype))

@@ -1,0 +1,268 @@
+"""Person re-identification: CMC, mAP and mINP across cameras, as on Market-1501 and its successors.
+
+Two conventions of average precision are in use, and both are here. Nothing is sorted but the positives: their places
+in the ranking are counted, block of queries by block. Splits and file formats are not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from circlet.evaluate.checks import checked_embeddings, checked_labels, unit_pair
+from circlet.evaluate.neighbours import row_blocks
+
+__all__ = ["ReidMetrics", "reid", "reid_from_distances"]
+
+_JUNK = -1
+
+AveragePrecision = Literal["step", "trapezoid"]
+
+
+@dataclass(frozen=True, eq=False)
+class ReidMetrics:
+    """What `reid` found, as fractions in [0, 1].
+
+    Attributes:
+        cmc: (max_rank,) float64, fraction of the queries with a hit among the 1, 2, ... nearest.
+        map: mean average precision, in the convention of `average_precision`.
+        minp: mean over queries of (number of positives / rank of the last positive).
+        average_precisions: (num_queries,) float64, that of each query; nan without a positive.
+        num_queries: all queries.
+        num_valid_queries: those with a positive: the same id under another camera.
+        average_precision: "step" or "trapezoid": the convention of `map`, and which queries the means are over.
+    """
+
+    cmc: Tensor
+    map: float
+    minp: float
+    average_precisions: Tensor
+    num_queries: int
+    num_valid_queries: int
+    average_precision: AveragePrecision
+
+
+@torch.no_grad()
+def reid(
+    query: Tensor,
+    query_ids: Tensor | Sequence[int],
+    query_cams: Tensor | Sequence[int],
+    gallery: Tensor,
+    gallery_ids: Tensor | Sequence[int],
+    gallery_cams: Tensor | Sequence[int],
+    *,
+    average_precision: AveragePrecision = "step",
+    max_rank: int = 50,
+    block_size: int = 1024,
+) -> ReidMetrics:
+    r"""CMC, mAP and mINP by cosine similarity (of unit rows, Euclidean distance gives the same ranking).
+
+    Gallery entries of id -1 (junk) are dropped. For each query, so are the entries of the same id under the same
+    camera; those of the same id under another camera are its n positives, all others negatives (on Market-1501 also
+    the distractors, id 0). Equal distances rank by gallery index. With r_i the place of the i-th positive, from 1:
+
+        CMC(k) = 1 if r_1 <= k
+        AP     = (1/n) sum_i i / r_i                                  "step": torchreid, fast-reid
+        AP     = (1/n) sum_i (i / r_i + (i-1) / (r_i - 1)) / 2        "trapezoid": the official Matlab evaluation
+        INP    = n / r_n                                              (Ye et al., "Deep Learning for Person ReID", 2021)
+
+    where 0/0 = 1, and their means over queries. "step" leaves out queries without a positive; "trapezoid" counts them
+    as 0. On Market-1501 the second is lower by half a point to one: say which one you report.
+
+    Args:
+        query: (n, dim), any float dtype and device; normalised inside, in float32 (float64 for float64).
+        query_ids: (n,) integers.
+        query_cams: (n,) integers.
+        gallery: (m, dim), on the same device.
+        gallery_ids: (m,) integers, -1 for junk.
+        gallery_cams: (m,) integers.
+        average_precision: "step" or "trapezoid".
+        max_rank: length of the CMC, cut to the number of gallery entries that are not junk.
+        block_size: distances are made block_size^2 at a time; decides memory and speed, not the result.
+
+    Raises:
+        ValueError: a wrong shape, dtype or device, an embedding that is not finite, a gallery of junk only, an unknown
+            average_precision, max_rank or block_size below 1.
+
+    Degenerate input: if no query has a positive, everything is nan ("step") or 0 ("trapezoid").
+
+    Precision: distances closer than a rounding error may swap, see `retrieval`.
+
+    Extra memory: a unit copy of query and gallery and about 40 bytes x block_size^2 (40 MB).
+
+    Example:
+        >>> query, gallery = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.1], [1.0, 0.2], [1.0, 0.3], [0.0, 1.0]])
+        >>> metrics = reid(query, [7], [1], gallery, [7, 3, 7, 7], [1, 1, 2, 3])
+        >>> metrics.cmc.tolist(), round(metrics.map, 4), round(metrics.minp, 4)
+        ([0.0, 1.0, 1.0, 1.0], 0.5833, 0.6667)
+    """
+    checked_embeddings("query", query)
+    checked_embeddings("gallery", gallery)
+    kept = checked_labels("gallery_ids", gallery_ids, gallery) != _JUNK
+    queries, items = unit_pair("query", query, "gallery", gallery[kept] if not kept.all() else gallery)
+
+    def distances(rows: slice) -> Tensor:
+        return queries[rows].neg() @ items.T
+
+    labels = _labels(query, query_ids, query_cams, gallery, gallery_ids, gallery_cams)
+    with torch.autocast(queries.device.type, enabled=False):
+        return _evaluate(distances, labels, average_precision, max_rank, block_size)
+
+
+@torch.no_grad()
+def reid_from_distances(
+    distances: Tensor,
+    query_ids: Tensor | Sequence[int],
+    query_cams: Tensor | Sequence[int],
+    gallery_ids: Tensor | Sequence[int],
+    gallery_cams: Tensor | Sequence[int],
+    *,
+    average_precision: AveragePrecision = "step",
+    max_rank: int = 50,
+    block_size: int = 1024,
+) -> ReidMetrics:
+    """`reid` for distances that are already there, such as those of `rerank`.
+
+    Args:
+        distances: (n, m), floats, less is nearer.
+        query_ids: (n,) integers; this and the rest as in `reid`.
+        query_cams: (n,) integers.
+        gallery_ids: (m,) integers, -1 for junk.
+        gallery_cams: (m,) integers.
+        average_precision: "step" or "trapezoid".
+        max_rank: length of the CMC.
+        block_size: decides memory and speed.
+
+    Example:
+        >>> distances = torch.tensor([[0.1, 0.2, 0.3, 0.9]])
+        >>> reid_from_distances(distances, [7], [1], [7, 3, 7, 7], [1, 1, 2, 3]).map
+        0.58333...
+    """
+    checked_embeddings("distances", distances)
+    labels = _labels(distances, query_ids, query_cams, distances.T, gallery_ids, gallery_cams)
+    kept = torch.as_tensor(gallery_ids, device=distances.device) != _JUNK
+
+    def rows_of(rows: slice) -> Tensor:
+        return distances[rows][:, kept]
+
+    return _evaluate(rows_of, labels, average_precision, max_rank, block_size)
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """Ids and cameras, the gallery's without junk."""
+
+    query_ids: Tensor
+    query_cams: Tensor
+    gallery_ids: Tensor
+    gallery_cams: Tensor
+
+
+def _labels(
+    query: Tensor,
+    query_ids: Tensor | Sequence[int],
+    query_cams: Tensor | Sequence[int],
+    gallery: Tensor,
+    gallery_ids: Tensor | Sequence[int],
+    gallery_cams: Tensor | Sequence[int],
+) -> _Labels:
+    ids, cams = (
+        checked_labels("gallery_ids", gallery_ids, gallery),
+        checked_labels("gallery_cams", gallery_cams, gallery),
+    )
+    if (ids == _JUNK).all():
+        raise ValueError(f"gallery_ids: found {len(ids)} times -1 (junk), expected other ids too")
+    return _Labels(
+        checked_labels("query_ids", query_ids, query),
+        checked_labels("query_cams", query_cams, query),
+        ids[ids != _JUNK],
+        cams[ids != _JUNK],
+    )
+
+
+def _evaluate(
+    distances: Callable[[slice], Tensor],
+    labels: _Labels,
+    convention: AveragePrecision,
+    max_rank: int,
+    block_size: int,
+) -> ReidMetrics:
+    if convention not in ("step", "trapezoid"):
+        raise ValueError(f'average_precision: found {convention!r}, expected "step" or "trapezoid"')
+    for name, value in (("max_rank", max_rank), ("block_size", block_size)):
+        if value < 1:
+            raise ValueError(f"{name}: found {value}, expected at least 1")
+    num_queries, num_items = len(labels.query_ids), len(labels.gallery_ids)
+    ap = torch.empty(num_queries, dtype=torch.float64)
+    inp = torch.empty(num_queries, dtype=torch.float64)
+    first_rank = torch.empty(num_queries, dtype=torch.int64)
+    for rows in row_blocks(num_queries, num_items, block_size):
+        same_id = labels.query_ids[rows, None] == labels.gallery_ids
+        same_camera = labels.query_cams[rows, None] == labels.gallery_cams
+        left = distances(rows).masked_fill_(same_id & same_camera, torch.inf)
+        row, rank = (x.cpu() for x in _ranks_of_positives(left, same_id & ~same_camera))
+        ap[rows], inp[rows], first_rank[rows] = _per_query(row, rank, len(left), convention)
+
+    valid = ~ap.isnan()
+    denominator = int(valid.sum()) if convention == "step" else num_queries
+    places = first_rank[valid].clamp(max=max_rank + 1)
+    return ReidMetrics(
+        cmc=places.bincount(minlength=max_rank + 1)[1 : min(max_rank, num_items) + 1].cumsum(0).double() / denominator,
+        map=(ap[valid].sum() / denominator).item(),
+        minp=(inp[valid].sum() / denominator).item(),
+        average_precisions=ap,
+        num_queries=num_queries,
+        num_valid_queries=int(valid.sum()),
+        average_precision=convention,
+    )
+
+
+def _ranks_of_positives(distances: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
+    """(row, rank) of the entries of `positive`, rank from 1 among the finite distances, ascending within a row.
+
+    An entry comes before a positive if it is nearer, or as near and of smaller index. For the first sort of entry it
+    is enough to count, for each, the positives of its row that are nearer or as near; those as near as a positive are
+    few (mostly the positives themselves), and sorted.
+    """
+    row, column = positive.nonzero(as_tuple=True)
+    count = row.bincount(minlength=len(distances))
+    width = int(count.max())
+    if width == 0:
+        return row, column
+    own = torch.arange(len(row), device=row.device) - (count.cumsum(0) - count)[row]
+    thresholds = distances.new_full((len(distances), width), torch.inf)
+    thresholds[row, own] = distances[row, column]
+    thresholds = thresholds.sort(dim=1).values
+    num_reached = torch.searchsorted(thresholds, distances, right=True)  # of the positives of this row, ties included
+
+    bins = num_reached + torch.arange(len(distances), device=row.device)[:, None] * (width + 1)
+    num_nearer = bins.view(-1).bincount(minlength=len(distances) * (width + 1)).view(-1, width + 1).cumsum(1)
+    nearest_reached = thresholds.gather(1, num_reached.sub_(1).clamp_(min=0))
+    row, column = ((nearest_reached == distances) & distances.isfinite()).nonzero(as_tuple=True)
+    group = bins[row, column]  # one for each row and distance
+    group, order = group.sort(stable=True)  # so within a group by index
+    row, column = row[order], column[order]
+    place = torch.arange(len(group), device=row.device)
+    place_in_group = place - torch.searchsorted(group, group)
+    rank = num_nearer.view(-1)[group - 1] + place_in_group + 1
+    chosen = positive[row, column]
+    return row[chosen], rank[chosen]
+
+
+def _per_query(row: Tensor, rank: Tensor, num_rows: int, convention: AveragePrecision) -> tuple[Tensor, Tensor, Tensor]:
+    """(AP, INP, rank of the first positive) of each row; nan, nan and 0 without a positive."""
+    count = row.bincount(minlength=num_rows)
+    before = (count.cumsum(0) - count)[row]
+    i = torch.arange(1, len(row) + 1) - before
+    precision = i / rank.double()
+    if convention == "trapezoid":
+        precision_before = torch.where(rank == 1, 1.0, (i - 1) / (rank - 1).clamp(min=1).double())
+        precision = (precision + precision_before) / 2
+    ap = torch.zeros(num_rows, dtype=torch.float64).index_add_(0, row, precision) / count
+    last = torch.zeros(num_rows, dtype=torch.int64).scatter_reduce_(0, row, rank, "amax")
+    first = torch.zeros(num_rows, dtype=torch.int64).scatter_reduce_(0, row, rank, "amin", include_self=False)
+    return ap, count / last.double(), first
