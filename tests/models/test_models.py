@@ -67,6 +67,20 @@ def test_residual_block_starts_as_the_identity():
     torch.testing.assert_close(Residual(8).eval()(x), x)
 
 
+class TakesVectors(nn.Module):
+    def forward(self, images):
+        return images.flatten(1)[:, :6]
+
+
+def test_a_backbone_may_give_vectors():
+    model = Embedder(TakesVectors(), 4, image_size=(8, 8), pooling="flatten", head="none", dropout=0.5)
+    assert model.embedding_dim == 6
+    images = torch.rand(2, 3, 8, 8)
+    torch.testing.assert_close(model(images), TakesVectors()(model.normalized(images)))  # no head, so no dropout
+    with pytest.raises(ValueError, match=r"pooling: found a layer for feature maps, .* vectors \(1, 6\)"):
+        Embedder(TakesVectors(), 4, image_size=(8, 8), pooling="gem")
+
+
 def test_embed_is_in_evaluation_mode_and_gives_the_mode_back():
     model = Embedder(SmallResNet(), 8, image_size=(16, 16), channels=1, mean=(0.5,), std=(1.0,), dropout=0.5)
     images = torch.rand(10, 1, 16, 16)
@@ -101,19 +115,8 @@ def test_a_backbone_without_maps_or_vectors_is_refused():
 def test_unknown_backbones(name):
     with pytest.raises(ValueError, match=f"backbone: found '{name}', expected one of small, "):
         backbone(name)
-    with pytest.raises(ValueError, match="found True with backbone .small., expected a timm"):
+    with pytest.raises(ValueError, match="found True with backbone 'small', expected a timm"):
         backbone("small", pretrained=True)
-
-
-@pytest.fixture
-def timm():
-    # PyPI's torchvision does not load beside the CPU-only torch: its compiled operators are missing. Declaring their
-    # schemas lets `import torchvision`, and so timm, pass; none of them is called by the models used here.
-    library = torch.library.Library("torchvision", "DEF")
-    for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    yield pytest.importorskip("timm")
-    library._destroy()
 
 
 @pytest.mark.filterwarnings("ignore")  # of torchvision and timm themselves

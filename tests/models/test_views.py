@@ -1,0 +1,65 @@
+"""Flipped and cropped views, and their embeddings added up."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from circlet.models import embed, views
+
+IMAGES = torch.arange(2 * 1 * 5 * 7, dtype=torch.float32).view(2, 1, 5, 7)
+
+
+def test_one_view_is_the_image():
+    (only,) = views(IMAGES)
+    assert only is IMAGES
+
+
+def test_five_crops_are_the_corners_and_the_centre():
+    crops = views(IMAGES, crop=(3, 3))
+    expected = [IMAGES[:, :, :3, :3], IMAGES[:, :, :3, 4:], IMAGES[:, :, 2:, :3], IMAGES[:, :, 2:, 4:]]
+    for crop, other in zip(crops, [*expected, IMAGES[:, :, 1:4, 2:5]], strict=True):
+        assert torch.equal(crop, other)
+    ten = views(IMAGES, crop=(3, 3), flip=True)
+    assert len(ten) == 10
+    for crop, mirrored in zip(ten[:5], ten[5:], strict=True):
+        assert torch.equal(crop.flip(3), mirrored)
+
+
+@given(st.integers(1, 5), st.integers(1, 7), st.booleans())
+def test_a_mirrored_image_has_the_mirrored_views(height, width, flip):
+    """So, where width and centre allow it, flip + crops make an embedding that does not tell left from right."""
+    own = views(IMAGES, crop=(height, width), flip=flip)
+    assert {tuple(view.shape) for view in own} == {(2, 1, height, width)}
+    assert len(own) == (10 if flip else 5)
+    if flip and width % 2 == 1:
+        other = views(IMAGES.flip(3), crop=(height, width), flip=True)
+        as_set = [{tuple(view.flatten().tolist()) for view in group} for group in (own, other)]
+        assert as_set[0] == as_set[1]
+
+
+@pytest.mark.parametrize("crop", [(6, 3), (3, 8), (0, 3)])
+def test_crops_beyond_the_image(crop):
+    with pytest.raises(ValueError, match=f"crop: found {crop[0]} x {crop[1]}, expected at most the images' 5 x 7"):
+        views(IMAGES, crop=crop)
+
+
+def test_embed_adds_up_and_then_normalizes():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(9, 4))
+    x = torch.rand(6, 1, 5, 5)
+    with torch.no_grad():
+        expected = sum(model(view) for view in views(x, flip=True, crop=(3, 3)))
+    raw = embed(model, x.split(4), flip=True, crop=(3, 3), normalize=False)
+    torch.testing.assert_close(raw, expected)
+    unit = embed(model, x.split(4), flip=True, crop=(3, 3))
+    torch.testing.assert_close(unit, nn.functional.normalize(expected, dim=1))
+
+
+def test_flipping_makes_an_embedding_blind_to_left_and_right():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(35, 4))
+    for normalize in (True, False):
+        both = [embed(model, [x], flip=True, normalize=normalize) for x in (IMAGES, IMAGES.flip(3))]
+        torch.testing.assert_close(*both)
+    assert not torch.allclose(embed(model, [IMAGES]), embed(model, [IMAGES.flip(3)]))
