@@ -1,0 +1,265 @@
+// The page: controls, plane and trajectory. Reads DEFAULTS (written by the library) and circletEvaluate (losses.js).
+
+const NAMES = { margin: "margin m", gamma: "scale γ", temperature: "temperature τ", alpha: "scale α", beta: "scale β",
+  base: "threshold base" };
+const RANGES = { // slider: from, to, step; number input: lowest and highest value allowed
+  margin: { slider: [0, 1, 0.01], least: -1, most: 3.14 },
+  gamma: { slider: [1, 512, 1], least: 0.01, most: 4096 },
+  temperature: { slider: [0.01, 1, 0.01], least: 0.001, most: 100 },
+  alpha: { slider: [0.5, 64, 0.5], least: 0.01, most: 4096 },
+  beta: { slider: [0.5, 128, 0.5], least: 0.01, most: 4096 },
+  base: { slider: [-1, 1, 0.01], least: -1, most: 1 },
+};
+const LOW = -0.4, HIGH = 1; // the part of the plane that is drawn, on both axes
+const LEFT = 48, TOP = 18, SIDE = 414; // of the plot within the 480 x 480 view box
+const STEP = 0.005, MOST_STEPS = 2000;
+const CELLS = 96, ARROWS = 15;
+
+const byId = (id) => document.getElementById(id);
+const state = { loss: "circle", settings: { ...DEFAULTS.circle }, s_n: 0.8, s_p: 0.8 };
+const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
+const toX = (s_n) => LEFT + (SIDE * (s_n - LOW)) / (HIGH - LOW);
+const toY = (s_p) => TOP + (SIDE * (HIGH - s_p)) / (HIGH - LOW);
+const at = (s_n, s_p) => circletEvaluate(state.loss, state.settings, s_n, s_p);
+
+function svg(name, attributes, parent, text) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  if (text !== undefined) element.textContent = text;
+  parent.append(element);
+  return element;
+}
+
+// Plain gradient descent on the two similarities, in units in which the slope of a plain similarity is 1.
+function descend(s_n, s_p) {
+  const path = [[s_n, s_p]];
+  for (let i = 0; i < MOST_STEPS; i++) {
+    const here = at(s_n, s_p);
+    const next_n = clamp(s_n - (STEP * here.gradient_n) / here.unit, -1, 1);
+    const next_p = clamp(s_p - (STEP * here.gradient_p) / here.unit, -1, 1);
+    if (Math.hypot(next_n - s_n, next_p - s_p) < 1e-6) break;
+    [s_n, s_p] = [next_n, next_p];
+    path.push([s_n, s_p]);
+  }
+  return path;
+}
+window.circletDescend = (loss, settings, s_n, s_p) => {
+  const kept = { ...state };
+  Object.assign(state, { loss, settings });
+  const path = descend(s_n, s_p);
+  Object.assign(state, kept);
+  return path;
+};
+
+function drawHeat() {
+  const canvas = byId("heat");
+  canvas.width = canvas.height = CELLS;
+  const rgb = getComputedStyle(document.documentElement).getPropertyValue("--heat").split(",").map(Number);
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(CELLS, CELLS);
+  const cell = (i) => LOW + ((HIGH - LOW) * (i + 0.5)) / CELLS;
+  const values = [];
+  for (let row = 0; row < CELLS; row++)
+    for (let column = 0; column < CELLS; column++) values.push(at(cell(column), cell(CELLS - 1 - row)).loss);
+  const highest = Math.max(...values);
+  values.forEach((value, i) => {
+    const share = highest > 0 ? Math.sqrt(value / highest) : 0;
+    image.data.set([...rgb, Math.round(255 * 0.75 * share)], 4 * i);
+  });
+  context.putImageData(image, 0, 0);
+}
+
+function drawAxes() {
+  const axes = byId("axes");
+  svg("rect", { x: LEFT, y: TOP, width: SIDE, height: SIDE }, axes);
+  svg("line", { class: "zero", x1: toX(0), x2: toX(0), y1: TOP, y2: TOP + SIDE }, axes);
+  svg("line", { class: "zero", x1: LEFT, x2: LEFT + SIDE, y1: toY(0), y2: toY(0) }, axes);
+  for (const s of [-0.4, 0, 0.5, 1]) {
+    svg("text", { x: toX(s), y: TOP + SIDE + 19, "text-anchor": "middle" }, axes, s);
+    svg("text", { x: LEFT - 6, y: toY(s) + 5, "text-anchor": "end" }, axes, s);
+  }
+  for (const [letter, x, y] of [["n", toX(0.25), TOP + SIDE + 36], ["p", LEFT - 34, toY(0.25)]]) {
+    const name = svg("text", { class: "name", x, y, "text-anchor": "middle" }, axes, "s");
+    svg("tspan", { dy: 4, "font-size": 13 }, name, letter);
+  }
+}
+
+function drawField() {
+  const field = byId("field");
+  field.replaceChildren();
+  const longest = (0.42 * SIDE) / ARROWS;
+  const drawn = [];
+  for (let i = 0; i < ARROWS; i++)
+    for (let j = 0; j < ARROWS; j++) {
+      const s_n = LOW + ((HIGH - LOW) * (i + 0.5)) / ARROWS, s_p = LOW + ((HIGH - LOW) * (j + 0.5)) / ARROWS;
+      const { gradient_n, gradient_p } = at(s_n, s_p);
+      drawn.push([toX(s_n), toY(s_p), -gradient_n, gradient_p, Math.hypot(gradient_n, gradient_p)]);
+    }
+  const strongest = Math.max(...drawn.map((arrow) => arrow[4]));
+  for (const [x, y, dx, dy, length] of drawn) {
+    const factor = strongest > 0 ? (2 * longest) / strongest : 0;
+    svg("circle", { cx: x, cy: y, r: 1.6 }, field);
+    if (length * factor > 1) svg("line", { x1: x, y1: y, x2: x + dx * factor, y2: y + dy * factor }, field);
+  }
+}
+
+// Where `decision` changes its sign along the sides of small squares, joined within each square.
+function drawBoundary() {
+  const size = (HIGH - LOW) / CELLS;
+  const s = Array.from({ length: CELLS + 1 }, (_, i) => LOW + i * size);
+  const value = s.map((s_p) => s.map((s_n) => at(s_n, s_p).decision));
+  const parts = [];
+  for (let j = 0; j < CELLS; j++)
+    for (let i = 0; i < CELLS; i++) {
+      const corners = [[i, j], [i + 1, j], [i + 1, j + 1], [i, j + 1]];
+      const crossings = [];
+      corners.forEach(([i0, j0], k) => {
+        const [i1, j1] = corners[(k + 1) % 4];
+        const from = value[j0][i0], to = value[j1][i1];
+        if (from < 0 === to < 0) return;
+        const t = from / (from - to);
+        crossings.push(`${toX(s[i0] + t * (s[i1] - s[i0])).toFixed(2)} ${toY(s[j0] + t * (s[j1] - s[j0])).toFixed(2)}`);
+      });
+      for (let k = 0; k + 1 < crossings.length; k += 2) parts.push(`M${crossings[k]}L${crossings[k + 1]}`);
+    }
+  byId("boundary").setAttribute("d", parts.join(""));
+}
+
+function drawPoint() {
+  const { s_n, s_p } = state;
+  const here = at(s_n, s_p);
+  const x = toX(s_n), y = toY(s_p);
+  byId("point").setAttribute("transform", `translate(${x} ${y})`);
+  const reach = 0.2 * (SIDE / (HIGH - LOW));
+  const place = (id, x2, y2) => {
+    const line = byId(id);
+    for (const [key, number] of Object.entries({ x1: x, y1: y, x2, y2 })) line.setAttribute(key, number);
+  };
+  place("pull-n", x - (reach * here.gradient_n) / here.unit, y);
+  place("pull-p", x, y + (reach * here.gradient_p) / here.unit);
+  const path = descend(s_n, s_p);
+  const [end_n, end_p] = path[path.length - 1];
+  byId("trajectory").setAttribute("points", path.map(([n, p]) => `${toX(n).toFixed(2)},${toY(p).toFixed(2)}`).join(" "));
+  byId("end").setAttribute("cx", toX(end_n));
+  byId("end").setAttribute("cy", toY(end_p));
+  const side = here.decision < 0 ? "past it" : "not past it yet";
+  const shown = { "alpha-n": here.alpha_n, "alpha-p": here.alpha_p, "gradient-n": here.gradient_n,
+    "gradient-p": here.gradient_p, "loss-value": here.loss };
+  for (const [id, number] of Object.entries(shown)) byId(id).textContent = format(number);
+  byId("side").textContent = side;
+  byId("point").setAttribute("aria-label", `s_n ${s_n.toFixed(2)}, s_p ${s_p.toFixed(2)}, loss ${format(here.loss)}`);
+  byId("readout").textContent = `Loss ${format(here.loss)}; the boundary: ${side}`;
+  for (const field of byId("position").querySelectorAll("input"))
+    if (field !== document.activeElement || field.type === "range") field.value = +state[field.name].toFixed(4);
+}
+
+function format(x) {
+  if (x === 0) return "0";
+  return Math.abs(x) >= 1e-3 && Math.abs(x) < 1e5 ? String(+x.toPrecision(5)) : x.toExponential(3);
+}
+
+let waiting;
+function speak() { // once the point rests
+  clearTimeout(waiting);
+  waiting = setTimeout(() => {
+    byId("spoken").textContent = `${byId("point").getAttribute("aria-label")}, ${byId("side").textContent}`;
+  }, 500);
+}
+
+function drawAll() {
+  drawHeat();
+  drawField();
+  drawBoundary();
+  drawPoint();
+}
+
+function move(s_n, s_p) {
+  state.s_n = clamp(Math.round(s_n * 1e4) / 1e4, LOW, HIGH);
+  state.s_p = clamp(Math.round(s_p * 1e4) / 1e4, LOW, HIGH);
+  drawPoint();
+  speak();
+}
+
+// A slider and a number input for one value; `apply` gets every valid one.
+function control(parent, key, title, range, value, apply) {
+  const row = document.createElement("div");
+  row.className = "setting";
+  const label = document.createElement("label");
+  label.innerHTML = title; // written here, never by a user
+  label.htmlFor = `number-${key}`;
+  const slider = document.createElement("input"), number = document.createElement("input");
+  const [from, to, step] = range.slider;
+  Object.assign(slider, { type: "range", min: from, max: to, step, name: key, id: `slider-${key}` });
+  slider.setAttribute("aria-label", label.textContent);
+  Object.assign(number, { type: "number", min: range.least, max: range.most, step: "any", name: key,
+    id: `number-${key}`, inputMode: "decimal", required: true });
+  slider.value = number.value = value;
+  const changed = (source, other) => () => {
+    if (!source.checkValidity()) return;
+    other.value = source.value;
+    apply(Number(source.value));
+  };
+  slider.addEventListener("input", changed(slider, number));
+  number.addEventListener("input", changed(number, slider));
+  row.append(label, slider, number);
+  parent.append(row);
+}
+
+function showSettings() {
+  const settings = byId("settings");
+  settings.replaceChildren();
+  for (const [key, value] of Object.entries(state.settings)) {
+    const title = state.loss === "arcface" && key === "margin" ? "margin m (radians)" : NAMES[key];
+    control(settings, key, title, RANGES[key], +value.toPrecision(6), (chosen) => {
+      state.settings[key] = chosen;
+      drawAll();
+    });
+  }
+}
+
+function choose(loss) {
+  state.loss = loss;
+  state.settings = { ...DEFAULTS[loss] };
+  showSettings();
+  drawAll();
+}
+
+function listen() {
+  byId("loss").addEventListener("change", (event) => choose(event.target.value));
+  byId("reset").addEventListener("click", () => choose(state.loss));
+  const plane = byId("plane"), point = byId("point");
+  const follow = (event) => {
+    const box = plane.getBoundingClientRect();
+    const x = ((event.clientX - box.left) * 480) / box.width, y = ((event.clientY - box.top) * 480) / box.height;
+    move(LOW + ((x - LEFT) / SIDE) * (HIGH - LOW), HIGH - ((y - TOP) / SIDE) * (HIGH - LOW));
+  };
+  point.addEventListener("pointerdown", (event) => {
+    point.setPointerCapture(event.pointerId);
+    event.stopPropagation();
+  });
+  point.addEventListener("pointermove", (event) => {
+    if (point.hasPointerCapture(event.pointerId)) follow(event);
+  });
+  plane.addEventListener("click", (event) => {
+    if (!point.contains(event.target)) follow(event);
+  });
+  const directions = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowDown: [0, -1], ArrowUp: [0, 1] };
+  point.addEventListener("keydown", (event) => {
+    if (!(event.key in directions)) return;
+    event.preventDefault();
+    const [dn, dp] = directions[event.key], step = event.shiftKey ? 0.1 : 0.01;
+    move(state.s_n + dn * step, state.s_p + dp * step);
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawHeat);
+}
+
+drawAxes();
+byId("loss").value = state.loss;
+for (const [key, title] of [["s_n", "similarity of the negative, s<sub>n</sub>"], ["s_p", "similarity of the positive, s<sub>p</sub>"]]) {
+  const range = { slider: [LOW, HIGH, 0.01], least: LOW, most: HIGH };
+  control(byId("position"), key, title, range, state[key], (chosen) => move(...(key === "s_n"
+    ? [chosen, state.s_p] : [state.s_n, chosen])));
+}
+showSettings();
+listen();
+drawAll();
