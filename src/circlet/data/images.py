@@ -82,6 +82,19 @@ class ImageSet:
         """How many classes, each with at least one image."""
         return len(self.class_names)
 
+    def ids(self) -> Ints:
+        """Class names as numbers (N,), for protocols that give some a meaning: in re-ID -1 is junk, 0 a distractor.
+
+        A class name that is no whole number is a DataError.
+
+        >>> ImageSet.from_classes(["0002", "-1", "0000"], ["b.jpg", "j.jpg", "d.jpg"], FileReader("market", ())).ids()
+        array([ 2, -1,  0])
+        """
+        try:
+            return np.array([int(name) for name in self.class_names], dtype=np.int64)[self.labels]
+        except ValueError as error:
+            raise DataError(f"class_names: found {str(error).split(': ')[-1]}, expected whole numbers") from error
+
     def subset(self, indices: npt.ArrayLike) -> Self:
         """Keep the images at `indices` (M,), in that order; labels become dense again, absent classes go.
 

@@ -1,0 +1,37 @@
+"""MegaFace challenge 1 (Kemelmacher-Shlizerman et al. 2016): FaceScrub probes among a million distractors.
+
+In the form that insightface distributes, aligned. Its lists of mislabelled images are not applied.
+"""
+
+from pathlib import Path
+
+from circlet.data.evaluation_sets import Identification
+from circlet.data.images import DataError, ImageSet
+from circlet.data.listing import find_folder, listed_images, read_lines, require_files
+
+LAYOUT = """\
+ROOT/ or ROOT/data/, ROOT/megaface_testpack_v1.0/
+  facescrub_lst                Aaron_Eckhart/Aaron_Eckhart_24.png      a line for each probe, person/image
+  facescrub_images/
+  megaface_lst                 100/100999@N00/100999@N00_0.jpg         a line for each distractor
+  megaface_images/"""
+
+
+def megaface(root: str | Path) -> Identification:
+    """Read MegaFace; the class of an image is the folder that holds it.
+
+    A missing or malformed list, an image outside any folder and listed images that are not there are a DataError.
+    """
+    folder = find_folder(root, "facescrub_lst", "data", "megaface_testpack_v1.0")
+    return Identification(_read(folder, "facescrub"), _read(folder, "megaface"))
+
+
+def _read(folder: Path, name: str) -> ImageSet:
+    lines = read_lines(folder / f"{name}_lst", 1)
+    names = [line.cells[0] for line in lines]
+    for line, path in zip(lines, names, strict=True):
+        if "/" not in path:
+            raise DataError(f"{line.where}: found {path!r}, expected a folder and an image")
+    images = folder / f"{name}_images"
+    require_files(images, names, folder / f"{name}_lst")
+    return listed_images(images, [path.rpartition("/")[0] for path in names], names)

@@ -1,0 +1,62 @@
+"""YouTube Faces (Wolf et al. 2011): ten folds of pairs of videos."""
+
+from pathlib import Path
+
+import numpy as np
+
+from circlet.data.evaluation_sets import VideoPairs
+from circlet.data.folder import SUFFIXES
+from circlet.data.images import DataError
+from circlet.data.listing import find_folder, listed_images, read_lines
+
+LAYOUT = """\
+ROOT/ or ROOT/YouTubeFaces/
+  splits.txt                   split number, pair number in split, first name, second name, is same
+                               1, 1, Claudia_Schiffer/4, Claudia_Schiffer/5, 1
+  aligned_images_DB/Claudia_Schiffer/4/*.jpg   or frame_images_DB/"""
+_FOLDERS = ("aligned_images_DB", "frame_images_DB")
+
+
+def ytf(root: str | Path) -> VideoPairs:
+    """Read YTF: all frames of the videos that splits.txt names, and its pairs.
+
+    Frames are taken aligned where both folders are there. A class is a video. A missing or malformed list, folds of
+    unequal size or out of order, and videos that are not there or have no frame are a DataError.
+    """
+    folder = find_folder(root, "splits.txt", "YouTubeFaces")
+    file = folder / "splits.txt"
+    lines = read_lines(file, 5, skip=1, separator=",", first="split")
+    folds = [line.integer(0) for line in lines]
+    num_folds = max(folds)
+    per_fold = len(lines) / max(num_folds, 1)
+    for index, (line, fold) in enumerate(zip(lines, folds, strict=True)):
+        if fold != index // per_fold + 1:
+            raise DataError(f"{line.where}: found split {fold}, expected {num_folds} splits of equal size in order")
+        if line.cells[4] not in ("0", "1"):
+            raise DataError(f"{line.where}: found {line.cells[4]!r}, expected 1 (same) or 0")
+    frames = next((folder / name for name in _FOLDERS if (folder / name).is_dir()), None)
+    if frames is None:
+        raise DataError(f"{folder}: found none of {', '.join(_FOLDERS)}, expected the folder of the frames")
+    videos = sorted({video for line in lines for video in line.cells[2:4]})
+    classes, names = [], []
+    for video in videos:
+        found = _frames(frames, video, file)
+        classes += [video] * len(found)
+        names += found
+    label_of = {video: label for label, video in enumerate(videos)}
+    pairs = np.array([[label_of[video] for video in line.cells[2:4]] for line in lines])
+    is_same = np.array([line.cells[4] == "1" for line in lines])
+    return VideoPairs(listed_images(frames, classes, names), pairs, is_same, num_folds)
+
+
+def _frames(root: Path, video: str, file: Path) -> list[str]:
+    """The frames of a video, in the order of their names."""
+    if video.startswith("/") or ".." in video.split("/"):
+        raise DataError(f"{file}: found the video {video!r}, expected a path below {root}")
+    try:
+        names = sorted(path.name for path in (root / video).iterdir() if path.suffix.lower() in SUFFIXES)
+    except OSError:
+        names = []
+    if not names:
+        raise DataError(f"{root / video}: found no frame, expected those of a video of {file}")
+    return [f"{video}/{name}" for name in names]

@@ -1,0 +1,141 @@
+"""What the published data sets have in common: lists in text files, and images that these name.
+
+Everything that goes wrong is a `DataError` that names the file and the line. No format is known here.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from circlet.data.images import DataError, FileReader, ImageSet, Splits
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a list: where it is, and its cells."""
+
+    path: Path
+    number: int
+    cells: tuple[str, ...]
+
+    @property
+    def where(self) -> str:
+        """The file and the line, as error messages begin."""
+        return f"{self.path}, line {self.number}"
+
+    def integer(self, column: int) -> int:
+        """The whole number in a column; else a DataError."""
+        try:
+            return int(self.cells[column])
+        except ValueError:
+            raise DataError(f"{self.where}: found {self.cells[column]!r}, expected a whole number") from None
+
+
+def find_folder(root: str | Path, holds: str, *nested: str) -> Path:
+    """The first of `root` and root/`nested` that has the file or folder `holds` (archives unpack one deeper or not)."""
+    root = Path(root)
+    if not root.is_dir():
+        raise DataError(f"{root}: found {'a file' if root.exists() else 'nothing'}, expected a folder with {holds}")
+    for folder in (root, *(root / name for name in nested)):
+        if (folder / holds).exists():
+            return folder
+    below = f" here or in {', '.join(nested)}" if nested else ""
+    raise DataError(f"{root}: found no {holds}{below}, expected it; the archive may be another or half extracted")
+
+
+def read_lines(
+    path: Path, columns: int | Sequence[int], *, skip: int = 0, separator: str | None = None, first: str = ""
+) -> list[Line]:
+    """The lines of a text file after the first `skip`, split at `separator` (None: white space).
+
+    `columns`: how many cells a line may have. `first`: what the last of the skipped lines begins with. Empty lines at
+    the end are passed over; an empty one between others, a missing file and one that is no text are a DataError.
+    """
+    try:
+        texts = path.read_text("utf-8-sig").rstrip().splitlines()
+    except OSError as error:
+        raise DataError(f"{path}: found no such list ({error.strerror}), expected it beside the images") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: found no text ({error}), expected a list") from error
+    if len(texts) <= skip:
+        raise DataError(f"{path}: found {len(texts)} lines, expected more than {skip}")
+    if first and not texts[skip - 1].startswith(first):
+        raise DataError(f"{path}, line {skip}: found {texts[skip - 1]!r}, expected the header {first}...")
+    allowed = (columns,) if isinstance(columns, int) else columns
+    lines = []
+    for number, text in enumerate(texts[skip:], skip + 1):
+        cells = tuple(cell.strip() for cell in text.split(separator))
+        if len(cells) not in allowed or not all(cells):
+            expected = " or ".join(map(str, allowed))
+            raise DataError(f"{path}, line {number}: found {len(cells)} columns ({text[:60]!r}), expected {expected}")
+        lines.append(Line(path, number, cells))
+    return lines
+
+
+def read_columns(path: Path, columns: dict[str, str], separator: str) -> dict[str, npt.NDArray[Any]]:
+    """The columns {name: type} of a list of millions of lines without a header, "string" columns as object arrays."""
+    import pyarrow as pa
+    import pyarrow.csv
+
+    if not path.is_file():
+        raise DataError(f"{path}: found no such list, expected it beside the images")
+    types = {name: pa.type_for_alias(kind) for name, kind in columns.items()}
+    try:
+        table = pyarrow.csv.read_csv(
+            path,
+            pyarrow.csv.ReadOptions(column_names=list(columns), use_threads=False),  # threads lose the line number
+            pyarrow.csv.ParseOptions(delimiter=separator, quote_char=False),
+            pyarrow.csv.ConvertOptions(column_types=types, null_values=[]),
+        )
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"{path}: found no readable list ({error}), expected the columns {', '.join(columns)}"
+        ) from error
+    return {name: table[name].to_numpy() for name in columns}
+
+
+def require_files(root: Path, names: Sequence[str], listed_in: Path) -> None:
+    """Raise a DataError unless every file `names` (relative to `root`, with /) is there: one look at each folder."""
+    entries: dict[str, set[str]] = {}
+    missing = []
+    for name in names:
+        folder, _, base = name.rpartition("/")
+        if folder not in entries:
+            if name.startswith("/") or ".." in PurePosixPath(name).parts:
+                raise DataError(f"{listed_in}: found the image {name!r}, expected paths below {root}")
+            try:
+                entries[folder] = set(os.listdir(root / folder))
+            except OSError:
+                entries[folder] = set()
+        if base not in entries[folder] or base in (".", ".."):
+            missing.append(name)
+    if missing:
+        shown = ", ".join(missing[:_SHOWN]) + (f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else "")
+        raise DataError(
+            f"{root}: found {len(missing)} of the {len(names)} images of {listed_in} missing ({shown}), "
+            "expected all; the archive may be half extracted"
+        )
+
+
+def listed_images(
+    root: Path, classes: Sequence[str], names: Sequence[str], cameras: Sequence[int] | None = None
+) -> ImageSet:
+    """Image files below `root` with their classes."""
+    return ImageSet.from_classes(
+        classes, names, FileReader(str(root), tuple(names)), None if cameras is None else np.array(cameras, np.int64)
+    )
+
+
+def make_splits(where: Path, train: ImageSet, query: ImageSet, gallery: ImageSet | None = None) -> Splits:
+    """`Splits`, whose errors (no image in a role, classes in train and test) name the file."""
+    try:
+        return Splits(train, query, gallery)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
