@@ -4,11 +4,23 @@ from collections.abc import Mapping
 
 import torch
 
+from circlet.train import local_rank
+
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name; "auto" is the first GPU if there is one. ValueError if it is not there."""
+    """The device of that name; "auto" is the first GPU if there is one. ValueError if it is not there.
+
+    Under torchrun each rank takes a GPU of its own.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if (rank := local_rank()) is not None and name.startswith("cuda"):
+        if name != "cuda":
+            raise ValueError(f"device: found {name!r} under torchrun, expected auto, cpu or cuda: ranks share GPUs out")
+        if rank >= torch.cuda.device_count():
+            raise ValueError(f"device: found {torch.cuda.device_count()} GPUs for rank {rank}, expected one for each "
+                             "rank (torchrun --nproc-per-node)")  # fmt: skip
+        name = f"cuda:{rank}"
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

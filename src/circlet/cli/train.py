@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import tyro
 
 from circlet.cli.common import choose_device, table
+from circlet.data import Splits
 from circlet.recipes import RECIPES, Experiment, build_loss, build_splits, train
 from circlet.report import build_page
-from circlet.train import RunFolder, write_atomically
+from circlet.train import RunFolder, first_speaks, is_first, on_first, process_group, together, write_atomically
 
 DESCRIPTION = """Train an embedding, test it on unseen classes, write a report.
 
@@ -20,7 +22,11 @@ examples:
   circlet train
   circlet train omniglot --root ../shared/data/omniglot
   circlet train folder --root photos --loss.name triplet --steps 1000
-  circlet train --resume runs/folder-1"""
+  circlet train --resume runs/folder-1
+  torchrun --nproc-per-node 4 -m circlet train folder --root photos
+
+Under torchrun each process takes a GPU (without GPUs: the CPU) and its share of every batch; result and schedule are
+those of one process. A run may go on with another number of processes. All must see the run folder."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,8 @@ class TrainArguments:
     """Run folder to make; by default runs/<recipe>-<number>."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
+    timeout: float = 600.0
+    """Seconds after which a process started by torchrun gives up on another that does not answer."""
 
 
 @dataclass(frozen=True)
@@ -42,25 +50,34 @@ class ResumeArguments:
     """Run folder to go on with."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
+    timeout: float = 600.0
+    """Seconds after which a process started by torchrun gives up on another that does not answer."""
 
 
 def main(arguments: list[str]) -> None:
-    """Train, test, report."""
-    if any(argument.split("=")[0] == "--resume" for argument in arguments):
-        resumed = tyro.cli(ResumeArguments, args=arguments, prog="circlet train")
-        folder = RunFolder.open(resumed.resume)
-        experiment = Experiment.from_json(folder.read_json("config.json"))
-        device = choose_device(resumed.device)
-        splits = build_splits(experiment.data)
-    else:
+    """Train, test, report; on every rank that torchrun has started, of which the first speaks."""
+    with first_speaks():
         told = _parse(arguments)
-        experiment = told.experiment
         device = choose_device(told.device)
-        build_loss(experiment.loss)
-        splits = build_splits(experiment.data)  # before the folder: bad settings and missing data leave none behind
-        folder = RunFolder.create(told.run_dir or _next_folder(experiment.recipe), experiment.to_json())
+        with process_group(device, told.timeout):
+            _run(told, device)
+
+
+def _run(told: "TrainArguments | ResumeArguments", device: torch.device) -> None:
+    if isinstance(told, ResumeArguments):
+        folder = together(lambda: RunFolder.open(told.resume))
+        experiment = together(lambda: Experiment.from_json(folder.read_json("config.json")))
+        splits = _splits(experiment)
+    else:
+        experiment = told.experiment
+        together(lambda: build_loss(experiment.loss))
+        splits = _splits(experiment)  # before the folder: bad settings and missing data leave none behind
+        config, asked = experiment.to_json(), told.run_dir
+        folder = on_first(lambda: RunFolder.create(asked or _next_folder(experiment.recipe), config))
     print(f"run folder: {folder.path}", flush=True)
     outcome = train(experiment, splits, folder, device)
+    if outcome is None:  # not on the first rank
+        return
     rows = {"raw pixels": outcome.raw_pixels, "embedding": outcome.metrics}
     test_set = outcome.test_set
     gallery = None if test_set.gallery is None else test_set.gallery.images
@@ -79,7 +96,15 @@ def main(arguments: list[str]) -> None:
     print(f"\nreport: {(folder.path / 'report.html').resolve()}")
 
 
-def _parse(arguments: list[str]) -> TrainArguments:
+def _splits(experiment: Experiment) -> Splits:
+    """The images; on rank 0 first, which may download them."""
+    splits = together(lambda: build_splits(experiment.data) if is_first() else None)
+    return together(lambda: splits or build_splits(experiment.data))
+
+
+def _parse(arguments: list[str]) -> TrainArguments | ResumeArguments:
+    if any(argument.split("=")[0] == "--resume" for argument in arguments):
+        return tyro.cli(ResumeArguments, args=arguments, prog="circlet train")
     given = bool(arguments) and not arguments[0].startswith("-")
     recipe = arguments[0] if given else next(iter(RECIPES))
     if recipe not in RECIPES:

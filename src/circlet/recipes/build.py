@@ -12,6 +12,7 @@ from circlet.data import DecodedImages, ImageSet, Splits, decode_all, find_broke
 from circlet.data import omniglot as omniglot_data
 from circlet.models import Embedder, backbone
 from circlet.recipes.experiment import BatchConfig, DataConfig, LossConfig, ModelConfig
+from circlet.references.collectives import num_ranks, rank_in
 from circlet.sampling import PKSampler, ShuffledBatches
 from circlet.train import Objective
 
@@ -68,9 +69,17 @@ def build_loss(config: LossConfig) -> losses.PairLoss:
     return LOSSES[config.name](**given)
 
 
-def build_objective(config: LossConfig, num_classes: int, embedding_dim: int) -> Objective:
-    """The loss at its level, with class weights where it needs them."""
-    return Objective(build_loss(config), config.level, num_classes, embedding_dim)
+def build_objective(config: LossConfig, num_classes: int, embedding_dim: int, device: torch.device) -> Objective:
+    """The loss at its level, with class weights where it needs them, and memory."""
+    return Objective(
+        build_loss(config),
+        config.level,
+        num_classes,
+        embedding_dim,
+        memory=config.memory,
+        sample=config.sample,
+        device=device if num_ranks(None) > 1 else None,
+    )
 
 
 @dataclass(frozen=True)
@@ -115,6 +124,7 @@ def load_pixels(images: ImageSet, config: DataConfig) -> tuple[Pixels, list[tupl
 class TrainBatches:
     """Training batches of (images, labels), in an order that depends on the seed and the epoch alone.
 
+    Over several ranks: this rank's part of each batch.
     views: with 8, every image stands for eight: item 8 i + w is image i as class 8 label + w, to be turned in way w.
     """
 
@@ -126,12 +136,15 @@ class TrainBatches:
         if self.num_classes < 2:
             raise ValueError(f"data: found {self.num_classes} training class, expected at least 2 beside those held "
                              "out for testing and validation")  # fmt: skip
+        rank, ranks = rank_in(None), num_ranks(None)
         if config.sampler == "pk":
             per_batch = min(config.classes, self.num_classes)
-            self.sampler: PKSampler | ShuffledBatches = PKSampler(self.labels, per_batch, config.samples, seed=seed)
+            self.sampler: PKSampler | ShuffledBatches = PKSampler(
+                self.labels, per_batch, config.samples, seed=seed, rank=rank, num_ranks=ranks
+            )
         else:
             batch_size = min(config.classes * config.samples, len(self.labels))
-            self.sampler = ShuffledBatches(len(self.labels), batch_size, seed=seed)
+            self.sampler = ShuffledBatches(len(self.labels), batch_size, seed=seed, rank=rank, num_ranks=ranks)
         self.loader = None
         if pixels.memory is None:
             self.loader = DataLoader(

@@ -98,11 +98,25 @@ class LossConfig:
     """Margin; None: the loss's own default."""
     gamma: float | None = None
     """Scale; None: the loss's own default."""
+    memory: int = 0
+    """Embeddings of the last batches that join the references (memory bank); 0: none."""
+    sample: float = 1.0
+    """Share of the class weights that a step compares with, the batch's own and the rest at random (Partial FC). Below
+    1 the loss is biased, as if the margin were smaller by -log(sample) / gamma or more."""
+
+    def __post_init__(self) -> None:
+        if self.memory < 0:
+            raise ValueError(f"loss.memory: found {self.memory}, expected 0 or a number of embeddings")
+        if not 0 < self.sample <= 1:
+            raise ValueError(f"loss.sample: found {self.sample}, expected above 0 and at most 1")
+        if self.sample < 1 and self.level == "pair":
+            raise ValueError(f"loss.sample: found {self.sample} with level pair, expected level class or joint: it is "
+                             "a share of the class weights")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class BatchConfig:
-    """What a batch is made of."""
+    """What a batch is made of; over several ranks, that of all ranks together."""
 
     sampler: Literal["pk", "shuffle"] = "pk"
     """pk: `classes` classes x `samples` images, which pair-wise labels need; shuffle: as they come."""
@@ -140,6 +154,8 @@ class Experiment:
         for name in ("composed_classes", "warped_classes"):
             if getattr(self.augment, name) and self.loss.level != "pair":
                 raise ValueError(f"augment.{name}: found with class weights, expected 0: such a class has no weight")
+            if getattr(self.augment, name) and self.loss.memory:
+                raise ValueError(f"augment.{name}: found with loss.memory, expected 0: such a class lives for a batch")
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""

@@ -1,7 +1,8 @@
 """A run from start to end: data, training, evaluation on unseen classes, and what is left in the run folder."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,17 @@ from circlet.evaluate import RetrievalMetrics, retrieval
 from circlet.models import Embedder, embed
 from circlet.recipes.build import Pixels, TrainBatches, build_model, build_objective, load_pixels
 from circlet.recipes.experiment import DataConfig, Experiment
-from circlet.train import RunFolder, fit, load, load_module, progress, write_atomically
+from circlet.train import (
+    Objective,
+    RunFolder,
+    fit,
+    is_first,
+    load,
+    load_module,
+    progress,
+    together,
+    write_atomically,
+)
 
 TEST_BATCH_SIZE = 256
 
@@ -45,45 +56,43 @@ class Outcome(NamedTuple):
     embedded: Embedded
 
 
-def train(experiment: Experiment, splits: Splits, folder: RunFolder, device: torch.device) -> Outcome:
+def train(experiment: Experiment, splits: Splits, folder: RunFolder, device: torch.device) -> Outcome | None:
     """Train as described, or go on with the folder's run, then test; result.json and checkpoints are in `folder`.
 
-    splits: the images of `build_splits(experiment.data)`.
+    splits: the images of `build_splits(experiment.data)`. In a process group all ranks call this together; rank 0
+    alone tests and writes, and the others get None.
     """
-    train_set, validation_set = splits.train, None
-    if experiment.data.validation_share:
-        train_set, validation_set = hold_out_classes(splits.train, experiment.data.validation_share)
-    skipped: list[tuple[str, str]] = []
-    pixels = _load(train_set, experiment.data, skipped)
-    test_set = load_test_set(splits, experiment.data, skipped)
+    data = together(lambda: _load_data(experiment.data, splits, folder))
+
+    def parts() -> tuple[Embedder, TrainBatches, Objective]:
+        torch.manual_seed(experiment.loop.seed)
+        model = build_model(experiment.model, experiment.data.channels)
+        batches = TrainBatches(data.train, experiment.batch, views=experiment.augment.views, seed=experiment.loop.seed)
+        return model, batches, build_objective(experiment.loss, batches.num_classes, model.embedding_dim, device)
+
+    model, batches, objective = together(parts)
     validate = None
-    if validation_set is not None:
-        held_out = _load(validation_set, experiment.data, skipped)
-        validate = _validation(held_out, experiment, device)
-    if skipped:
-        text = "".join(f"{name}\t{reason}\n" for name, reason in skipped)
-        write_atomically(folder.path / "skipped.txt", lambda file: file.write(text.encode()))
-    torch.manual_seed(experiment.loop.seed)
-    model = build_model(experiment.model, experiment.data.channels)
+    if experiment.data.validation_share:
+        validate = partial(_validate, data.validation, experiment, device)
     augment = Augment(experiment.augment, experiment.model.size)
-    batches = TrainBatches(pixels, experiment.batch, views=experiment.augment.views, seed=experiment.loop.seed)
-    objective = build_objective(experiment.loss, batches.num_classes, model.embedding_dim)
     seconds = fit(model, objective, batches, experiment.loop, folder, device=device, augment=augment, validate=validate)
+    if data.test is None:
+        return None
     if folder.best.exists():
         load_module(model, load(folder.best)["model"], folder.best)
-    outcome = test(model, test_set, experiment, device)
+    outcome = test(model, data.test, experiment, device)
     folder.write_json(
         "result.json",
         {
             "checkpoint": folder.chosen.name,
             "test": outcome.metrics,
             "raw_pixels": outcome.raw_pixels,
-            "train_classes": pixels.images.num_classes,
-            "train_images": len(pixels.images),
-            "test_classes": test_set.query.images.num_classes,
-            "test_images": len(test_set.query.images),
+            "train_classes": data.train.images.num_classes,
+            "train_images": len(data.train.images),
+            "test_classes": data.test.query.images.num_classes,
+            "test_images": len(data.test.query.images),
             "train_seconds": seconds,
-            "skipped_images": len(skipped),
+            "skipped_images": data.num_skipped,
         },
     )
     return outcome
@@ -166,16 +175,38 @@ def as_dict(metrics: RetrievalMetrics) -> dict[str, float]:
     return {**recalls, "r_precision": metrics.r_precision, "map@r": metrics.map_at_r, "mrr": metrics.mrr}
 
 
-def _validation(
-    pixels: Pixels, experiment: Experiment, device: torch.device
-) -> Callable[[nn.Module], dict[str, float]]:
+def _validate(
+    pixels: Pixels | None, experiment: Experiment, device: torch.device, model: nn.Module
+) -> dict[str, float]:
+    assert pixels is not None
     labels = torch.from_numpy(pixels.images.labels)
+    metrics = retrieval(embed_pixels(model, pixels, experiment, device), labels, ks=(1,))
+    return {"map@r": metrics.map_at_r, "recall@1": metrics.recall_at_k[1]}
 
-    def validate(model: nn.Module) -> dict[str, float]:
-        metrics = retrieval(embed_pixels(model, pixels, experiment, device), labels, ks=(1,))
-        return {"map@r": metrics.map_at_r, "recall@1": metrics.recall_at_k[1]}
 
-    return validate
+class _Data(NamedTuple):
+    """What a rank needs: training images on all, the others on rank 0 alone."""
+
+    train: Pixels
+    test: TestSet | None
+    validation: Pixels | None
+    num_skipped: int
+
+
+def _load_data(config: DataConfig, splits: Splits, folder: RunFolder) -> _Data:
+    train_set, validation_set = splits.train, None
+    if config.validation_share:
+        train_set, validation_set = hold_out_classes(splits.train, config.validation_share)
+    skipped: list[tuple[str, str]] = []
+    train = _load(train_set, config, skipped)
+    if not is_first():
+        return _Data(train, None, None, len(skipped))
+    test_set = load_test_set(splits, config, skipped)
+    validation = None if validation_set is None else _load(validation_set, config, skipped)
+    if skipped:
+        text = "".join(f"{name}\t{reason}\n" for name, reason in skipped)
+        write_atomically(folder.path / "skipped.txt", lambda file: file.write(text.encode()))
+    return _Data(train, test_set, validation, len(skipped))
 
 
 def _load(images: ImageSet, config: DataConfig, skipped: list[tuple[str, str]]) -> Pixels:

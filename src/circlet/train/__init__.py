@@ -1,9 +1,11 @@
 """Training: the loop, its optimiser, the run folder it writes and resumes from."""
 
 from circlet.train.checkpoint import load, load_module
-from circlet.train.loop import Batches, LoopConfig, fit
+from circlet.train.config import LoopConfig
+from circlet.train.loop import Batches, Observer, fit
 from circlet.train.objective import Level, Objective
 from circlet.train.optimizer import OptimizerConfig
+from circlet.train.processes import first_speaks, is_first, local_rank, on_first, process_group, together
 from circlet.train.progress import progress
 from circlet.train.run_folder import RunFolder, environment, write_atomically
 
@@ -12,12 +14,19 @@ __all__ = [
     "Level",
     "LoopConfig",
     "Objective",
+    "Observer",
     "OptimizerConfig",
     "RunFolder",
     "environment",
+    "first_speaks",
     "fit",
+    "is_first",
     "load",
     "load_module",
+    "local_rank",
+    "on_first",
+    "process_group",
     "progress",
+    "together",
     "write_atomically",
 ]

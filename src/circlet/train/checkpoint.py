@@ -1,7 +1,8 @@
 """Checkpoints: everything that the next step depends on, as plain tensors and numbers.
 
-Model, class weights, optimiser, schedule and gradient scaler are here, and the position in the data. Random numbers
-need no state: those of each step are a function of (seed, step), and the batches of (seed, epoch).
+Model, class weights, memory bank, optimiser, schedule and gradient scaler are here, and the position in the data.
+Random numbers need no state: those of each step are a function of (seed, step, rank), and the batches of (seed,
+epoch). Tensors are whole, on however many ranks the run was (see `shards`).
 """
 
 import pickle
@@ -10,17 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import nn, optim
+
+from circlet.train.shards import own_part
 
 
-def load(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU, without running any code in it (weights_only)."""
+def load(path: Path, *, mapped: bool = False) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU, without running any code in it (weights_only).
+
+    mapped: read each tensor from the file only where it is used, for ranks that need a part of it.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such checkpoint; expected one that circlet train has written")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # torch warns of pickles that it has not written
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, Warning) as error:
         reason = (str(error) or "the file ends too early").splitlines()[0]
         raise ValueError(f"{path}: found no readable checkpoint ({reason})") from error
@@ -30,13 +36,13 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def load_module(module: nn.Module, state: dict[str, Any], path: Path) -> None:
-    """Load `state` into `module`; ValueError that says how the architectures differ if they do."""
+    """Load `state`, of whole tensors, into `module`; ValueError that says how the architectures differ if they do."""
     own = module.state_dict()
     missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     shapes = [
         f"{name} is {tuple(state[name].shape)}, expected {tuple(own[name].shape)}"
         for name in own.keys() & state.keys()
-        if own[name].shape != state[name].shape
+        if getattr(own[name], "shape", None) != getattr(state[name], "shape", None)
     ]
     differences = [
         f"{len(names)} {kind}, such as {names[0]}"
@@ -47,4 +53,19 @@ def load_module(module: nn.Module, state: dict[str, Any], path: Path) -> None:
         raise ValueError(
             f"{path}: holds another architecture than {type(module).__name__}: parameters {'; '.join(differences)}"
         )
-    module.load_state_dict(state)
+    module.load_state_dict({name: own_part(value, own[name]) for name, value in state.items()})
+
+
+def load_optimizer(optimizer: optim.Optimizer, state: dict[str, Any], path: Path) -> None:
+    """Load `state`, of whole tensors, into `optimizer`; ValueError if it is of other parameters."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if sum(len(group["params"]) for group in state["param_groups"]) != len(parameters):
+        raise ValueError(f"{path}: holds the optimiser of other parameters than this run trains")
+    own = {
+        i: {
+            name: own_part(value, parameters[i]) if getattr(value, "shape", None) == parameters[i].shape else value
+            for name, value in values.items()
+        }
+        for i, values in state["state"].items()
+    }
+    optimizer.load_state_dict({**state, "state": own})

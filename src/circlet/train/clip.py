@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 
 
 @torch.no_grad()
@@ -25,14 +26,14 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
     grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
     plain = [grad for grad in grads if not hasattr(grad, "to_local")]
     sharded = [grad for grad in grads if hasattr(grad, "to_local")]
-    norms = [torch.linalg.vector_norm(grad) for grad in plain]
+    norms = [get_total_norm(plain)] if plain else []
     for grad in sharded:
         square = torch.linalg.vector_norm(grad.to_local()).square()
         dist.all_reduce(square, group=grad.device_mesh.get_group())  # type: ignore[attr-defined]
         norms.append(square.sqrt())
     if not norms:
         return torch.zeros(())
-    total: Tensor = torch.linalg.vector_norm(torch.stack([norm.to(norms[0]) for norm in norms]))
+    total = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack([n.to(norms[0]) for n in norms]))
     factor = (max_norm / (total + 1e-6)).clamp(max=1.0)
     for grad in [*plain, *(grad.to_local() for grad in sharded)]:
         grad.mul_(factor.to(grad))

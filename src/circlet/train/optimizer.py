@@ -15,8 +15,8 @@ from torch import nn, optim
 class OptimizerConfig:
     """How the parameters move."""
 
-    name: Literal["adamw", "sgd"] = "adamw"
-    """AdamW, or SGD with Nesterov momentum 0.9."""
+    name: Literal["adamw", "adam", "sgd"] = "adamw"
+    """AdamW; Adam, whose weight decay is part of the gradient; or SGD with Nesterov momentum 0.9."""
     learning_rate: float = 2e-3
     """Highest learning rate, of the head."""
     backbone_lr_scale: float = 1.0
@@ -33,18 +33,23 @@ class OptimizerConfig:
     """Fraction of all steps over which the learning rate rises linearly from zero; Circle loss needs it."""
     clip_norm: float | None = 5.0
     """Largest gradient norm; None: no clipping."""
+    freeze_batchnorm: bool = False
+    """The backbone's batch norms keep their statistics, scales and shifts: for fine-tuning with small batches."""
+    freeze_backbone: int = 0
+    """Steps at the start in which the backbone does not move (its batch norms still count)."""
 
     def __post_init__(self) -> None:
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate: found {self.learning_rate}, expected > 0")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup: found {self.warmup}, expected a fraction of the steps from 0 to below 1")
+        if self.freeze_backbone < 0:
+            raise ValueError(f"freeze_backbone: found {self.freeze_backbone}, expected a number of steps")
 
 
 def build_optimizer(model: nn.Module, objective: nn.Module, config: OptimizerConfig) -> optim.Optimizer:
     """Optimiser over the model (its attribute `backbone`, if any, is the backbone) and the class weights."""
-    backbone = model.get_submodule("backbone") if hasattr(model, "backbone") else nn.Module()
-    in_backbone = {id(p) for p in backbone.parameters()}
+    in_backbone = {id(p) for p in backbone_of(model).parameters()}
     scales = [
         (config.backbone_lr_scale, [p for p in model.parameters() if id(p) in in_backbone]),
         (1.0, [p for p in model.parameters() if id(p) not in in_backbone]),
@@ -62,7 +67,23 @@ def build_optimizer(model: nn.Module, objective: nn.Module, config: OptimizerCon
         raise ValueError("model: found no trainable parameter, expected at least one")
     if config.name == "adamw":
         return optim.AdamW(groups)
+    if config.name == "adam":
+        return optim.Adam(groups)
     return optim.SGD(groups, momentum=0.9, nesterov=True)
+
+
+def backbone_of(model: nn.Module) -> nn.Module:
+    """The model's attribute `backbone`; an empty module if there is none."""
+    return model.get_submodule("backbone") if hasattr(model, "backbone") else nn.Module()
+
+
+def to_training(model: nn.Module, config: OptimizerConfig) -> None:
+    """Put the model into training mode, but for what is frozen."""
+    model.train()
+    if config.freeze_batchnorm:
+        for module in backbone_of(model).modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval().requires_grad_(False)
 
 
 def build_schedule(optimizer: optim.Optimizer, config: OptimizerConfig, steps: int) -> optim.lr_scheduler.LambdaLR:

@@ -1,0 +1,38 @@
+"""The settings of the loop; those of its optimiser are in `optimizer`."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import tyro
+
+from circlet.train.optimizer import OptimizerConfig
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How long and how carefully to train."""
+
+    steps: Annotated[int, tyro.conf.arg(aliases=["--steps"])] = 600
+    """Optimiser steps."""
+    seed: int = 0
+    """Seed of the weights, the batches and the augmentation."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Autocast dtype of the model; auto: bf16 where the device computes in it, else fp32. The loss stays in fp32."""
+    chunk: int = 0
+    """Images that a rank has in memory with their activations at a time: the same gradient, one forward pass more
+    (gradient cache; batch norm sees a chunk at a time); 0: the whole batch."""
+    log_every: int = 20
+    """Steps between lines of metrics.jsonl."""
+    checkpoint_every: int = 200
+    """Steps between checkpoints."""
+    validate_every: int = 200
+    """Steps between evaluations on the held-out validation classes, if there are any."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """Optimiser and schedule."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "log_every", "checkpoint_every", "validate_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: found {getattr(self, name)}, expected at least 1")
+        if self.chunk < 0:
+            raise ValueError(f"chunk: found {self.chunk}, expected 0 or a number of images")
