@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from circlet.data.augment import Augment, AugmentConfig, plain_view
 from circlet.data.new_classes import composed_classes, dihedral_views
@@ -25,7 +27,7 @@ def test_no_change_is_the_plain_view():
 
 ONE_AT_A_TIME = {
     "flip": True, "crop": (0.3, 0.9), "rotation": 20.0, "zoom": 0.3, "aspect": 0.3, "shear": 0.3, "shift": 0.3,
-    "elastic": 0.3, "stroke": 1.0, "brightness": 0.3, "contrast": 0.3, "erase": 1.0, "dihedral_classes": True,
+    "pad": 3, "elastic": 0.3, "stroke": 1.0, "brightness": 0.3, "contrast": 0.3, "erase": 1.0, "dihedral_classes": True,
     "composed_classes": 1.0, "warped_classes": 1.0,
 }  # fmt: skip
 
@@ -90,6 +92,121 @@ def test_crop_is_a_part_of_the_image():
     assert span.min() > expected[0] * 0.9
     assert span.max() < expected[1] * 1.05
     assert out[:, 0, 0, 0].std() > 0.05
+
+
+def test_pad_moves_by_whole_pixels_to_every_place():
+    torch.manual_seed(0)
+    x = torch.rand(1, 2, 12, 6)
+    out, _ = Augment(AugmentConfig(pad=2, fill=0.25), (12, 6))(x.expand(400, -1, -1, -1), torch.zeros(400).long())
+    padded = torch.nn.functional.pad(x[0], (2, 2, 2, 2), value=0.25)
+    crops = torch.stack([padded[:, y : y + 12, x : x + 6] for y in range(5) for x in range(5)])
+    distance = (out[:, None] - crops[None]).abs().amax((2, 3, 4))
+    assert distance.amin(1).max() < 1e-5
+    counts = distance.argmin(1).bincount(minlength=25)
+    assert counts.min() > 0
+    assert counts.max() < 50
+    edges, _ = Augment(AugmentConfig(pad=2), (12, 6))(x.expand(50, -1, -1, -1), torch.zeros(50).long())
+    crops = torch.nn.functional.pad(x, (2, 2, 2, 2), mode="replicate")[0].unfold(1, 12, 1).unfold(2, 6, 1)
+    crops = crops.reshape(2, 25, 12, 6).transpose(0, 1)
+    assert (edges[:, None] - crops[None]).abs().amax((2, 3, 4)).amin(1).max() < 1e-5
+
+
+@pytest.mark.parametrize("size", [(64, 64), (64, 32), (96, 32), (20, 90)])
+def test_erasing_takes_a_rectangle_of_the_published_sizes(size):
+    """Area .02 to .4 of the image, height to width .3 to 3.3 in pixels unless the image is too narrow."""
+    torch.manual_seed(0)
+    height, width = size
+    x = torch.full((600, 1, *size), 2.0)  # outside the range of the noise
+    out, _ = Augment(AugmentConfig(erase=0.5), size)(x, torch.zeros(600).long())
+    erased = (out != 2)[:, 0]
+    chosen = erased.flatten(1).any(1)
+    assert 240 < chosen.sum() < 360
+    erased = erased[chosen]
+    rows, columns = erased.any(2).sum(1), erased.any(1).sum(1)
+    assert torch.equal(erased.sum((1, 2)), rows * columns)  # a full rectangle
+    least, most = ((rows + step) * (columns + step) / (height * width) for step in (1, -1))
+    assert (least > 0.02).all()
+    assert (most < 0.4).all()
+    assert (rows * columns / (height * width)).mean() == pytest.approx(0.21, abs=0.02)
+    free = (rows < height) & (columns < width)
+    assert ((rows + 1) / (columns - 1).clamp(min=0.1) > 0.3)[free].all()
+    assert ((rows - 1) / (columns + 1) < 1 / 0.3)[free].all()
+    noise = out[:, 0][chosen][erased]
+    assert noise.min() >= 0
+    assert noise.max() <= 1
+    assert noise.mean() == pytest.approx(0.5, abs=0.01)
+
+
+RECIPES = {
+    "person": (AugmentConfig(flip=True, pad=10, erase=0.5, fill=0.0), (256, 128), (256, 128)),
+    "parts": (AugmentConfig(flip=True, pad=10, erase=0.5, fill=0.0), (384, 128), (384, 128)),
+    "retrieval": (AugmentConfig(flip=True, crop=(0.16, 1.0)), (256, 256), (227, 227)),
+    "face": (AugmentConfig(flip=True), (112, 112), (112, 112)),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_the_settings_of_the_benchmarks(name, dtype):
+    config, decoded, size = RECIPES[name]
+    x = torch.randint(0, 256, (4, 3, *decoded), dtype=torch.uint8)
+    x = x if dtype == torch.uint8 else x / 255
+    views = []
+    for seed in (3, 3, 4):
+        torch.manual_seed(seed)
+        out, labels = Augment(config, size)(x, LABELS[:4])
+        assert torch.equal(labels, LABELS[:4])
+        views.append(out)
+    assert torch.equal(views[0], views[1])
+    assert not torch.equal(views[0], views[2])
+    assert views[0].shape == (4, 3, *size)
+    assert views[0].dtype == torch.float32
+    assert views[0].min() >= -1e-6
+    assert views[0].max() <= 1 + 1e-6
+
+
+@given(
+    height=st.integers(1, 12), width=st.integers(1, 12), to=st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    channels=st.sampled_from([1, 3]), name=st.sampled_from(["flip", "crop", "shift", "pad", "erase", "contrast"]),
+)  # fmt: skip
+def test_every_size_goes_in_and_out(height, width, to, channels, name):
+    torch.manual_seed(0)
+    x = torch.rand(2, channels, height, width)
+    for config in (AugmentConfig(), AugmentConfig(**{name: ONE_AT_A_TIME[name]})):
+        out, _ = Augment(config, to)(x, torch.tensor([0, 1]))
+        assert out.shape == (2, channels, *to)
+        assert out.isfinite().all()
+        assert out.min() >= -1e-5
+        assert out.max() <= 1 + 1e-5
+
+
+@pytest.mark.parametrize(("side", "size"), [((256, 256), (227, 227)), ((256, 128), (224, 112)), ((9, 8), (4, 4))])
+def test_a_central_view_that_needs_no_scaling_is_cut_out(side, size):
+    x = torch.rand(1, 3, *side)
+    view = plain_view(x, size, size[1] / side[1])
+    top, left = (side[0] - size[0]) // 2, (side[1] - size[1]) // 2
+    assert torch.equal(view, x[:, :, top : top + size[0], left : left + size[1]])
+
+
+def test_a_central_view_that_needs_scaling_is_scaled():
+    ramp = torch.linspace(0, 1, 72).expand(1, 1, 72, 72)
+    view = plain_view(ramp, (64, 64), 0.9)
+    assert view[0, 0, 0, -1] - view[0, 0, 0, 0] == pytest.approx(0.9, abs=0.01)
+    torch.testing.assert_close(view.flip(3), 1 - view)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"pad": -1}, r"augment\.pad: found -1, expected"),
+        ({"crop": (0.9, 0.3)}, r"augment\.crop: found \(0.9, 0.3\), expected"),
+        ({"crop": (0.0, 0.3)}, r"augment\.crop: found \(0.0, 0.3\), expected"),
+        ({"crop": (0.5, 1.5)}, r"augment\.crop: found \(0.5, 1.5\), expected"),
+    ],
+)
+def test_bad_settings(settings, message):
+    with pytest.raises(ValueError, match=message):
+        AugmentConfig(**settings)
 
 
 def test_dihedral_views_are_eight_and_follow_the_label():

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from circlet.data.new_classes import class_warps, composed_classes, dihedral_views
+from circlet.data.pixel_changes import change_light, change_strokes, erase, uniform
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class AugmentConfig:
     """Largest shear, as a fraction of the height."""
     shift: float = 0.0
     """Largest shift, as a fraction of half the image."""
+    pad: int = 0
+    """Move by a whole number of pixels, up to this many each way: padding by `fill`, and a random crop."""
     elastic: float = 0.0
     """Largest standard deviation of a smooth random displacement, as a fraction of half the image."""
     stroke: float = 0.0
@@ -42,7 +45,7 @@ class AugmentConfig:
     contrast: float = 0.0
     """Scale about the mean by 1 - contrast to 1 + contrast."""
     erase: float = 0.0
-    """Share of the images in which a rectangle (2 to 33 % of the area) becomes grey noise."""
+    """Share of the images in which a rectangle (2 to 40 % of the area) becomes noise: random erasing."""
     dihedral_classes: bool = False
     """Turned and mirrored images are new classes: eight for each class. For characters and other square drawings."""
     composed_classes: float = 0.0
@@ -51,6 +54,12 @@ class AugmentConfig:
     """Share of a batch's classes that become new ones, bent, all images alike; for pair-wise labels only."""
     fill: float | None = None
     """What lies beyond the border: a grey value (1 = white), or None: the border's own pixels."""
+
+    def __post_init__(self) -> None:
+        if self.pad < 0:
+            raise ValueError(f"augment.pad: found {self.pad}, expected a number of pixels, 0 or more")
+        if self.crop is not None and not 0 < self.crop[0] <= self.crop[1] <= 1:
+            raise ValueError(f"augment.crop: found {self.crop}, expected a range of shares of the area, within 0 to 1")
 
     @property
     def views(self) -> int:
@@ -87,50 +96,54 @@ class Augment:
             grid = _apply(maps, grid) + bend.permute(0, 2, 3, 1)
         images = _sample(images, grid, config.fill)
         if config.stroke:
-            images = _change_strokes(images, config.stroke)
+            images = change_strokes(images, config.stroke)
         if config.brightness or config.contrast:
-            mean = images.mean(dim=(1, 2, 3), keepdim=True)
-            scale, offset = 1 + _uniform(images, config.contrast), _uniform(images, config.brightness)
-            images = ((images - mean) * scale.view_as(mean) + mean + offset.view_as(mean)).clamp(0, 1)
+            images = change_light(images, config.brightness, config.contrast)
         if config.erase:
-            images = _erase(images, config.erase)
+            images = erase(images, config.erase)
         return images, labels
 
     def _maps(self, images: Tensor) -> Tensor:
         """(batch, 2, 3) random affine maps from output to input coordinates (-1 to 1)."""
         config, n = self.config, len(images)
         zero = images.new_zeros(n)
-        angle = _uniform(images, math.radians(config.rotation))
-        zoom, aspect = _uniform(images, config.zoom).exp(), _uniform(images, config.aspect).exp()
-        shear = _uniform(images, config.shear)
+        angle = uniform(images, math.radians(config.rotation))
+        zoom, aspect = uniform(images, config.zoom).exp(), uniform(images, config.aspect).exp()
+        shear = uniform(images, config.shear)
         rotate = _matrix(angle.cos(), -angle.sin(), angle.sin(), angle.cos())
         maps = rotate @ _matrix(zoom * aspect, shear, zero, zoom / aspect)
-        shift = torch.stack([_uniform(images, config.shift), _uniform(images, config.shift)], 1)
+        shift = torch.stack([uniform(images, config.shift), uniform(images, config.shift)], 1)
+        height, width = images.shape[2:]
+        pixels = torch.tensor([width, height], dtype=images.dtype, device=images.device)
+        if config.pad:
+            shift = shift + 2 * torch.randint(-config.pad, config.pad + 1, (n, 2), device=images.device) / pixels
         if config.crop is not None:
             low, high = config.crop
             area = low + (high - low) * torch.rand(n, device=images.device)
-            ratio = _uniform(images, math.log(4 / 3)).exp().sqrt()
+            ratio = uniform(images, math.log(4 / 3)).exp().sqrt()
             size = torch.stack([area.sqrt() * ratio, area.sqrt() / ratio], 1).clamp(max=1.0)
             shift = shift + (1 - size) * (2 * torch.rand(n, 2, device=images.device) - 1)
             maps = maps * size[:, None, :]
         if config.flip:
             sign = torch.where(torch.rand(n, device=images.device) < 0.5, -1.0, 1.0)
             maps = maps * torch.stack([sign, torch.ones_like(sign)], 1)[:, None, :]
-        height, width = images.shape[2:]  # rotate and shear in pixels, so that nothing is squeezed
-        pixels = torch.tensor([width, height], dtype=images.dtype, device=images.device)
-        maps = maps * pixels[None, None, :] / pixels[None, :, None]
+        maps = maps * pixels[None, None, :] / pixels[None, :, None]  # turn and shear in pixels: nothing is squeezed
         return torch.cat([maps, shift[:, :, None]], 2)
 
 
 def plain_view(images: Tensor, size: tuple[int, int], view: float = 1.0) -> Tensor:
     """The central `view` (share of each side) of the images, scaled to `size`: what a model is tested on.
 
+    Where nothing is left to scale, as for the central 227 of 256 pixels, the pixels are cut out as they are.
+
     >>> plain_view(torch.full((2, 1, 8, 8), 255, dtype=torch.uint8), (4, 4)).unique()
     tensor([1.])
     """
     images = as_float(images)
-    if images.shape[2:] == size and view == 1.0:
-        return images
+    height, width = images.shape[2:]
+    if (round(view * height), round(view * width)) == size:
+        top, left = (height - size[0]) // 2, (width - size[1]) // 2
+        return images[:, :, top : top + size[0], left : left + size[1]]
     return _sample(images, view * _identity(images, size), None)
 
 
@@ -157,38 +170,5 @@ def _sample(images: Tensor, grid: Tensor, fill: float | None) -> Tensor:
     return F.grid_sample(images - fill, grid, align_corners=False) + fill
 
 
-def _uniform(images: Tensor, limit: float) -> Tensor:
-    """(batch,) numbers between -limit and limit."""
-    return limit * (2 * torch.rand(len(images), device=images.device) - 1)
-
-
 def _matrix(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
     return torch.stack([a, b, c, d], 1).view(-1, 2, 2)
-
-
-def _change_strokes(images: Tensor, share: float) -> Tensor:
-    """Thicken about 60 % of the chosen share of the images, thin the rest; vary the ink of all. Ink is dark."""
-    n, device = len(images), images.device
-    ink = 1 - images
-    kind, amount = torch.rand(n, 1, 1, 1, device=device), torch.rand(n, 1, 1, 1, device=device)
-    thick = F.max_pool2d(ink, 3, 1, 1)
-    thin = -F.max_pool2d(-F.pad(ink, (0, 1, 0, 1)), 2, 1)
-    ink = torch.where(kind < 0.6 * share, ink.lerp(thick, 0.8 * amount), ink)
-    ink = torch.where((kind >= 0.6 * share) & (kind < share), ink.lerp(thin, 0.6 * amount), ink)
-    return 1 - (ink * (0.8 + 0.6 * torch.rand(n, 1, 1, 1, device=device))).clamp(0, 1)
-
-
-def _erase(images: Tensor, share: float) -> Tensor:
-    """Random erasing (Zhong et al. 2020), area .02 to .33, aspect .3 to 3.3."""
-    n, _, height, width = images.shape
-    device = images.device
-    area = 0.02 + 0.31 * torch.rand(n, device=device)
-    ratio = _uniform(images, math.log(3.3)).exp().sqrt()
-    sides = torch.stack([area.sqrt() * ratio, area.sqrt() / ratio], 1).clamp(max=1.0)
-    start = (1 - sides) * torch.rand(n, 2, device=device)
-    inside = torch.rand(n, device=device)[:, None, None] < share
-    for axis, length in ((0, height), (1, width)):
-        place = (torch.arange(length, device=device) + 0.5) / length
-        within = (place >= start[:, axis, None]) & (place < (start + sides)[:, axis, None])
-        inside = inside & (within[:, :, None] if axis == 0 else within[:, None, :])
-    return torch.where(inside[:, None], torch.rand_like(images), images)
