@@ -50,9 +50,10 @@ def check_fractions(name: str, fractions: Sequence[float]) -> None:
 def unit_rows(embeddings: Tensor) -> Tensor:
     """Rows of length 1, in float32 or float64; rows scaled by their maximum first, so that nothing overflows."""
     rows = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
-    rows = rows / torch.linalg.vector_norm(rows, torch.inf, dim=1, keepdim=True).clamp(min=torch.finfo(rows.dtype).tiny)
-    rows /= torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp(min=1.0)  # they are 1 or more, or 0
-    return rows
+    largest: Tensor = torch.linalg.vector_norm(rows, torch.inf, dim=1, keepdim=True)
+    rows = rows / largest.clamp(min=torch.finfo(rows.dtype).tiny)
+    length: Tensor = torch.linalg.vector_norm(rows, dim=1, keepdim=True)  # 1 or more, or 0
+    return rows.div_(length.clamp(min=1.0))
 
 
 def unit_pair(name: str, rows: Tensor, other_name: str, others: Tensor) -> tuple[Tensor, Tensor]:
