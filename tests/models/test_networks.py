@@ -65,6 +65,14 @@ def test_ir_resnet_is_that_of_insightface():
         torch.testing.assert_close(network(images(112))[:, 100:103], golden, rtol=0, atol=1e-6)
 
 
+def test_an_untrained_network_is_finite_in_evaluation_mode():
+    """Its batch norms have seen nothing yet, and 49 residual blocks add up."""
+    torch.manual_seed(0)
+    network = IRResNet(100).eval()
+    with torch.no_grad():
+        assert network(torch.rand(1, 3, 112, 112) * 2 - 1).abs().max() < 1e12
+
+
 def test_ir_resnet_details():
     with torch.device("meta"):
         network = IRResNet(18, channels=1, embedding_dim=64, dropout=0.4)

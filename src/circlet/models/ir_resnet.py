@@ -2,11 +2,16 @@
 
 Tensors have the names of insightface's PyTorch models, so its weight files load. Blocks are BN, 3x3 convolution, BN,
 PReLU, 3x3 convolution, BN; there is no max-pooling, and the embedding is made by BN, dropout, a linear layer and BN.
+
+Differs from those models: convolutions start as in He et al. 2015, by their fan-out, not with a deviation of .1, with
+which a deep network that has not been trained yet overflows in evaluation mode.
 """
 
 from typing import Literal, get_args
 
 from torch import Tensor, nn
+
+from circlet.models.resnet import initialize
 
 Depth = Literal[18, 34, 50, 100]
 BLOCKS: dict[Depth, tuple[int, int, int, int]] = {
@@ -71,9 +76,7 @@ class IRResNet(nn.Module):
         self.fc = nn.Linear(512 * (SIDE // 16) ** 2, embedding_dim)
         self.features = nn.BatchNorm1d(embedding_dim)
         self.features.weight.requires_grad_(False)
-        for part in self.modules():
-            if isinstance(part, nn.Conv2d):
-                nn.init.normal_(part.weight, std=0.1)
+        initialize(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channels, 112, 112) -> (batch, embedding_dim)."""
