@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> None:
         problems = check_data_set(told.name, told.path, sample=told.sample)
         print("\n".join(problems) or f"{told.name}: ok")
         if problems:
-            raise DataError(f"{told.name}: found {len(problems)} problems, expected none")
+            raise DataError(f"{told.name}: found {len(problems)} problem{'s' * (len(problems) > 1)}, expected none")
     else:
         print(listing())
 

@@ -78,7 +78,7 @@ class DataSet:
     def read(self, path: str | Path | None, **options: Any) -> Loaded:
         """Read the set at `path`; `options` go to the loader, over those of this entry."""
         if path is None and self.needs_path:
-            raise ValueError(f"path: found none, expected that of {self.title}:\n{self.layout}")
+            raise ValueError(f"path: found none, expected that of {self.title} (circlet datasets show: its layout)")
         return self.load(path, **{**self.options, **options})
 
 

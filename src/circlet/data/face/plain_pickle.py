@@ -104,14 +104,7 @@ _KNOWN: dict[str, Callable[..., Any]] = {
     "numpy.dtype": _Dtype,
     "_codecs.encode": _encode,
     "builtins.bytes": lambda: b"",
-    "builtins.bytearray": lambda content=b"": bytes(_bytes(content)),
 }
-
-
-def _bytes(content: Any) -> bytes:
-    if not isinstance(content, bytes):
-        raise pickle.UnpicklingError(f"it makes bytes of {type(content).__name__}")
-    return content
 
 
 def _plain(value: Any) -> Any:
