@@ -255,6 +255,32 @@ def test_killed_and_resumed_ends_like_the_uninterrupted_run(run, photos, tmp_pat
     assert (tmp_path / "cut" / "result.json").exists()
 
 
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "circlet", "train"]
+
+
+def test_two_ranks_asked_to_stop_and_resumed_on_one(photos, tmp_path):
+    arguments = ["--loss.level", "joint", "--loss.memory", "20", "--steps", "150", "--loop.checkpoint-every", "2"]
+    command = [*TORCHRUN, "folder", "--root", str(photos), "--run-dir", "ranks", *SMALL, *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for _ in range(1200):
+        if (tmp_path / "ranks" / "last.pt").exists() or process.poll() is not None:
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert out == "run folder: ranks\n"
+    step = torch.load(tmp_path / "ranks" / "last.pt", weights_only=True)["step"]
+    assert err.count(f"circlet: stopped at step {step}; go on with: circlet train --resume ranks") == 1, err
+    assert 0 < step < 150
+    assert main(["train", "--resume", "ranks"]) == 0
+    state = torch.load(tmp_path / "ranks" / "last.pt", weights_only=True)
+    assert state["step"] == 150
+    assert state["objective"]["classes.weight"].shape == (4, 256)
+    assert (tmp_path / "ranks" / "report.html").exists()
+    steps = [json.loads(line)["step"] for line in (tmp_path / "ranks" / "metrics.jsonl").read_text().splitlines()]
+    assert sorted(set(steps)) == [*range(4, 150, 4), 150]
+
+
 @pytest.mark.parametrize("statement", ["import circlet", "from circlet.cli import main; main(['--help'])"])
 def test_nothing_heavy_is_imported_before_it_is_needed(statement):
     heavy = {"torch", "numpy", "matplotlib", "PIL", "tyro", "pyarrow"}
