@@ -111,6 +111,17 @@ def test_golden_gallery(block_size):
     assert found.recall_at_k[1] * len(query) / valid == pytest.approx(float(GOLDEN["d_pml_precision_at_1"]), abs=1e-12)
 
 
+def test_golden_in_shop():
+    # In-Shop counts a query as a hit at K if fewer than K negatives are nearer; over the queries that have a match.
+    names = ("d_query_emb", "d_query_label", "d_gallery_emb", "d_gallery_label")
+    query, label, gallery, gallery_label = map(golden, names)
+    ks = GOLDEN["d_inshop_ks"].tolist()
+    found = retrieval(query, label, ks=ks, gallery=gallery, gallery_labels=gallery_label)
+    valid = 1 - found.num_lone_queries / found.num_queries
+    recall = [value / valid for value in found.recall_at_k.values()]
+    assert recall == pytest.approx(GOLDEN["d_inshop_recall_valid"].tolist(), abs=1e-12)
+
+
 # Against the oracle
 
 
@@ -147,6 +158,18 @@ def test_first_hit_beyond_the_neighbours_kept():
     assert found.num_lone_queries == 41
     assert found.recall_at_k == {40: 0.0, 41: 1 / 43, 42: 2 / 43}
     assert found.mrr == pytest.approx((1 / 41 + 1 / 42) / 2)
+
+
+def test_ks_of_online_products():
+    # K up to 1000 with few relevant items: beyond the neighbours kept.
+    embeddings, labels = random_set(5, n=1010, num_classes=400, noise=4.0)
+    ks = (1, 10, 100, 1000)
+    similarities = torch.nn.functional.normalize(embeddings) @ torch.nn.functional.normalize(embeddings).T
+    order = similarities.fill_diagonal_(-torch.inf).sort(dim=1, descending=True).indices
+    hits = labels[order] == labels[:, None]
+    expected = {k: hits[:, :k].any(1).double().mean().item() for k in ks}
+    assert retrieval(embeddings, labels, ks=ks).recall_at_k == pytest.approx(expected, abs=1e-12)
+    assert len(set(expected.values())) == 4
 
 
 # Invariances
