@@ -9,6 +9,7 @@ VERBS = {
     "train": "train an embedding and test it on classes that it has never seen",
     "evaluate": "test a trained embedding again, on the same or on other images",
     "embed": "write the embeddings of images to .npy and Parquet files",
+    "figure": "draw the paper's figures, from the losses or from runs, and the interactive explorer",
     "datasets": "list the data sets that can be read, show their layout, check a copy",
 }
 
