@@ -122,9 +122,30 @@ def test_big_problems_are_sampled(monkeypatch):
     assert sampled.values["s_n"] == pytest.approx(whole.values["s_n"], abs=0.1)
 
 
-def test_sources_over_ranks_are_refused():
-    with pytest.raises(ValueError, match="references: found AllRanks, expected the batch"):
-        telemetry.observe(FAMILY["circle"], *batch(), [circlet.AllRanks()])
+def test_sources_over_ranks_are_what_lies_on_this_one():
+    embeddings, labels = batch()
+    sharded = circlet.ShardedClassWeights(4, 6, sample_rate=0.5)
+    found = telemetry.observe(FAMILY["circle"], embeddings, labels, [sharded, circlet.AllRanks()]).values
+    assert found == telemetry.observe(FAMILY["circle"], embeddings, labels, [sharded.weight, None]).values
+
+
+def test_memory_joins_once_it_holds_something():
+    embeddings, labels = batch()
+    bank = circlet.MemoryBank(size=5, embedding_dim=6)
+    alone = telemetry.observe(FAMILY["circle"], embeddings, labels).values
+    assert telemetry.observe(FAMILY["circle"], embeddings, labels, [None, bank]).values == alone
+    bank.update(embeddings[:3], labels[:3])
+    found = telemetry.observe(FAMILY["circle"], embeddings, labels, [None, bank])
+    assert found.values["s_n"] != alone["s_n"]
+    assert found.s_p.numpy() == pytest.approx(telemetry.observe(FAMILY["circle"], embeddings, labels).s_p.numpy())
+
+
+@pytest.mark.parametrize("source", ["the batch", {}])
+def test_no_source(source):
+    with pytest.raises(ValueError, match=r"references: found (str|dict), expected a tensor, None"):
+        telemetry.observe(FAMILY["circle"], *batch(), [source])
+    with pytest.raises(ValueError, match="objective: found CircleLoss, expected a loss with its sources"):
+        telemetry.Telemetry()(FAMILY["circle"], *batch())
 
 
 def logged(folder, steps):

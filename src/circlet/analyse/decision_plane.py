@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from circlet.analyse.forms import decision, form_of
+from circlet.functional import Form
 from circlet.losses import PairLoss
 
 Array = NDArray[np.float64]
@@ -65,9 +66,13 @@ def at_point(loss: PairLoss, s_n: float, s_p: float) -> Point:
 def plane(loss: PairLoss, s_n: Array, s_p: Array) -> Plane:
     """The loss at every combination of `s_n` and `s_p` (1-D arrays, -1 to 1); a thousand points take a second."""
     points = np.array([[at_point(loss, float(n), float(p)) for n in s_n] for p in s_p])
-    form = form_of(loss)
-    past = decision(form, torch.from_numpy(s_n)[None, :], torch.from_numpy(s_p)[:, None])
-    return Plane(s_n, s_p, points[..., 0], points[..., 1], points[..., 2], past.numpy())
+    return Plane(s_n, s_p, points[..., 0], points[..., 1], points[..., 2], decisions(form_of(loss), s_n, s_p))
+
+
+def decisions(form: Form, s_n: Array, s_p: Array) -> Array:
+    """`decision` at every combination of `s_n` and `s_p`: (len(s_p), len(s_n)), < 0 past the boundary."""
+    found: Array = decision(form, torch.from_numpy(s_n)[None, :], torch.from_numpy(s_p)[:, None]).numpy()
+    return found
 
 
 def vectors(cosines: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from circlet.analyse.decision_plane import Array, Plane, at_point, plane
+from circlet.analyse.decision_plane import Array, Plane, at_point, decisions, plane
 from circlet.analyse.forms import form_of, scales
 from circlet.functional import Form
 from circlet.losses import AMSoftmaxLoss, CircleLoss, PairLoss, TripletLoss, UnifiedLoss
@@ -96,7 +96,7 @@ def figure_2(losses: Mapping[str, PairLoss] | None = None, *, points: int = 41) 
 
 def describe(loss: PairLoss) -> str:
     """Name and numbers of a loss, for a title."""
-    return f"{type(loss).__name__.removesuffix('Loss')}, {_numbers(loss)}"
+    return ", ".join(filter(None, (type(loss).__name__.removesuffix("Loss"), _numbers(loss))))
 
 
 def gradient_unit(form: Form) -> float:
@@ -110,10 +110,10 @@ def _numbers(loss: PairLoss) -> str:
 
 
 def _boundary_panel(axes: Any, loss: PairLoss) -> None:
-    s = np.linspace(0, 1, 61)
-    found = plane(loss, s, s)
-    axes.contourf(s, s, found.decision, levels=[-1e9, 0], colors=["#1f6fb4"], alpha=0.12)
-    axes.contour(s, s, found.decision, levels=[0], colors=BOUNDARY, linewidths=2)
+    s = np.linspace(0, 1, 201)
+    past = decisions(form_of(loss), s, s)
+    axes.contourf(s, s, past, levels=[-1e9, 0], colors=["#1f6fb4"], alpha=0.12)
+    axes.contour(s, s, past, levels=[0], colors=BOUNDARY, linewidths=2)
     unit = gradient_unit(form_of(loss))
     for name, (s_n, s_p) in POINTS.items():
         point = at_point(loss, s_n, s_p)

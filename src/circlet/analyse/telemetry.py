@@ -7,11 +7,11 @@ pair-wise, class-level and joint labels.
 Exact up to MAX_PAIRS pairs and MAX_ANCHORS anchors. Beyond, it looks at fewer anchors, evenly spaced in the batch, but
 at least at MIN_ANCHORS; and where even their pairs are too many (very many classes), at a fixed random sample of the
 references, beside those of the anchors' own classes. Then s_n_max and the gradients are of that sample.
-Tensors that are spread over ranks are not gathered: `SpreadSource` references are refused.
+Over several ranks each sees its own part alone: its batch, and the class weights that lie on it; nothing is sent.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -20,19 +20,21 @@ from circlet.analyse.forms import decision, form_of, scales
 from circlet.analyse.trace import Trace
 from circlet.functional import Form
 from circlet.losses import PairLoss
-from circlet.references import LabelledRows, References, Source
+from circlet.references import AllRanks, LabelledRows, References, ShardedClassWeights, Source
 from circlet.similarity.dense import similarities
 
 MAX_PAIRS = 2**22
 MAX_ANCHORS, MIN_ANCHORS = 256, 32
 
 
+@runtime_checkable
 class Observed(Protocol):
-    """An objective of circlet.train: a loss, the level of its labels, and its class weights if it has any."""
+    """What telemetry needs of an objective: `circlet.train.Objective` has it."""
 
     loss: PairLoss
-    level: str
-    classes: nn.Module | None
+
+    def sources(self) -> list[References]:
+        """What the batch is compared with."""
 
 
 class Observation(NamedTuple):
@@ -62,12 +64,12 @@ class Telemetry:
     def __init__(self, trace: Trace | None = None) -> None:
         self.trace = trace
 
-    def __call__(self, objective: Observed, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
+    def __call__(self, objective: nn.Module, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
         """Values of `Observation` for a batch of (batch, dim) embeddings and (batch,) labels."""
-        sources: list[References] = {"pair": [None], "class": [objective.classes], "joint": [objective.classes, None]}[
-            objective.level
-        ]  # type: ignore[assignment]  # ClassWeights is a Source
-        found = observe(objective.loss, embeddings, labels, sources)
+        if not isinstance(objective, Observed):
+            raise ValueError(f"objective: found {type(objective).__name__}, expected a loss with its sources, such as "
+                             "circlet.train.Objective")  # fmt: skip
+        found = observe(objective.loss, embeddings, labels, objective.sources())
         if self.trace is not None:
             self.trace.add(found.s_p.tolist(), found.s_n.tolist())
         return found.values
@@ -147,21 +149,24 @@ def _pairs(
         kept = _sample(rows, classes, labels[anchors], MAX_PAIRS // num_anchors)
         s = similarities(embeddings[anchors], rows[kept], normalize=form.normalize)
         positive = labels[anchors, None] == classes[kept]
-        other = torch.ones_like(positive) if source is not None else anchors[:, None] != kept
+        own = source is None or isinstance(source, AllRanks)
+        other = anchors[:, None] != kept if own else torch.ones_like(positive)
         parts.append((s, positive & other, ~positive & other))
     s, positive, negative = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
     return s, positive, negative
 
 
 def _labelled(source: References, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    found = source.references() if isinstance(source, Source) else source
-    if found is None:
+    if source is None or isinstance(source, AllRanks):
         return embeddings, labels
+    if isinstance(source, ShardedClassWeights):
+        return source.own_weight, torch.arange(source.first, source.last, device=labels.device)
+    found = source.references() if isinstance(source, Source) else source
     if isinstance(found, Tensor):
         found = LabelledRows(found)
     if not isinstance(found, tuple):
-        raise ValueError(f"references: found {type(found).__name__}, expected the batch, a tensor or a source that "
-                         "lies on this rank")  # fmt: skip
+        raise ValueError(f"references: found {type(found).__name__}, expected a tensor, None, or another source "
+                         "of circlet.references")  # fmt: skip
     rows, classes = found
     return rows, torch.arange(len(rows), device=rows.device) if classes is None else classes
 

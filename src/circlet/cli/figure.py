@@ -1,0 +1,222 @@
+"""`circlet figure`: the paper's figures, by autograd or from runs made for them, and the interactive explorer."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from circlet.analyse import figure_1, figure_2, figure_3, figure_4, figure_5, read_trace
+from circlet.analyse.plane_figures import describe
+from circlet.cli.common import choose_device
+from circlet.cli.figure_runs import base_experiment, finish, loss_of, parse_loss, with_loss
+from circlet.recipes import RECIPES, Experiment, LossConfig, build_loss
+from circlet.report.explorer import build_explorer
+from circlet.train import Level, RunFolder, write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DESCRIPTION = """Draw a figure of the paper: 1 decision boundaries, 2 gradients, 3 a metric against gamma and margin,
+4 similarities over training, 5 where anchors cross the boundary; or write the explorer, an interactive page.
+
+1, 2 and the explorer compute from the losses alone. 3, 4 and 5 train: each run has a folder of its own below
+--run-dir, so that an interrupted figure goes on where it was, and finished runs are read, not run again.
+
+A loss is written as its name, with settings if they are not its own defaults: circle, circle:margin=0.4:gamma=80.
+
+examples:
+  circlet figure 1 --out boundaries.svg
+  circlet figure 2 --losses triplet arcface circle:gamma=64
+  circlet figure 3 --gammas 16 64 256 --margins 0 0.25 0.4 --steps 200
+  circlet figure 4 --recipe omniglot --root omniglot --level pair
+  circlet figure 5 --of runs/glyphs-1
+  circlet figure explorer"""
+
+Out = Annotated[Path, tyro.conf.arg(metavar="PATH.png|.svg|.pdf")]
+Losses = Annotated[tuple[str, ...], tyro.conf.arg(metavar="LOSS ...")]
+
+
+@dataclass(frozen=True)
+class Boundaries:
+    """Figure 1: a linear and the circular decision boundary, with the pull on three points."""
+
+    out: Out = Path("figure-1.png")
+    """File to write."""
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Figure 2: gradients over the plane of similarities."""
+
+    out: Out = Path("figure-2.png")
+    """File to write."""
+    losses: Losses = ("triplet", "am_softmax", "circle")
+    """Any losses of the family."""
+    points: int = 41
+    """Points along each axis."""
+
+
+@dataclass(frozen=True)
+class _Runs:
+    recipe: Annotated[str, tyro.conf.arg(metavar="RECIPE")] = next(iter(RECIPES))
+    """A recipe of circlet train, of which only the loss (and what its level needs) is changed."""
+    root: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
+    """Where the recipe's data are."""
+    level: Level | None = None
+    """pair: the other samples of the batch; class: class weights, as in the paper; joint: both; by default the
+    recipe's."""
+    steps: int | None = None
+    """Steps of each run; by default the recipe's."""
+    seed: int = 0
+    """Seed of the runs."""
+    run_dir: Annotated[Path, tyro.conf.arg(metavar="PATH")] = Path("runs/figures")
+    """Folder of the run folders."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+
+
+@dataclass(frozen=True)
+class Sweeps(_Runs):
+    """Figure 3: a metric on unseen classes against gamma and against the margin."""
+
+    out: Out = Path("figure-3.png")
+    """File to write."""
+    losses: Losses = ("circle", "am_softmax", "arcface")
+    """Losses with a gamma or a margin; what is not swept stays as given here."""
+    gammas: tuple[float, ...] = (32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
+    """Values of gamma; none: no such sweep."""
+    margins: tuple[float, ...] = (-0.2, -0.1, 0.0, 0.1, 0.2, 0.3)
+    """Values of the margin (radians for arcface, which takes none below 0); none: no such sweep."""
+    metric: str = "recall@1"
+    """Metric on the test classes."""
+
+
+@dataclass(frozen=True)
+class _Convergence(_Runs):
+    of: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN ...")] = ()
+    """Plot these runs of circlet train, and train nothing."""
+    losses: Losses = ()
+    """A run for each."""
+    log_every: int = 5
+    """Steps between looks at the batch."""
+
+
+@dataclass(frozen=True)
+class Similarities(_Convergence):
+    """Figure 4: mean similarity of positives and negatives over training."""
+
+    out: Out = Path("figure-4.png")
+    """File to write."""
+    losses: Losses = ("circle", "am_softmax")
+    """A run for each."""
+
+
+@dataclass(frozen=True)
+class Crossings(_Convergence):
+    """Figure 5: where anchors cross the decision boundary, and where they end."""
+
+    out: Out = Path("figure-5.png")
+    """File to write."""
+    losses: Losses = ("am_softmax:margin=0.35", "circle:margin=0.325", "circle:margin=0.25")
+    """A run for each."""
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """An HTML page: drag a pair of similarities about and see loss, weights, gradients and descent."""
+
+    out: Annotated[Path, tyro.conf.arg(metavar="PATH.html")] = Path("explorer.html")
+    """File to write."""
+
+
+Figures = (
+    Annotated[Boundaries, tyro.conf.subcommand("1")]
+    | Annotated[Gradients, tyro.conf.subcommand("2")]
+    | Annotated[Sweeps, tyro.conf.subcommand("3")]
+    | Annotated[Similarities, tyro.conf.subcommand("4")]
+    | Annotated[Crossings, tyro.conf.subcommand("5")]
+    | Annotated[Explorer, tyro.conf.subcommand("explorer")]
+)
+
+
+SUFFIXES = (".png", ".svg", ".pdf")
+
+
+def main(arguments: list[str]) -> None:
+    """Compute or train, draw, write."""
+    told: Any = tyro.cli(Figures, args=arguments, prog="circlet figure", description=DESCRIPTION)
+    if isinstance(told, Explorer):
+        told.out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(told.out, lambda file: file.write(build_explorer().encode()))
+    else:
+        if told.out.suffix not in SUFFIXES:
+            raise ValueError(f"out: found {told.out}, expected a file name that ends in {', '.join(SUFFIXES)}")
+        figure = _DRAW[type(told)](told)
+        told.out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(told.out, lambda file: figure.savefig(file, format=told.out.suffix[1:], dpi=150))
+    print(f"figure: {told.out.resolve()}")
+
+
+def _boundaries(told: Boundaries) -> "Figure":
+    return figure_1()
+
+
+def _gradients(told: Gradients) -> "Figure":
+    return figure_2({text: build_loss(parse_loss(text)) for text in told.losses}, points=told.points)
+
+
+def _sweeps(told: Sweeps) -> "Figure":
+    base = base_experiment(told.recipe, told.root, told.level, told.steps, told.seed)
+    runs: dict[str, dict[tuple[str, float], Experiment]] = {"gamma": {}, "margin": {}}
+    for loss in map(parse_loss, told.losses):
+        for name, values in (("gamma", told.gammas), ("margin", told.margins)):
+            for value in values:
+                if getattr(loss, name) is not None and not (loss.name == "arcface" and name == "margin" and value < 0):
+                    changed = replace(loss, gamma=value) if name == "gamma" else replace(loss, margin=value)
+                    runs[name][_line(loss, without=name), value] = with_loss(base, changed)
+    experiments = [experiment for sweep in runs.values() for experiment in sweep.values()]
+    if not experiments:
+        raise ValueError("losses, gammas, margins: found nothing to sweep, expected a loss with a gamma or a margin")
+    folders = iter(finish(experiments, told.run_dir, choose_device(told.device)))
+    lines: dict[str, dict[str, list[tuple[float, float]]]] = {"gamma": {}, "margin": {}}
+    for name, sweep in runs.items():
+        for line, value in sweep:
+            measured = next(folders).read_json("result.json")["test"]
+            if told.metric not in measured:
+                raise ValueError(f"metric: found {told.metric!r}, expected one of {', '.join(measured)}")
+            lines[name].setdefault(line, []).append((value, measured[told.metric]))
+    data = f"{told.recipe}, {base.loss.level} level, {base.loop.steps} steps"
+    return figure_3(lines["gamma"], lines["margin"], metric=told.metric, data=data)
+
+
+def _similarities(told: Similarities) -> "Figure":
+    return figure_4({describe(loss_of(folder)): folder.read_metrics() for folder in _observed(told)})
+
+
+def _crossings(told: Crossings) -> "Figure":
+    return figure_5([(loss_of(folder), read_trace(folder.path)) for folder in _observed(told)])
+
+
+def _observed(told: _Convergence) -> list[RunFolder]:
+    if told.of:
+        return [RunFolder.open(path) for path in told.of]
+    base = base_experiment(told.recipe, told.root, told.level, told.steps, told.seed)
+    base = replace(base, loop=replace(base.loop, log_every=told.log_every))
+    experiments = [with_loss(base, parse_loss(text)) for text in told.losses]
+    return finish(experiments, told.run_dir, choose_device(told.device))
+
+
+def _line(loss: LossConfig, *, without: str) -> str:
+    fixed = {"gamma": ("m", loss.margin), "margin": ("γ", loss.gamma)}[without]
+    return loss.name if fixed[1] is None else f"{loss.name}, {fixed[0]} = {fixed[1]:g}"
+
+
+_DRAW: dict[type, Callable[[Any], "Figure"]] = {
+    Boundaries: _boundaries,
+    Gradients: _gradients,
+    Sweeps: _sweeps,
+    Similarities: _similarities,
+    Crossings: _crossings,
+}

@@ -1,0 +1,85 @@
+"""The runs behind Figures 3 to 5: one for each loss and setting, in a folder of its own, run once and then read."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from circlet.losses import PairLoss
+from circlet.recipes import RECIPES, Experiment, LossConfig, build_loss, build_splits, train
+from circlet.train import Level, RunFolder
+
+
+def parse_loss(text: str) -> LossConfig:
+    """`circle:margin=0.4:gamma=80` as settings, those that were not given set to the loss's own defaults.
+
+    >>> parse_loss("circle:margin=0.4").gamma
+    256.0
+    """
+    name, *settings = text.split(":")
+    given: dict[str, float] = {}
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        try:
+            given[key] = float(value)
+        except ValueError:
+            raise ValueError(f"losses: found {setting!r} in {text!r}, expected margin=NUMBER or gamma=NUMBER") from None
+    config: LossConfig = Experiment.from_json({"loss": {"name": name, **given}}).loss
+    numbers = build_loss(config).hyper_parameters
+    return replace(config, margin=numbers.get("margin"), gamma=numbers.get("gamma"))
+
+
+def base_experiment(recipe: str, root: Path | None, level: Level | None, steps: int | None, seed: int) -> Experiment:
+    """The recipe, at another level of labels if told: class weights go without made-up classes, in shuffled batches."""
+    if recipe not in RECIPES:
+        raise ValueError(f"recipe: found {recipe!r}, expected one of {', '.join(RECIPES)}")
+    base = RECIPES[recipe]()
+    base = replace(base, data=replace(base.data, root=root or base.data.root))
+    base = replace(base, loop=replace(base.loop, steps=base.loop.steps if steps is None else steps, seed=seed))
+    if level is None or level == base.loss.level:
+        return base
+    if level != "pair":
+        base = replace(base, augment=replace(base.augment, composed_classes=0.0, warped_classes=0.0))
+    batch = replace(base.batch, sampler="shuffle" if level == "class" else "pk")
+    return replace(base, batch=batch, loss=replace(base.loss, level=level))
+
+
+def with_loss(base: Experiment, loss: LossConfig) -> Experiment:
+    """The experiment with another loss, at the level that it has."""
+    return replace(base, loss=replace(loss, level=base.loss.level))
+
+
+def finish(experiments: Sequence[Experiment], run_dir: Path, device: torch.device) -> list[RunFolder]:
+    """The finished run of each experiment: read if it is there, gone on with if it was cut off, else run now.
+
+    A folder is named after its experiment, by a digest of all settings, so that equal settings are run once.
+    """
+    folders = [RunFolder(run_dir / _name(experiment)) for experiment in experiments]
+    left = {
+        folder.path: experiment
+        for folder, experiment in zip(folders, experiments, strict=True)
+        if not (folder.path / "result.json").is_file()
+    }
+    splits = build_splits(experiments[0].data) if left else None
+    for number, (path, experiment) in enumerate(left.items(), 1):
+        assert splits is not None
+        print(f"run {number} of {len(left)}: {experiment.loss}, folder {path}", flush=True)
+        there = (path / "config.json").is_file()
+        train(
+            experiment, splits, RunFolder.open(path) if there else RunFolder.create(path, experiment.to_json()), device
+        )
+    return folders
+
+
+def loss_of(folder: RunFolder) -> PairLoss:
+    """The loss of a run."""
+    return build_loss(Experiment.from_json(folder.read_json("config.json")).loss)
+
+
+def _name(experiment: Experiment) -> str:
+    content = json.dumps(experiment.to_json(), sort_keys=True)
+    digest = hashlib.sha256(content.encode()).hexdigest()[:10]
+    return f"{experiment.recipe}-{experiment.loss.name}-{experiment.loss.level}-{digest}"
