@@ -132,6 +132,65 @@ def test_gpu(tmp_path, precision):
     assert losses[-1] < losses[0]
 
 
+def test_observed_numbers_join_the_lines(tmp_path):
+    seen = []
+
+    def observe(objective, embeddings, labels):
+        assert not torch.is_grad_enabled()
+        assert not embeddings.requires_grad
+        seen.append(objective.level)
+        return {"rows": len(labels), "again": float(objective(embeddings, labels))}
+
+    plain, _, _ = run(tmp_path / "plain")
+    model, _, folder = run(tmp_path / "run", observe=observe)
+    lines = folder.read_metrics()
+    assert [line["rows"] for line in lines] == [16] * 6
+    assert seen == ["joint"] * 6
+    assert all(line["again"] > 0 for line in lines)
+    assert same_state(dict(plain.state_dict()), dict(model.state_dict()))
+
+
+@pytest.mark.parametrize("level", ["pair", "class", "joint"])
+def test_memory_bank_is_filled_and_checkpointed(tmp_path, level):
+    _, objective, folder = run(tmp_path / "run", level=level, steps=3, memory=40)
+    assert len(objective.bank) == 40
+    state = load(folder.last)["objective"]
+    assert torch.equal(state["bank.embeddings"], objective.bank.embeddings)
+    assert state["bank._extra_state"] == {"num_seen": 48}
+    expected = {"pair": 2, "class": 2, "joint": 3}[level]
+    assert len(objective.sources()) == expected
+    assert objective.sources()[-1] is objective.bank
+    again, _, _ = run(tmp_path / "run", level=level, steps=3, memory=40)
+    whole, _, _ = run(tmp_path / "whole", level=level, steps=3, memory=40)
+    assert same_state(dict(again.state_dict()), dict(whole.state_dict()))
+
+
+def test_sampled_class_weights(tmp_path):
+    _, objective, folder = run(tmp_path / "run", level="class", sample=0.5, steps=60)
+    assert objective.classes.sample_rate == 0.5
+    losses = [line["loss"] for line in folder.read_metrics()]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_gradient_cache_in_the_loop(tmp_path, precision):
+    """Chunks as large as the batch change nothing but the running statistics, which move twice."""
+    whole, _, _ = run(tmp_path / "whole", precision=precision, steps=5)
+    chunked, _, _ = run(tmp_path / "chunked", precision=precision, steps=5, chunk=16)
+    for (name, a), b in zip(whole.named_parameters(), chunked.parameters(), strict=True):
+        torch.testing.assert_close(a, b, msg=name)
+    with pytest.raises(ValueError, match="chunk: found -1"):
+        run(tmp_path / "bad", chunk=-1)
+
+
+def test_checkpoint_with_the_optimiser_of_other_parameters(tmp_path):
+    from circlet.train import OptimizerConfig
+
+    run(tmp_path / "run", steps=2)
+    with pytest.raises(ValueError, match=r"last.pt: holds the optimiser of other parameters"):
+        run(tmp_path / "run", steps=2, optimizer=OptimizerConfig(freeze_batchnorm=True))
+
+
 @pytest.mark.parametrize("name", ["steps", "log_every", "checkpoint_every", "validate_every"])
 def test_counts_are_at_least_one(tmp_path, name):
     with pytest.raises(ValueError, match=f"{name}: found 0, expected at least 1"):

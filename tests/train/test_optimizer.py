@@ -59,7 +59,42 @@ def test_schedule_drives_all_groups():
     assert rates == [{rate, 2 * rate} for rate in expected]
 
 
-@pytest.mark.parametrize(("setting", "value"), [("learning_rate", 0.0), ("warmup", 1.0), ("warmup", -0.1)])
+def test_adam_has_its_weight_decay_in_the_gradient():
+    """The first step of Adam has the length of the learning rate in every entry, whatever the size of the gradient."""
+    model, objective = parts("pair")
+    optimizer = build_optimizer(model, objective, OptimizerConfig(name="adam", learning_rate=0.1, weight_decay=0.5))
+    before = model.head[1].weight.detach().clone()
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    torch.testing.assert_close(model.head[1].weight.detach(), before - 0.1 * before.sign(), rtol=0, atol=1e-4)
+
+
+def test_frozen_backbone_moves_after_its_steps(tmp_path):
+    from tests.train.tiny import run
+
+    begin, _ = parts()
+    for steps, frozen in ((4, True), (5, False)):
+        model, _, _ = run(tmp_path / f"{steps}", steps=steps, optimizer=OptimizerConfig(freeze_backbone=4))
+        for ours, first in zip(model.backbone.parameters(), begin.backbone.parameters(), strict=True):
+            assert torch.equal(ours, first) == frozen
+        assert not torch.equal(model.head[1].weight, begin.head[1].weight)
+
+
+def test_frozen_batch_norm_keeps_everything(tmp_path):
+    from tests.train.tiny import run
+
+    begin, _ = parts()
+    optimizer = OptimizerConfig(freeze_batchnorm=True)
+    model, _, _ = run(tmp_path / "run", optimizer=optimizer, validate=lambda model: {"score": 0.0})
+    for name, value in begin.backbone[1].state_dict().items():
+        assert torch.equal(model.backbone[1].state_dict()[name], value), name
+    assert not torch.equal(model.backbone[0].weight, begin.backbone[0].weight)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("learning_rate", 0.0), ("warmup", 1.0), ("warmup", -0.1), ("freeze_backbone", -1)]
+)
 def test_bad_settings(setting, value):
     with pytest.raises(ValueError, match=f"{setting}: found {value}"):
         OptimizerConfig(**{setting: value})

@@ -38,9 +38,9 @@ class Net(nn.Module):
         return self.head(self.backbone(x))
 
 
-def parts(level="joint", num_classes=6):
+def parts(level="joint", num_classes=6, **references):
     torch.manual_seed(0)
-    return Net(), Objective(circlet.CircleLoss(0.4, 32.0), level, num_classes, 8)
+    return Net(), Objective(circlet.CircleLoss(0.4, 32.0), level, num_classes, 8, **references)
 
 
 def config(**changes):
@@ -48,8 +48,11 @@ def config(**changes):
     return LoopConfig(**{"optimizer": OptimizerConfig(learning_rate=1e-2), **settings, **changes})
 
 
-def run(path, *, level="joint", augment=noise, batches=None, validate=None, device="cpu", **changes):
-    model, objective = parts(level)
+def run(
+    path, *, level="joint", memory=0, sample=1.0, augment=noise, batches=None, device="cpu", validate=None,
+    observe=None, **changes
+):  # fmt: skip
+    model, objective = parts(level, memory=memory, sample=sample)
     folder = RunFolder(path) if (path / "config.json").exists() else RunFolder.create(path, {})
     fit(
         model,
@@ -60,5 +63,6 @@ def run(path, *, level="joint", augment=noise, batches=None, validate=None, devi
         device=torch.device(device),
         augment=augment,
         validate=validate,
+        observe=observe,
     )
     return model, objective, folder

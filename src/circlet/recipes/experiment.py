@@ -53,7 +53,7 @@ class DataConfig:
     seed: int = 0
     """Seed of the splits by class."""
     workers: int = 2
-    """Processes that decode images."""
+    """Processes that decode images, for each rank."""
     in_memory: bool = True
     """Decode once and keep the pixels; turn off for sets larger than the memory."""
     on_error: Literal["raise", "skip"] = "raise"

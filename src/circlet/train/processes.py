@@ -61,6 +61,7 @@ def process_group(device: torch.device, timeout: float) -> Iterator[None]:
     )
     try:
         yield
+        _leave_together()
     except (FloatingPointError, KeyboardInterrupt):
         if not is_first():
             raise SystemExit(1) from None
@@ -77,6 +78,14 @@ def process_group(device: torch.device, timeout: float) -> Iterator[None]:
         _prompt.cache_clear()
         gc.collect()  # what holds on to the group, such as a model's wrapper, goes before it
         dist.destroy_process_group()
+
+
+def _leave_together() -> None:
+    """Wait for rank 0, which tests and reports when the others are done; where that fails it says why."""
+    try:
+        together(lambda: None)
+    except RuntimeError:
+        raise SystemExit(1) from None
 
 
 @contextmanager
