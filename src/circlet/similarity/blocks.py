@@ -11,6 +11,7 @@ In the symmetric form the columns are anchors too, and the block stands for its 
 """
 
 from collections.abc import Iterator
+from math import isfinite
 from typing import NamedTuple
 
 import torch
@@ -62,6 +63,7 @@ class Sums:
         self.pos = torch.full((batch,), -torch.inf, dtype=torch.float64, device=scratch.device)
         self.neg = self.pos.clone()
         self._scratch, self._curves, self._kinds = scratch, curves, kinds
+        self._shift = 0
 
     def result(self) -> Tensor:
         """(2, batch) log-sum-exps of the positives and of the negatives."""
@@ -72,18 +74,42 @@ class Sums:
         for a, b, c, d in tile.blocks(self._kinds):
             for start, stop, mixed in self._kinds.split(a, b, c, d):
                 block = s[start - tile.a : stop - tile.a, c - tile.c : d - tile.c]
-                buffers = self._scratch.like(block)
-                sides: list[tuple[Tensor, Curve, Tensor | None]] = [(self.neg, self._curves.neg, None)]
-                if mixed:
-                    positive, negative = self._kinds.masks(start, stop, c, d)
-                    sides = [(self.pos, self._curves.pos, positive), (self.neg, self._curves.neg, negative)]
-                for total, curve, mask in sides:
-                    q = curve.q(block, buffers[0])
-                    if mask is not None:
-                        q = torch.where(mask, q, -torch.inf)
-                    _add(total[start:stop], logsumexp(q, 1, curve, buffers[1]))
-                    if mirrored:
-                        _add(total[c:d], logsumexp(q, 0, curve, buffers[1]))
+                rows, columns = slice(start, stop), slice(c, d) if mirrored else None
+                if mixed or not self._add_plain(block, rows, columns):
+                    self._add_any(block, rows, columns, self._kinds.masks(start, stop, c, d) if mixed else None)
+
+    def _add_plain(self, block: Tensor, rows: slice, columns: slice | None) -> bool:
+        """Add a block of negatives with one exponential a pair, and one shift for all; False if that is too coarse."""
+        curve = self._curves.neg
+        factor = rate(curve, block.dtype)
+        shift = block.new_tensor(self._shift)
+        terms = curve.affine(block, factor, shift, self._scratch.like(block)[0]).exp2_()
+        sums = [terms.sum(1)] if columns is None else [terms.sum(1), terms.sum(0)]
+        low, high = torch.cat(sums).aminmax()
+        # What is lost below the smallest number must be nothing beside each sum.
+        if not (float(low) > 2.0**-80 and float(high) < torch.inf):
+            return False
+        for total, place in zip(sums, (rows, columns), strict=False):
+            part = (total.double().log2() - self._shift) * (curve.scale / factor) + curve.offset
+            _add(self.neg[place], part)
+        return True
+
+    def _add_any(self, block: Tensor, rows: slice, columns: slice | None, masks: tuple[Tensor, Tensor] | None) -> None:
+        """Add a block of any kind, shifting each anchor by its own peak."""
+        buffers = self._scratch.like(block)
+        sides: list[tuple[Tensor, Curve, Tensor | None]] = [(self.neg, self._curves.neg, None)]
+        if masks is not None:
+            sides = [(self.pos, self._curves.pos, masks[0]), (self.neg, self._curves.neg, masks[1])]
+        for total, curve, mask in sides:
+            q = curve.affine(block, 1.0, None, buffers[0])
+            if mask is None:
+                peak = rate(curve, q.dtype) * float(q.amax())
+                self._shift = 90 - round(peak) if isfinite(peak) else 0  # for the next blocks
+            else:
+                q = torch.where(mask, q, -torch.inf)
+            _add(total[rows], logsumexp(q, 1, curve, buffers[1]))
+            if columns is not None:
+                _add(total[columns], logsumexp(q, 0, curve, buffers[1]))
 
 
 def _add(total: Tensor, part: Tensor) -> None:
@@ -116,8 +142,10 @@ class Side(NamedTuple):
 
         Without meaning where the block has no pairs of this side.
         """
+        if columns is not None and self._write_plain(out, s, rows, columns, scratch):
+            return
         first, second, third = scratch.like(s)
-        q, bend = self.curve.q_and_bend(s, (first, second))
+        q, bend = self.curve.affine_and_bend(s, 1.0, None, (first, second))
         if columns is not None:
             torch.add(self.shift[columns], q, alpha=self.rate, out=third).exp2_()
         torch.add(self.shift[rows, None], q, alpha=self.rate, out=out).exp2_().mul_(self.factor[rows, None])
@@ -125,6 +153,26 @@ class Side(NamedTuple):
             out.addcmul_(third, self.factor[columns])
         if bend is not None:
             out.mul_(bend)
+
+    def _write_plain(self, out: Tensor, s: Tensor, rows: slice, columns: slice, scratch: Scratch) -> bool:
+        """H with one exponential a pair, 2^(rate q + middle) (factor_i 2^(shift_i - middle) + the same of j).
+
+        False if the shifts are too far apart for that.
+        """
+        shifts = torch.cat([self.shift[rows], self.shift[columns]])
+        low, high = map(float, shifts.aminmax())
+        # As a logit is at most lse, rate q is at most -shift + 1.
+        if not high - low < 160:
+            return False
+        middle = round((low + high) / 2)
+        first, second, third = scratch.like(s)
+        terms, bend = self.curve.affine_and_bend(s, self.rate, shifts.new_tensor(middle), (first, second))
+        factors = (shifts - middle).exp2_() * torch.cat([self.factor[rows], self.factor[columns]])
+        both = torch.add(factors[: len(s), None], factors[len(s) :], out=third)
+        torch.mul(terms.exp2_(), both, out=out)
+        if bend is not None:
+            out.mul_(bend)
+        return True
 
 
 class Gradient:

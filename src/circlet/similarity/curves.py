@@ -23,7 +23,7 @@ from circlet.similarity.spec import spec_of
 
 
 class Curve(Protocol):
-    """One side of a rule. Both functions may use the buffers `out` (of the shape of `s`), and may give `s` itself."""
+    """One side of a rule. Its functions may use the buffers `out` (of the shape of `s`), and may give `s` itself."""
 
     @property
     def scale(self) -> float:
@@ -33,11 +33,13 @@ class Curve(Protocol):
     def offset(self) -> float:
         """Constant of the logit."""
 
-    def q(self, s: Tensor, out: Tensor) -> Tensor:
-        """(logit - offset) / scale."""
+    def affine(self, s: Tensor, rate: float, shift: Tensor | None, out: Tensor) -> Tensor:
+        """Rate q + shift, for a shift that broadcasts; without one, q itself (the rate is then 1)."""
 
-    def q_and_bend(self, s: Tensor, out: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor | None]:
-        """`q`, and slope / scale (None: 1)."""
+    def affine_and_bend(
+        self, s: Tensor, rate: float, shift: Tensor | None, out: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor | None]:
+        """`affine`, and slope / scale (None: 1)."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,15 @@ class General:
     scale: float = 1.0
     offset: float = 0.0
 
-    def q(self, s: Tensor, out: Tensor) -> Tensor:
-        """The logit itself."""
-        return self.logit(s)
+    def affine(self, s: Tensor, rate: float, shift: Tensor | None, out: Tensor) -> Tensor:
+        """The logit itself for q."""
+        return _affine(self.logit(s), rate, shift, out)
 
-    def q_and_bend(self, s: Tensor, out: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor | None]:
+    def affine_and_bend(
+        self, s: Tensor, rate: float, shift: Tensor | None, out: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor | None]:
         """Logit and slope."""
-        return self.logit(s), self.slope(s)
+        return self.affine(s, rate, shift, out[0]), self.slope(s)
 
 
 @dataclass(frozen=True)
@@ -65,59 +69,51 @@ class Linear:
     scale: float
     offset: float = 0.0
 
-    def q(self, s: Tensor, out: Tensor) -> Tensor:
-        """The similarity itself."""
-        return s
+    def affine(self, s: Tensor, rate: float, shift: Tensor | None, out: Tensor) -> Tensor:
+        """The similarity itself for q."""
+        return _affine(s, rate, shift, out)
 
-    def q_and_bend(self, s: Tensor, out: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor | None]:
+    def affine_and_bend(
+        self, s: Tensor, rate: float, shift: Tensor | None, out: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor | None]:
         """The similarity, and a constant slope."""
-        return s, None
+        return self.affine(s, rate, shift, out[0]), None
 
 
 @dataclass(frozen=True)
-class SelfPacedNegative:
-    """Circle's negatives, gamma (c^2 - m^2) with c = max(s, -m)."""
+class SelfPaced:
+    """Circle: gamma (c^2 - m^2), and gamma (c + m) or gamma (c - m)."""
 
     margin: float
     scale: float
+    positive: bool
 
     @property
     def offset(self) -> float:
         """-gamma m^2."""
         return -self.scale * self.margin**2
 
-    def q(self, s: Tensor, out: Tensor) -> Tensor:
-        """c^2."""
-        c = torch.clamp(s, min=-self.margin, out=out)
-        return c.mul_(c)
+    def affine(self, s: Tensor, rate: float, shift: Tensor | None, out: Tensor) -> Tensor:
+        """c^2 for q."""
+        c = self._c(s, out)
+        return _affine(c.mul_(c), rate, shift, out)
 
-    def q_and_bend(self, s: Tensor, out: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor | None]:
-        """c^2 and c + m."""
-        c = torch.clamp(s, min=-self.margin, out=out[1])
-        return torch.mul(c, c, out=out[0]), c.add_(self.margin)
+    def affine_and_bend(
+        self, s: Tensor, rate: float, shift: Tensor | None, out: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor | None]:
+        """c^2 for q, and c + m or c - m."""
+        c = self._c(s, out[1])
+        q = torch.mul(c, c, out=out[0])
+        return _affine(q, rate, shift, out[0]), c.add_(-self.margin if self.positive else self.margin)
+
+    def _c(self, s: Tensor, out: Tensor) -> Tensor:
+        if self.positive:
+            return torch.sub(s, 1.0, out=out).clamp_(max=self.margin)
+        return torch.clamp(s, min=-self.margin, out=out)
 
 
-@dataclass(frozen=True)
-class SelfPacedPositive:
-    """Circle's positives, gamma (c^2 - m^2) with c = min(s - 1, m)."""
-
-    margin: float
-    scale: float
-
-    @property
-    def offset(self) -> float:
-        """-gamma m^2."""
-        return -self.scale * self.margin**2
-
-    def q(self, s: Tensor, out: Tensor) -> Tensor:
-        """c^2."""
-        c = torch.sub(s, 1.0, out=out).clamp_(max=self.margin)
-        return c.mul_(c)
-
-    def q_and_bend(self, s: Tensor, out: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor | None]:
-        """c^2 and c - m."""
-        c = torch.sub(s, 1.0, out=out[1]).clamp_(max=self.margin)
-        return torch.mul(c, c, out=out[0]), c.sub_(self.margin)
+def _affine(q: Tensor, rate: float, shift: Tensor | None, out: Tensor) -> Tensor:
+    return q if shift is None else torch.add(shift, q, alpha=rate, out=out)
 
 
 class Curves:
@@ -128,7 +124,7 @@ class Curves:
         self.neg: Curve = General(rule.negative, rule.negative_slope)
         path, numbers = spec_of(rule) or ("", [])
         if path == "circlet.rules:Circle":
-            self.pos, self.neg = SelfPacedPositive(*numbers), SelfPacedNegative(*numbers)
+            self.pos, self.neg = SelfPaced(*numbers, positive=True), SelfPaced(*numbers, positive=False)
         elif path in ("circlet.rules:ConstantMargin", "circlet.rules:AngularMargin"):
             self.neg = Linear(numbers[1])
         elif path == "circlet.rules:TwoScales":

@@ -25,7 +25,7 @@ class Tiling(NamedTuple):
 
     height: int = 512
     width: int = 1024
-    keep_bytes: int = 16 * 2**20
+    keep_bytes: int = 20 * 2**20
 
 
 def pair_lse(

@@ -36,8 +36,8 @@ class _Whole(torch.autograd.Function):
         anchors = prepare(x, None, dtype, normalize=normalize)
         references = anchors if y is None else prepare(y, None, dtype, normalize=normalize)
         s = anchors.unit @ references.unit.T
-        pos, pos_bend = curves.pos.q_and_bend(s, (torch.empty_like(s), torch.empty_like(s)))
-        neg, neg_bend = curves.neg.q_and_bend(s, (torch.empty_like(s), torch.empty_like(s)))
+        pos, pos_bend = curves.pos.affine_and_bend(s, 1.0, None, (torch.empty_like(s), torch.empty_like(s)))
+        neg, neg_bend = curves.neg.affine_and_bend(s, 1.0, None, (torch.empty_like(s), torch.empty_like(s)))
         # The lowest number for -inf: the softmax of an empty side is then no NaN.
         nothing = torch.finfo(dtype).min
         logits = torch.stack([pos * curves.pos.scale, neg * curves.neg.scale])
