@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image, ImageDraw
 
+import circlet.recipes.run
 from circlet.analyse import Trace
 from circlet.cli import figure_runs, main
 from circlet.recipes import RECIPES
@@ -152,3 +153,12 @@ def test_convergence_of_given_runs(tmp_path):
     (tmp_path / "5.svg").unlink()
     assert figure("5", "--of", "b", "--out", "5.svg") == 1
     assert not (tmp_path / "5.svg").exists()
+
+
+@pytest.mark.skipif("Telemetry" not in vars(circlet.recipes.run), reason="recipes do not observe their runs yet")
+def test_convergence_of_runs_made_for_it(photos, small, tmp_path):
+    arguments = ["--recipe", "folder", "--root", str(photos), "--steps", "4", "--log-every", "1",
+                 "--losses", "circle:gamma=32", "am_softmax", "--level", "class"]  # fmt: skip
+    assert figure("4", *arguments, "--out", "4.svg") == 0
+    assert figure("5", *arguments, "--out", "5.svg") == 0
+    assert len(list((tmp_path / "runs" / "figures").iterdir())) == 2

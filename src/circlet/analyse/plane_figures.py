@@ -14,7 +14,7 @@ from circlet.analyse.decision_plane import Array, Plane, at_point, decisions, pl
 from circlet.analyse.forms import form_of, scales
 from circlet.functional import Form
 from circlet.losses import AMSoftmaxLoss, CircleLoss, PairLoss, TripletLoss, UnifiedLoss
-from circlet.rules import TwoScales
+from circlet.rules import Circle, ConstantMargin, TwoScales
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,19 +40,15 @@ def figure_1(*, linear: PairLoss | None = None, circular: PairLoss | None = None
     figure = Figure(figsize=(10, 5.8), layout="constrained")
     for axes, letter, loss in zip(figure.subplots(1, 2), "ab", losses, strict=True):
         _boundary_panel(axes, loss)
-        axes.set_title(f"({letter}) {describe(loss)}", fontsize=11)
-    linear_axes, circular_axes = figure.axes
-    for name, (s_n, s_p) in {"T": (0.2, 0.5), "T'": (0.4, 0.7)}.items():
-        if "margin" in losses[0].hyper_parameters and np.isclose(s_p - s_n, losses[0].hyper_parameters["margin"]):
-            _mark(linear_axes, name, s_n, s_p)
-    m = losses[1].hyper_parameters.get("margin", 0.0)
-    if form_of(losses[1]).rule == form_of(CircleLoss(m, losses[1].hyper_parameters.get("gamma", 1.0))).rule:
-        _mark(circular_axes, "T", m, 1 - m)
-        circular_axes.plot(0, 1, "o", color=BOUNDARY, clip_on=False, zorder=5)
-        circular_axes.annotate("optimum (0, 1)", (0, 1), (8, -12), textcoords="offset points", fontsize=9)
-    figure.suptitle("Shaded: past the decision boundary. Arrows: the pull on $s_n$ (pink) and on $s_p$ (green), by "
-                    "autograd,\nin units of $\\gamma$; A, T and T' as in the paper, B and C chosen here",
-                    fontsize=10)  # fmt: skip
+        targets = _targets(form_of(loss))
+        where = ", ".join(f"{name} = {{{s_n:g}, {s_p:g}}}" for name, (s_n, s_p) in targets.items())
+        axes.set_title(f"({letter}) {describe(loss)}\n{where}", fontsize=11)
+        for name, point in targets.items():
+            axes.plot(*point, "D", color=TARGET, zorder=5)
+            axes.annotate(name, point, (-8, 5), textcoords="offset points", color=TARGET, ha="right", fontsize=12)
+    figure.suptitle("{$s_n$, $s_p$}; shaded: past the decision boundary. Arrows: the pull on $s_n$ (pink) and on "
+                    "$s_p$ (green), by autograd,\nin units of $\\gamma$. A and the points of (a) as in the paper, B and "
+                    "C chosen here", fontsize=10)  # fmt: skip
     return figure
 
 
@@ -128,10 +124,13 @@ def _boundary_panel(axes: Any, loss: PairLoss) -> None:
     axes.set(xlabel="$s_n$", ylabel="$s_p$", xlim=(0, 1), ylim=(0, 1), aspect="equal")
 
 
-def _mark(axes: Any, name: str, s_n: float, s_p: float) -> None:
-    axes.plot(s_n, s_p, "D", color=TARGET, zorder=5)
-    text = f"{name} = {{{s_n:g}, {s_p:g}}}"
-    axes.annotate(text, (s_n, s_p), (9, -9), textcoords="offset points", color=TARGET, fontsize=10)
+def _targets(form: Form) -> dict[str, tuple[float, float]]:
+    """Points (s_n, s_p) on the boundary that the paper names."""
+    if isinstance(form.rule, Circle):
+        return {"T": (form.rule.margin, 1 - form.rule.margin)}
+    on_line = {"T": (0.2, 0.5), "T'": (0.4, 0.7)}
+    m = form.rule.margin if isinstance(form.rule, ConstantMargin) else np.nan
+    return {name: (s_n, s_p) for name, (s_n, s_p) in on_line.items() if np.isclose(s_p - s_n, m)}
 
 
 def _map(axes: Any, found: Plane, values: Array, highest: float) -> Any:

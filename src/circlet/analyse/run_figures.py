@@ -31,8 +31,8 @@ Sweep = Mapping[str, Sequence[tuple[float, float]]]
 def figure_3(gammas: Sweep, margins: Sweep, *, metric: str, data: str) -> "Figure":
     """A metric against gamma (left, logarithmic) and against the margin (right); an empty sweep has no panel.
 
-    gammas, margins: (value of the hyper-parameter, metric) of each run, by the name of the line. metric: its name.
-    data: where it was measured, for the title.
+    gammas, margins: (value of the hyper-parameter, metric) of each run, by the name of the line; lines whose names are
+    equal up to a comma have one colour. metric: its name. data: where it was measured, for the title.
 
     >>> figure_3({"Circle": [(32.0, 0.8), (64.0, 0.9)]}, {}, metric="recall@1", data="glyphs").axes[0].get_xlabel()
     'scale $\\\\gamma$'
@@ -42,12 +42,14 @@ def figure_3(gammas: Sweep, margins: Sweep, *, metric: str, data: str) -> "Figur
     panels = [(sweep, label) for sweep, label in ((gammas, "scale $\\gamma$"), (margins, "margin m")) if sweep]
     if not panels:
         raise ValueError("gammas, margins: found no run, expected at least one")
+    colours = list(dict.fromkeys(name.split(",")[0] for sweep, _ in panels for name in sweep))
     figure = Figure(figsize=(1 + 4.8 * len(panels), 4.4), layout="constrained")
     for axes, (sweep, label) in zip(
         figure.subplots(1, len(panels), squeeze=False, sharey=True)[0], panels, strict=True
     ):
         for i, (name, runs) in enumerate(sweep.items()):
-            axes.plot(*zip(*sorted(runs), strict=True), marker=MARKERS[i % len(MARKERS)], label=name)
+            style = {"marker": MARKERS[i % len(MARKERS)], "color": f"C{colours.index(name.split(',')[0])}"}
+            axes.plot(*zip(*sorted(runs), strict=True), label=name, **style)
         if sweep is gammas:
             axes.set_xscale("log", base=2)
             values = sorted({value for runs in sweep.values() for value, _ in runs})
@@ -102,17 +104,17 @@ def figure_5(runs: Sequence[tuple[PairLoss, Sequence[Hardest]]], *, band: float 
 
     if not runs:
         raise ValueError("runs: found none, expected at least one")
-    figure = Figure(figsize=(0.8 + 4.1 * len(runs), 5.0), layout="constrained")
-    panels = figure.subplots(1, len(runs), squeeze=False, sharex=True, sharey=True)[0]
-    everything = np.concatenate([pair for _, trace in runs for pair in _split(trace)[0] + _split(trace)[1]])
+    forms = [form_of(loss) for loss, _ in runs]
+    shown = [_crossing_and_last(form, trace, band) for form, (_, trace) in zip(forms, runs, strict=True)]
+    everything = np.concatenate([pairs for parts in shown for pairs in parts])
     low_n, low_p = (min(0.0, float(np.floor(10 * low) / 10)) for low in everything.min(0))
-    for axes, (loss, trace) in zip(panels, runs, strict=True):
-        form = form_of(loss)
-        before, after = (np.concatenate(part) for part in _split(trace))
-        crossing = before[np.abs(distance(form, before[:, 0], before[:, 1])) < band]
-        for pairs, colour, name in ((after, CONVERGED, "in the end"), (crossing, CROSSING, "crossing")):
-            axes.plot(pairs[:, 0], pairs[:, 1], ".", color=colour, alpha=0.5, markersize=4,
-                      label=f"{name}: {len(pairs)} anchors")  # fmt: skip
+    width = 4.0 * (1 - low_n) / (1 - low_p)
+    figure = Figure(figsize=(max(8.0, 0.8 + (width + 0.3) * len(runs)), 5.4), layout="constrained")
+    panels = figure.subplots(1, len(runs), squeeze=False, sharex=True, sharey=True)[0]
+    for axes, form, (loss, _), (crossing, last) in zip(panels, forms, runs, shown, strict=True):
+        for pairs, colour, shape, name in ((last, CONVERGED, ".", "in the end"), (crossing, CROSSING, "^", "crossing")):
+            axes.plot(pairs[:, 0], pairs[:, 1], shape, color=colour, alpha=0.6, markersize=4, markeredgewidth=0,
+                      label=f"{name} ({len(pairs)})")  # fmt: skip
         s_n, s_p = np.linspace(low_n, 1, 241), np.linspace(low_p, 1, 241)
         axes.contour(s_n, s_p, decisions(form, s_n, s_p), levels=[0], colors=BOUNDARY, linewidths=2)
         axes.set(xlabel="largest $s_n$", xlim=(low_n, 1), ylim=(low_p, 1.01), aspect="equal")
@@ -138,10 +140,11 @@ def distance(form: Form, s_n: Array, s_p: Array) -> Array:
     return found
 
 
-def _split(trace: Sequence[Hardest]) -> tuple[list[Array], list[Array]]:
-    """(s_n, s_p) of the steps before the end, and of the end: each a list of (anchors, 2)."""
+def _crossing_and_last(form: Form, trace: Sequence[Hardest], band: float) -> tuple[Array, Array]:
+    """(anchors, 2) of s_n and s_p: those crossing the boundary before the end, and those of the end."""
     if len(trace) < 2:
         raise ValueError(f"runs: found a trace of {len(trace)} logged steps, expected at least 2")
     pairs = [np.stack([seen.s_n, seen.s_p], axis=1) for seen in trace]
-    last = max(1, round(LAST_SHARE * len(pairs)))
-    return pairs[:-last], pairs[-last:]
+    num_last = max(1, round(LAST_SHARE * len(pairs)))
+    before = np.concatenate(pairs[:-num_last])
+    return before[np.abs(distance(form, before[:, 0], before[:, 1])) < band], np.concatenate(pairs[-num_last:])
