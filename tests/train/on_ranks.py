@@ -1,11 +1,9 @@
 """What one rank does in the tests of training over several ranks (a module of its own, for spawned processes)."""
 
-import gc
 import itertools
 import os
 import signal
 from contextlib import nullcontext
-from datetime import timedelta
 
 import pytest
 import torch
@@ -180,31 +178,22 @@ def diverges(rank, folder):
     raise FloatingPointError("the loss is nan")
 
 
-def as_torchrun_would(rank, port, folder, work, ends):
-    """`work` within a process group made from the environment; it must end with this rank's (error, message)."""
-    torch.set_num_threads(1)
-    os.environ.update(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
-    )
-    error, message = ends[rank]
-    with pytest.raises(error, match=message), process_group(torch.device("cpu"), timeout=30):
-        work(rank, folder)
-    assert not dist.is_initialized()
-    os._exit(0)
+def in_own_process(rank, num_ranks, folder, works):
+    """Each (port, work, ends) in a process group made as torchrun would; ends: each rank's error and message, if any.
 
-
-def in_own_process(rank, num_ranks, folder, work):
-    """Join the ranks, do the work, and leave without Python's clean-up, in which gloo's threads now and then abort."""
+    Leaves without Python's clean-up, in which gloo's threads now and then abort.
+    """
     torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/{work.__name__}",
-        rank=rank,
-        world_size=num_ranks,
-        timeout=timedelta(seconds=60),
-    )
-    work(rank, folder)
-    gc.collect()
-    dist.barrier()
-    dist.destroy_process_group()
+    for port, work, ends in works:
+        os.environ.update(
+            RANK=str(rank),
+            LOCAL_RANK=str(rank),
+            WORLD_SIZE=str(num_ranks),
+            MASTER_ADDR="127.0.0.1",
+            MASTER_PORT=str(port),
+        )
+        end = pytest.raises(ends[rank][0], match=ends[rank][1]) if ends else nullcontext()
+        with end, process_group(torch.device("cpu"), timeout=30):
+            work(rank, folder)
+        assert not dist.is_initialized()
     os._exit(0)

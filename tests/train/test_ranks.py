@@ -1,6 +1,9 @@
-"""Training over several ranks against one process with the global batch, and going on with other numbers of ranks."""
+"""Training over several ranks against one process with the global batch, going on with other numbers of ranks, and
+what happens to all ranks when something goes wrong on one.
+"""
 
 import socket
+from contextlib import ExitStack
 
 import pytest
 import torch
@@ -8,9 +11,19 @@ import torch.multiprocessing as mp
 
 from tests.train import on_ranks
 
+DEAD = "rank 0 lost another rank in (the|step 1).*(all-gather|all-reduce|broadcast)"
+GOES_WRONG = [
+    (on_ranks.diverges, [(FloatingPointError, "nan"), (SystemExit, "1")]),
+    (on_ranks.fails_and_dies, [(ConnectionError, DEAD), (SystemExit, "rank 1 dies without a word")]),
+]
 
-def run(num_ranks, folder, work):
-    mp.spawn(on_ranks.in_own_process, (num_ranks, folder, work), nprocs=num_ranks)
+
+def run(num_ranks, folder, *works):
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in works]
+        ports = [free.getsockname()[1] for free in sockets]
+    works = [(port, work, ends) for port, (work, ends) in zip(ports, works, strict=True)]
+    mp.spawn(on_ranks.in_own_process, (num_ranks, folder, works), nprocs=num_ranks)
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +33,8 @@ def trained(tmp_path_factory):
     for case in on_ranks.CASES:
         torch.save(on_ranks.train(folder / case, case), folder / f"{case}.pt")
         on_ranks.train(folder / f"{case} from one", case, stop_after=4)
-    run(4, folder, on_ranks.four_ranks)
-    run(2, folder, on_ranks.two_ranks)
+    run(4, folder, (on_ranks.four_ranks, None))
+    run(2, folder, (on_ranks.two_ranks, None), *GOES_WRONG)
     return folder
 
 
@@ -35,23 +48,6 @@ def test_cases_differ(trained):
     """Each setting does something: no two cases end alike."""
     heads = [torch.load(trained / f"{case}.pt")["head.weight"] for case in on_ranks.CASES if "chunk" not in case]
     assert len({tuple(head.flatten().tolist()) for head in heads}) == len(heads)
-
-
-DEAD = "rank 0 lost another rank in (the|step 1).*(all-gather|all-reduce|broadcast)"
-
-
-@pytest.mark.parametrize(
-    ("work", "ends"),
-    [
-        (on_ranks.fails_and_dies, [(ConnectionError, DEAD), (SystemExit, "never")]),
-        (on_ranks.diverges, [(FloatingPointError, "nan"), (SystemExit, "1")]),
-    ],
-)
-def test_one_clear_end(tmp_path, work, ends):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(on_ranks.as_torchrun_would, (port, tmp_path, work, ends), nprocs=2)
 
 
 def test_half_precision_needs_one_rank(monkeypatch):

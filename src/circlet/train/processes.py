@@ -7,6 +7,8 @@ another matter (see `circlet.references.ranks`).
 
 import gc
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from datetime import timedelta
@@ -62,17 +64,17 @@ def process_group(device: torch.device, timeout: float) -> Iterator[None]:
     try:
         yield
         _leave_together()
-    except (FloatingPointError, KeyboardInterrupt):
-        if not is_first():
+    except BaseException as error:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun ends all ranks with the first; say why before
+        if isinstance(error, FloatingPointError | KeyboardInterrupt) and not is_first():
             raise SystemExit(1) from None
+        if isinstance(error, RuntimeError) and _lost_a_rank(error):
+            where = [note for note in getattr(error, "__notes__", []) if note.startswith("circlet: in ")]
+            place = where[0].removeprefix("circlet: ") if where else "in a collective"
+            reason = str(error).splitlines()[0]
+            raise ConnectionError(f"rank {rank_in(None)} lost another rank {place} ({reason})") from error
         raise
-    except RuntimeError as error:
-        if not _lost_a_rank(error):
-            raise
-        where = [note for note in getattr(error, "__notes__", []) if note.startswith("circlet: in ")]
-        place = where[0].removeprefix("circlet: ") if where else "in a collective"
-        reason = str(error).splitlines()[0]
-        raise ConnectionError(f"rank {rank_in(None)} lost another rank {place} ({reason})") from error
     finally:
         _patient.cache_clear()
         _prompt.cache_clear()
