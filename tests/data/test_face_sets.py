@@ -74,6 +74,8 @@ def test_ijbc_rows(tmp_path):
     assert templates.pairs[:3].tolist() == [[1, 2], [1, 3], [1, 4]]
     assert templates.is_same[:3].tolist() == [True, False, False]
     assert len(ijbc(tmp_path / "IJBC").pairs) == 28
+    fields = (templates.template_ids, templates.media_ids, templates.pairs, templates.is_same)
+    assert all(field.flags.writeable for field in fields)  # or torch would warn
 
 
 def test_megaface_roles(tmp_path):

@@ -79,7 +79,8 @@ def _upright(image: "Image", least: int, channels: int) -> "Image":
     image.load()
     if image.getexif().get(_ORIENTATION_TAG, 1) != 1:
         image = ImageOps.exif_transpose(image)
-    return _eight_bit(image).convert(mode)
+    image = _eight_bit(image)
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _eight_bit(image: "Image") -> "Image":
@@ -115,6 +116,8 @@ def _fitted(image: "Image", height: int, width: int, fit: Fit) -> Pixels:
         target = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     resized = image.resize(target, Image.Resampling.BICUBIC, box, reducing_gap=2.0)
     pixels = np.asarray(resized).reshape(target[1], target[0], -1).transpose(2, 0, 1)
+    if target == (width, height):
+        return pixels.copy()
     canvas = np.full((pixels.shape[0], height, width), _WHITE, dtype=np.uint8)
     top, left = (height - target[1]) // 2, (width - target[0]) // 2
     canvas[:, top : top + target[1], left : left + target[0]] = pixels

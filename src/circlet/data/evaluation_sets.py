@@ -83,8 +83,8 @@ class Templates:
             if (found := getattr(self, field).shape) != shape:
                 raise DataError(f"{field}: found {found}, expected {shape}")
         _check_pairs(self.pairs, self.is_same, None)
-        if absent := np.setdiff1d(self.pairs, self.template_ids).tolist():
-            raise DataError(f"pairs: found {len(absent)} templates without an image (the first is {absent[0]})")
+        if (absent := np.unique(self.pairs[~np.isin(self.pairs, self.template_ids)])).size:
+            raise DataError(f"pairs: found {absent.size} templates without an image (the first is {absent[0]})")
 
 
 @dataclass(frozen=True, eq=False)

@@ -98,7 +98,7 @@ def read_columns(path: Path, columns: dict[str, str], separator: str) -> dict[st
         raise DataError(
             f"{path}: found no readable list ({error}), expected the columns {', '.join(columns)}"
         ) from error
-    return {name: table[name].to_numpy() for name in columns}
+    return {name: np.array(table[name].to_numpy()) for name in columns}  # pyarrow's own cannot be written to
 
 
 def require_files(root: Path, names: Sequence[str], listed_in: Path) -> None:
