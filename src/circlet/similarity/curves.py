@@ -124,7 +124,8 @@ class Curves:
         self.neg: Curve = General(rule.negative, rule.negative_slope)
         path, numbers = spec_of(rule) or ("", [])
         if path == "circlet.rules:Circle":
-            self.pos, self.neg = SelfPaced(*numbers, positive=True), SelfPaced(*numbers, positive=False)
+            margin, gamma = numbers
+            self.pos, self.neg = SelfPaced(margin, gamma, positive=True), SelfPaced(margin, gamma, positive=False)
         elif path in ("circlet.rules:ConstantMargin", "circlet.rules:AngularMargin"):
             self.neg = Linear(numbers[1])
         elif path == "circlet.rules:TwoScales":
