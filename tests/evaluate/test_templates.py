@@ -140,6 +140,19 @@ def test_invariances(seed, far_mode):
         assert torch.allclose(found.scores.sort().values, expected.scores.sort().values, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("num_pairs", [2, 300, 20_000])
+def test_scores_of_many_templates(num_pairs):
+    # Several matrix products, with gaps among the ids and, for few pairs, products that nobody wants.
+    generator = torch.Generator().manual_seed(num_pairs)
+    ids = torch.randperm(5000, generator=generator)[:700]
+    features = torch.randn(700, 4, generator=generator, dtype=torch.float64)
+    pairs = ids[torch.randint(700, (num_pairs, 2), generator=generator)]
+    found = template_verification(features, ids, ids, pairs, torch.arange(num_pairs) % 2 == 0)
+    rows = dict(zip(ids.tolist(), torch.nn.functional.normalize(features), strict=True))
+    expected = torch.stack([rows[a] @ rows[b] for a, b in pairs.tolist()])
+    assert torch.allclose(found.scores, expected, rtol=0, atol=1e-12)
+
+
 def test_at_most_never_exceeds_the_target():
     scores, same = torch.tensor([0.9, 0.8, 0.7, 0.6]), torch.tensor([True, False, True, False])
     assert tar_at_far(scores, same, [0.4], "nearest") == {0.4: 1.0}

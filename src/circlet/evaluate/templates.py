@@ -17,6 +17,8 @@ from circlet.evaluate.roc import FarMode, tar_at_far
 
 __all__ = ["TemplateMetrics", "template_embeddings", "template_verification"]
 
+_ROWS = 256  # of templates in a matrix product
+
 
 @dataclass(frozen=True, eq=False)
 class TemplateMetrics:
@@ -139,16 +141,22 @@ def template_embeddings(
 
 
 def _scores(templates: Tensor, ids: Tensor, pairs: Tensor) -> Tensor:
-    """Inner product of each pair of template ids."""
+    """Inner product of each pair of template ids.
+
+    Looked up in matrix products of some rows at a time with all those that they are paired with: for many pairs a
+    template, tens of times as fast as one inner product after the other, for few as fast.
+    """
+    wanted = pairs.to(ids.device, torch.int64)
+    place = torch.searchsorted(ids, wanted).clamp_(max=len(ids) - 1)
+    known = ids[place] == wanted
+    if not known.all():
+        raise ValueError(f"pairs: found template {int(wanted[~known][0])}, expected only those of template_ids")
+    group = place[:, 0].div(_ROWS, rounding_mode="floor")
     scores = templates.new_empty(len(pairs))
-    block = max(1, 2**19 // templates.shape[1])  # stays in the cache
-    for start in range(0, len(pairs), block):
-        wanted = pairs[start : start + block].to(ids.device, torch.int64)
-        place = torch.searchsorted(ids, wanted).clamp_(max=len(ids) - 1)
-        known = ids[place] == wanted
-        if not known.all():
-            unknown = int(wanted[~known][0])
-            raise ValueError(f"pairs: found template {unknown}, expected only those of template_ids")
-        first, second = templates[place[:, 0]], templates[place[:, 1]]
-        scores[start : start + block] = first.mul_(second).sum(dim=1)
+    groups = group.argsort().split(group.bincount(minlength=-(-len(ids) // _ROWS)).tolist())
+    for rows, chosen in zip(templates.split(_ROWS), groups, strict=True):
+        first, second = place[chosen].unbind(1)
+        is_paired = torch.zeros_like(ids, dtype=torch.bool).index_fill_(0, second, True)
+        products = rows @ templates[is_paired].T
+        scores[chosen] = products[first % _ROWS, is_paired.cumsum(0)[second] - 1]
     return scores
