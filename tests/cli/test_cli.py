@@ -282,6 +282,25 @@ def test_two_ranks_asked_to_stop_and_resumed_on_one(photos, tmp_path):
     assert sorted(set(steps)) == [*range(4, 150, 4), 150]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--device", "cuda:0"], "device: found 'cuda:0' under torchrun, expected auto, cpu or cuda"),
+        (["train", "--device", "cuda"], "GPUs for 99 ranks here, expected one for each"),
+        (["train", "cub"], "recipe: found 'cub'"),
+    ],
+)
+def test_before_there_is_a_process_group_errors_are_said_once(arguments, message, monkeypatch, capsys):
+    for name, value in {"RANK": "0", "WORLD_SIZE": "99", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "99"}.items():
+        monkeypatch.setenv(name, value)
+    assert main(arguments) == 1
+    assert message in capsys.readouterr().err
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(SystemExit, match="1"):
+        main(arguments)
+    assert capsys.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("statement", ["import circlet", "from circlet.cli import main; main(['--help'])"])
 def test_nothing_heavy_is_imported_before_it_is_needed(statement):
     heavy = {"torch", "numpy", "matplotlib", "PIL", "tyro", "pyarrow"}

@@ -1,5 +1,6 @@
 """What the verbs share: the device, and the table of results."""
 
+import os
 from collections.abc import Mapping
 
 import torch
@@ -17,9 +18,10 @@ def choose_device(name: str) -> torch.device:
     if (rank := local_rank()) is not None and name.startswith("cuda"):
         if name != "cuda":
             raise ValueError(f"device: found {name!r} under torchrun, expected auto, cpu or cuda: ranks share GPUs out")
-        if rank >= torch.cuda.device_count():
-            raise ValueError(f"device: found {torch.cuda.device_count()} GPUs for rank {rank}, expected one for each "
-                             "rank (torchrun --nproc-per-node)")  # fmt: skip
+        ranks = int(os.environ.get("LOCAL_WORLD_SIZE", rank + 1))
+        if ranks > torch.cuda.device_count():
+            raise ValueError(f"device: found {torch.cuda.device_count()} GPUs for {ranks} ranks here, expected one for "
+                             "each (torchrun --nproc-per-node)")  # fmt: skip
         name = f"cuda:{rank}"
     try:
         device = torch.device(name)

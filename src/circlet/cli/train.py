@@ -11,7 +11,7 @@ from circlet.cli.common import choose_device, table
 from circlet.data import Splits
 from circlet.recipes import RECIPES, Experiment, build_loss, build_splits, train
 from circlet.report import build_page
-from circlet.train import RunFolder, first_speaks, is_first, on_first, process_group, together, write_atomically
+from circlet.train import RunFolder, alike, first_speaks, is_first, on_first, process_group, together, write_atomically
 
 DESCRIPTION = """Train an embedding, test it on unseen classes, write a report.
 
@@ -25,8 +25,8 @@ examples:
   circlet train --resume runs/folder-1
   torchrun --nproc-per-node 4 -m circlet train folder --root photos
 
-Under torchrun each process takes a GPU (without GPUs: the CPU) and its share of every batch; result and schedule are
-those of one process. A run may go on with another number of processes. All must see the run folder."""
+Under torchrun each process takes a GPU (without GPUs: the CPU) and its share of every batch; loss, gradient and
+schedule are those of one process. A run may go on with another number of processes. All must see the run folder."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,13 @@ class ResumeArguments:
 def main(arguments: list[str]) -> None:
     """Train, test, report; on every rank that torchrun has started, of which the first speaks."""
     with first_speaks():
-        told = _parse(arguments)
-        device = choose_device(told.device)
+        told = alike(lambda: _parse(arguments))
+        device = alike(lambda: choose_device(told.device))
         with process_group(device, told.timeout):
             _run(told, device)
 
 
-def _run(told: "TrainArguments | ResumeArguments", device: torch.device) -> None:
+def _run(told: TrainArguments | ResumeArguments, device: torch.device) -> None:
     if isinstance(told, ResumeArguments):
         folder = together(lambda: RunFolder.open(told.resume))
         experiment = together(lambda: Experiment.from_json(folder.read_json("config.json")))

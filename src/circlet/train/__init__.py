@@ -5,7 +5,7 @@ from circlet.train.config import LoopConfig
 from circlet.train.loop import Batches, Observer, fit
 from circlet.train.objective import Level, Objective
 from circlet.train.optimizer import OptimizerConfig
-from circlet.train.processes import first_speaks, is_first, local_rank, on_first, process_group, together
+from circlet.train.processes import alike, first_speaks, is_first, local_rank, on_first, process_group, together
 from circlet.train.progress import progress
 from circlet.train.run_folder import RunFolder, environment, write_atomically
 
@@ -17,6 +17,7 @@ __all__ = [
     "Observer",
     "OptimizerConfig",
     "RunFolder",
+    "alike",
     "environment",
     "first_speaks",
     "fit",

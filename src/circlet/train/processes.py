@@ -36,12 +36,22 @@ def is_first() -> bool:
 
 @contextmanager
 def first_speaks() -> Iterator[None]:
-    """What the other ranks print for a while is dropped; their uncaught errors leave with the context and are not."""
-    if int(os.environ.get("RANK", "0")) == 0 or local_rank() is None:
+    """Drop what the other ranks print for a while; their uncaught errors leave with the context and are not dropped."""
+    if local_rank() is None or int(os.environ["RANK"]) == 0:
         yield
         return
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         yield
+
+
+def alike(work: Callable[[], T]) -> T:
+    """Do `work` before there is a process group; an error, which all ranks meet, is raised by the first alone."""
+    try:
+        return work()
+    except ValueError:
+        if local_rank() is not None and int(os.environ["RANK"]) > 0:
+            raise SystemExit(1) from None
+        raise
 
 
 @contextmanager
