@@ -51,7 +51,7 @@ def integers(high: int, num: int, seed: int) -> Tensor:
 
 def sop() -> tuple[Tensor, Tensor]:
     labels = torch.arange(60_502) % 11_316
-    return clustered(60_502, 512, labels, 3.5, 0), labels
+    return clustered(60_502, 512, labels, 2.0, 0), labels
 
 
 def sop_circlet(embeddings: Tensor, labels: Tensor) -> Answer:
@@ -74,8 +74,8 @@ def sop_pml(embeddings: Tensor, labels: Tensor) -> Answer:
 def market() -> tuple[Tensor, ...]:
     query_ids, gallery_ids = 1 + integers(750, 3368, 1), 1 + integers(750, 15_913, 2)
     gallery_ids[:2798] = 0
-    query = clustered(3368, 2048, query_ids, 4.0, 3)
-    gallery = clustered(15_913, 2048, gallery_ids, 4.0, 4)
+    query = clustered(3368, 2048, query_ids, 3.2, 3)
+    gallery = clustered(15_913, 2048, gallery_ids, 3.2, 4)
     return query, query_ids, integers(6, 3368, 5), gallery, gallery_ids, integers(6, 15_913, 6)
 
 

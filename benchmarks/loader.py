@@ -1,6 +1,6 @@
 """Speed of the training images: the loader with one worker against the bare decoder on one core.
 
-    python benchmarks/loader.py [--images 800] [--rounds 5]
+    python benchmarks/loader.py [--images 400] [--rounds 20]
 
 JPEGs of noise with the spectrum of photographs are written to a temporary folder. Bare: Pillow opens, converts and
 resizes them one after another, in this process. Pipeline: what training does until the augmentation, which is
@@ -129,8 +129,8 @@ def table(results: dict[str, dict[str, object]]) -> str:
 def main() -> None:
     """Measure both sizes and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=800, help="images of 256 x 256; a quarter of them of the large")
-    parser.add_argument("--rounds", type=int, default=5, help="best of so many")
+    parser.add_argument("--images", type=int, default=400, help="how many JPEGs; a quarter of them of the large")
+    parser.add_argument("--rounds", type=int, default=20, help="best of so many")
     told = parser.parse_args()
     torch.set_num_threads(1)
     results: dict[str, dict[str, object]] = {"machine": machine(), "cases": {}}

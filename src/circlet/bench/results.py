@@ -1,0 +1,128 @@
+"""Results: what was measured on which machine, as JSON, as a Markdown table and as a plot."""
+
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from circlet.bench.cases import Case
+from circlet.bench.contenders import FLOOR
+from circlet.bench.measure import Measured
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Results:
+    """The cases measured so far, each with the machine it ran on; kept in a JSON file if there is one."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+        self.cases: dict[str, dict[str, Any]] = {}
+        if path is not None and path.exists():
+            self.cases = json.loads(path.read_text())
+
+    def add(self, case: Case, rows: Iterable[Measured], about: dict[str, Any]) -> None:
+        """Put in, or replace, a case; write the file."""
+        self.cases[case.name] = {"case": asdict(case), "machine": about, "rows": [asdict(row) for row in rows]}
+        ordered = sorted(self.cases.items(), key=lambda item: _order(item[1]["case"]))
+        self.cases = dict(ordered)
+        if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = self.path.with_suffix(".part")
+            temporary.write_text(json.dumps(self.cases, indent=2) + "\n")
+            temporary.replace(self.path)
+
+
+def _order(case: dict[str, Any]) -> tuple[str, str, int, int, int]:
+    return case["device"], case["dtype"], case["num_classes"] or 0, case["dim"], case["batch"]
+
+
+def machine(threads: int, device: str = "cpu") -> dict[str, Any]:
+    """What the figures were taken on: date, processor, threads, load, versions."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    processor = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")
+    versions = {}
+    for package in ("torch", "circlet", "pytorch-metric-learning"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    gpu = {"gpu": torch.cuda.get_device_name(device)} if device.startswith("cuda") else {}
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        **gpu,
+        "cpu": processor or platform.processor(),
+        "cores": os.cpu_count() or 0,
+        "threads": threads,
+        "load": round(os.getloadavg()[0], 1),
+        "vectors": torch.backends.cpu.get_cpu_capability(),
+        "python": platform.python_version(),
+        **versions,
+    }
+
+
+def table(results: Results) -> str:
+    """Markdown: one row for each case and contender; under it the machines."""
+    lines = [
+        "Forward + backward of Circle loss, gamma=256, m=.25; pair-wise with 4 samples a class. Ratio: to the three",
+        "bare matrix products of the naive form, in the same run. Extra memory: beyond the operands and gradients.",
+        "",
+        "| case | contender | ms | ratio | extra MiB |",
+        "|---|---|---|---|---|",
+    ]
+    for name, found in results.cases.items():
+        floor = next((row["seconds"] for row in found["rows"] if row["contender"] == FLOOR), None)
+        for row in found["rows"]:
+            if row["seconds"] is None:
+                lines.append(f"| {name} | {row['contender']} | {row['reason']} | | |")
+                continue
+            ratio = f"{row['seconds'] / floor:.2f}" if floor else ""
+            memory = "" if row["extra_mib"] is None else f"{max(0.0, row['extra_mib']):.0f}"
+            lines.append(f"| {name} | {row['contender']} | {row['seconds'] * 1e3:.2f} | {ratio} | {memory} |")
+    lines.append("")
+    for name, found in results.cases.items():
+        about = ", ".join(f"{key} {value}" for key, value in found["machine"].items())
+        lines.append(f"- {name}: {about}.")
+    return "\n".join(lines) + "\n"
+
+
+def plot(results: Results) -> "Figure":
+    """Time and memory against the batch size (pair-wise) or the number of classes, a row of two axes for each."""
+    import matplotlib.figure
+
+    kinds = [
+        (label, key, [found for found in results.cases.values() if (found["case"]["num_classes"] is None) == pairwise])
+        for label, key, pairwise in (("batch size", "batch", True), ("classes", "num_classes", False))
+    ]
+    kinds = [kind for kind in kinds if kind[2]]
+    figure = matplotlib.figure.Figure(figsize=(10, 4 * len(kinds)), layout="constrained")
+    grid = figure.subplots(len(kinds), 2, squeeze=False)
+    for (label, key, cases), row in zip(kinds, grid, strict=True):
+        series: dict[str, list[tuple[int, float, float | None]]] = {}
+        for found in cases:
+            for measured in found["rows"]:
+                if measured["seconds"] is not None:
+                    settings = f"{measured['contender']}, D={found['case']['dim']}, {found['case']['dtype']}"
+                    point = found["case"][key], measured["seconds"], measured["extra_mib"]
+                    series.setdefault(settings, []).append(point)
+        for name, points in series.items():
+            points.sort()
+            row[0].plot([p[0] for p in points], [p[1] for p in points], marker="o", label=name)
+            # On a logarithmic axis nothing is drawn as 1 MiB.
+            kept = [(p[0], max(p[2], 1.0)) for p in points if p[2] is not None]
+            row[1].plot([p[0] for p in kept], [p[1] for p in kept], marker="o")
+        row[0].set(xscale="log", yscale="log", xlabel=label, ylabel="seconds")
+        row[1].set(xscale="log", yscale="log", xlabel=label, ylabel="extra memory, MiB (at least 1)")
+        row[0].legend(fontsize=7)
+        for axes in row:
+            axes.grid(alpha=0.3)
+    return figure
