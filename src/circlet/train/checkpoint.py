@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn, optim
+from torch import Tensor, nn, optim
 
 from circlet.train.shards import own_part
 
@@ -53,7 +53,8 @@ def load_module(module: nn.Module, state: dict[str, Any], path: Path) -> None:
         raise ValueError(
             f"{path}: holds another architecture than {type(module).__name__}: parameters {'; '.join(differences)}"
         )
-    module.load_state_dict({name: own_part(value, own[name]) for name, value in state.items()})
+    tensors = {name: own_part(value, own[name]) for name, value in state.items() if isinstance(value, Tensor)}
+    module.load_state_dict({**state, **tensors})
 
 
 def load_optimizer(optimizer: optim.Optimizer, state: dict[str, Any], path: Path) -> None:
@@ -61,11 +62,13 @@ def load_optimizer(optimizer: optim.Optimizer, state: dict[str, Any], path: Path
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     if sum(len(group["params"]) for group in state["param_groups"]) != len(parameters):
         raise ValueError(f"{path}: holds the optimiser of other parameters than this run trains")
-    own = {
-        i: {
-            name: own_part(value, parameters[i]) if getattr(value, "shape", None) == parameters[i].shape else value
-            for name, value in values.items()
-        }
-        for i, values in state["state"].items()
+
+    def own(value: Any, parameter: Tensor) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        return own_part(value, parameter) if value.shape == parameter.shape else value.clone()
+
+    states = {
+        i: {name: own(value, parameters[i]) for name, value in values.items()} for i, values in state["state"].items()
     }
-    optimizer.load_state_dict({**state, "state": own})
+    optimizer.load_state_dict({**state, "state": states})

@@ -101,7 +101,7 @@ def fit(
         schedule.load_state_dict(state["schedule"])
         scaler.load_state_dict(state["scaler"])
         step, best, seconds = state["step"], state["best"], state["seconds"]
-        losses = [loss.to(device) for loss in state["losses"]]
+        losses = [loss.to(device, copy=True) for loss in state["losses"]]
 
     def save(path: Path) -> None:
         parts = {"model": model, "objective": objective, "optimizer": optimizer, "schedule": schedule, "scaler": scaler}

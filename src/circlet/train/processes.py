@@ -144,7 +144,7 @@ def on_first(work: Callable[[], T]) -> T:
 
 
 def any_rank(flag: bool) -> bool:
-    """Whether the flag is set on any rank, in a fraction of a millisecond and without waiting for a GPU."""
+    """Whether the flag is set on any rank; about a millisecond, and no wait for a GPU."""
     if num_ranks(None) == 1:
         return flag
     flags = torch.tensor([int(flag)])

@@ -35,9 +35,9 @@ def is_spread(value: Any) -> bool:
 
 
 def own_part(value: Tensor, like: Tensor) -> Tensor:
-    """`value`, a whole tensor, spread as `like` is, with its device and dtype; itself if `like` is not spread."""
+    """A copy of `value`, a whole tensor, spread as `like` is and on its device, in its dtype."""
     if not is_spread(like):
-        return value
+        return value.to(like, copy=True)
     from torch.distributed.tensor import DTensor
 
     own = like.to_local()  # type: ignore[attr-defined]
