@@ -1,5 +1,8 @@
 """The figures hold what they are given, and refuse what they cannot show."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -40,6 +43,12 @@ def test_figure_2_shows_any_loss_of_the_family():
         assert shown == [f"A: {abs(value) / unit:.2f}" for value in (at_a.gradient_n, at_a.gradient_p)]
     with pytest.raises(ValueError, match="points: found 1, expected at least 2"):
         figure_2(points=1)
+
+
+def test_matplotlib_is_loaded_only_to_draw():
+    script = "import sys, circlet.analyse; print('matplotlib' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "False"
 
 
 def test_titles_name_the_numbers():

@@ -102,6 +102,18 @@ def test_half_precision_under_autocast_is_computed_in_fp32():
     assert found == exact
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("loss", FAMILY.values(), ids=FAMILY)
+def test_on_a_gpu_as_on_a_cpu(loss):
+    embeddings, labels = batch()
+    weights = torch.randn(4, 6, dtype=torch.float64)
+    here = telemetry.observe(loss, embeddings, labels, [weights, None])
+    there = telemetry.observe(loss, embeddings.cuda(), labels.cuda(), [weights.cuda(), None])
+    assert there.values == pytest.approx(here.values)
+    assert there.s_p.device.type == "cpu"
+
+
 def test_big_problems_are_sampled(monkeypatch):
     embeddings, labels = batch(num_classes=40, per_class=4)
     exact = telemetry.observe(FAMILY["circle"], embeddings, labels)

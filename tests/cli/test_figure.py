@@ -52,6 +52,7 @@ def test_help_of_each(number, capsys):
     ("arguments", "message"),
     [
         (["1", "--out", "x.gif"], "out: found x.gif, expected a file name that ends in .png, .svg, .pdf"),
+        (["explorer", "--out", "x.png"], "out: found x.png, expected a file name that ends in .html"),
         (["2", "--losses", "cricle"], "config.loss.name: found 'cricle', expected one of ('circle'"),
         (["2", "--losses", "circle:margin"], "losses: found 'margin' in 'circle:margin', expected margin=NUMBER"),
         (["2", "--losses", "circle:colour=1"], "config.loss: found unknown settings ['colour']"),
@@ -59,6 +60,7 @@ def test_help_of_each(number, capsys):
         (["2", "--points", "1"], "points: found 1"),
         (["3", "--recipe", "faces"], "recipe: found 'faces', expected one of glyphs"),
         (["3", "--losses", "softmax"], "found nothing to sweep"),
+        (["3", "--gammas", "32", "-1"], "gamma: found -1.0, expected a finite number > 0"),
         (["4", "--of", "nowhere"], "nowhere: no such folder"),
         (["5", "--steps", "0"], "steps: found 0"),
     ],

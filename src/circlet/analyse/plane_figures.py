@@ -46,9 +46,11 @@ def figure_1(*, linear: PairLoss | None = None, circular: PairLoss | None = None
         for name, point in targets.items():
             axes.plot(*point, "D", color=TARGET, zorder=5)
             axes.annotate(name, point, (-8, 5), textcoords="offset points", color=TARGET, ha="right", fontsize=12)
-    figure.suptitle("{$s_n$, $s_p$}; shaded: past the decision boundary. Arrows: the pull on $s_n$ (pink) and on "
-                    "$s_p$ (green), by autograd,\nin units of $\\gamma$. A and the points of (a) as in the paper, B and "
-                    "C chosen here", fontsize=10)  # fmt: skip
+    figure.suptitle(
+        "{$s_n$, $s_p$}; shaded: past the decision boundary. Arrows: the pull on $s_n$ (pink) and on $s_p$ (green), by "
+        "autograd,\nin units of $\\gamma$. A and the points of (a) as in the paper, B and C chosen here",
+        fontsize=10,
+    )
     return figure
 
 

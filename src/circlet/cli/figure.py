@@ -1,5 +1,6 @@
 """`circlet figure`: the paper's figures, by autograd or from runs made for them, and the interactive explorer."""
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -141,22 +142,22 @@ Figures = (
 )
 
 
-SUFFIXES = (".png", ".svg", ".pdf")
-
-
 def main(arguments: list[str]) -> None:
     """Compute or train, draw, write."""
     told: Any = tyro.cli(Figures, args=arguments, prog="circlet figure", description=DESCRIPTION)
-    if isinstance(told, Explorer):
-        told.out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(told.out, lambda file: file.write(build_explorer().encode()))
-    else:
-        if told.out.suffix not in SUFFIXES:
-            raise ValueError(f"out: found {told.out}, expected a file name that ends in {', '.join(SUFFIXES)}")
-        figure = _DRAW[type(told)](told)
-        told.out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(told.out, lambda file: figure.savefig(file, format=told.out.suffix[1:], dpi=150))
+    suffixes = (".html",) if isinstance(told, Explorer) else (".png", ".svg", ".pdf")
+    if told.out.suffix not in suffixes:
+        raise ValueError(f"out: found {told.out}, expected a file name that ends in {', '.join(suffixes)}")
+    content = build_explorer().encode() if isinstance(told, Explorer) else _drawn(told)
+    told.out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(told.out, lambda file: file.write(content))
     print(f"figure: {told.out.resolve()}")
+
+
+def _drawn(told: Any) -> bytes:
+    buffer = io.BytesIO()
+    _DRAW[type(told)](told).savefig(buffer, format=told.out.suffix[1:], dpi=150)
+    return buffer.getvalue()
 
 
 def _boundaries(told: Boundaries) -> "Figure":

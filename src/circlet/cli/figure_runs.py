@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from circlet.analyse.forms import form_of
 from circlet.losses import PairLoss
 from circlet.recipes import RECIPES, Experiment, LossConfig, build_loss, build_splits, train
 from circlet.train import Level, RunFolder
@@ -57,6 +58,8 @@ def finish(experiments: Sequence[Experiment], run_dir: Path, device: torch.devic
 
     A folder is named after its experiment, by a digest of all settings, so that equal settings are run once.
     """
+    for experiment in experiments:
+        form_of(build_loss(experiment.loss))  # a bad setting stops the figure before its first run
     folders = [RunFolder(run_dir / _name(experiment)) for experiment in experiments]
     left = {
         folder.path: experiment
