@@ -15,6 +15,7 @@ from torch import Tensor
 
 from circlet.evaluate.checks import checked_embeddings, checked_labels, unit_pair
 from circlet.evaluate.neighbours import row_blocks
+from circlet.evaluate.ranks import ranks_of_positives
 
 __all__ = ["ReidMetrics", "reid", "reid_from_distances"]
 
@@ -170,10 +171,8 @@ def _labels(
     gallery_ids: Tensor | Sequence[int],
     gallery_cams: Tensor | Sequence[int],
 ) -> _Labels:
-    ids, cams = (
-        checked_labels("gallery_ids", gallery_ids, gallery),
-        checked_labels("gallery_cams", gallery_cams, gallery),
-    )
+    ids = checked_labels("gallery_ids", gallery_ids, gallery)
+    cams = checked_labels("gallery_cams", gallery_cams, gallery)
     if (ids == _JUNK).all():
         raise ValueError(f"gallery_ids: found {len(ids)} times -1 (junk), expected other ids too")
     return _Labels(
@@ -204,7 +203,7 @@ def _evaluate(
         same_id = labels.query_ids[rows, None] == labels.gallery_ids
         same_camera = labels.query_cams[rows, None] == labels.gallery_cams
         left = distances(rows).masked_fill_(same_id & same_camera, torch.inf)
-        row, rank = (x.cpu() for x in _ranks_of_positives(left, same_id & ~same_camera))
+        row, rank = (x.cpu() for x in ranks_of_positives(left, same_id & ~same_camera))
         ap[rows], inp[rows], first_rank[rows] = _per_query(row, rank, len(left), convention)
 
     valid = ~ap.isnan()
@@ -219,38 +218,6 @@ def _evaluate(
         num_valid_queries=int(valid.sum()),
         average_precision=convention,
     )
-
-
-def _ranks_of_positives(distances: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
-    """(row, rank) of the entries of `positive`, rank from 1 among the finite distances, ascending within a row.
-
-    An entry comes before a positive if it is nearer, or as near and of smaller index. For the first sort of entry it
-    is enough to count, for each, the positives of its row that are nearer or as near; those as near as a positive are
-    few (mostly the positives themselves), and sorted.
-    """
-    row, column = positive.nonzero(as_tuple=True)
-    count = row.bincount(minlength=len(distances))
-    width = int(count.max())
-    if width == 0:
-        return row, column
-    own = torch.arange(len(row), device=row.device) - (count.cumsum(0) - count)[row]
-    thresholds = distances.new_full((len(distances), width), torch.inf)
-    thresholds[row, own] = distances[row, column]
-    thresholds = thresholds.sort(dim=1).values
-    num_reached = torch.searchsorted(thresholds, distances, right=True)  # of the positives of this row, ties included
-
-    bins = num_reached + torch.arange(len(distances), device=row.device)[:, None] * (width + 1)
-    num_nearer = bins.view(-1).bincount(minlength=len(distances) * (width + 1)).view(-1, width + 1).cumsum(1)
-    nearest_reached = thresholds.gather(1, num_reached.sub_(1).clamp_(min=0))
-    row, column = ((nearest_reached == distances) & distances.isfinite()).nonzero(as_tuple=True)
-    group = bins[row, column]  # one for each row and distance
-    group, order = group.sort(stable=True)  # so within a group by index
-    row, column = row[order], column[order]
-    place = torch.arange(len(group), device=row.device)
-    place_in_group = place - torch.searchsorted(group, group)
-    rank = num_nearer.view(-1)[group - 1] + place_in_group + 1
-    chosen = positive[row, column]
-    return row[chosen], rank[chosen]
 
 
 def _per_query(row: Tensor, rank: Tensor, num_rows: int, convention: AveragePrecision) -> tuple[Tensor, Tensor, Tensor]:
