@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from circlet.analyse import Telemetry, Trace
 from circlet.data import ImageSet, Splits, hold_out_classes
 from circlet.data.augment import Augment, plain_view
 from circlet.evaluate import RetrievalMetrics, retrieval
@@ -75,7 +76,18 @@ def train(experiment: Experiment, splits: Splits, folder: RunFolder, device: tor
     if experiment.data.validation_share:
         validate = partial(_validate, data.validation, experiment, device)
     augment = Augment(experiment.augment, experiment.model.size)
-    seconds = fit(model, objective, batches, experiment.loop, folder, device=device, augment=augment, validate=validate)
+    observe = Telemetry(Trace(folder.path) if is_first() else None)
+    seconds = fit(
+        model,
+        objective,
+        batches,
+        experiment.loop,
+        folder,
+        device=device,
+        augment=augment,
+        validate=validate,
+        observe=observe,
+    )
     if data.test is None:
         return None
     if folder.best.exists():

@@ -3,11 +3,12 @@
     config.json        the resolved configuration
     environment.json   versions, hardware, command
     metrics.jsonl      one line for each logged step and each evaluation
+    pairs.jsonl        the hardest pairs of single anchors at the logged steps (circlet.analyse.trace)
     last.pt, best.pt   checkpoints (plain tensors and numbers: torch.load(weights_only=True))
     result.json        final metrics
 
-Every file is written beside its place and then moved into it; only metrics.jsonl grows in place, line by line, and
-is cut back to the checkpoint on resume.
+Every file is written beside its place and then moved into it; only the .jsonl files grow in place, line by line, and
+are cut back to the checkpoint on resume.
 """
 
 import json
