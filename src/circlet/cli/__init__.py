@@ -10,6 +10,7 @@ VERBS = {
     "evaluate": "test a trained embedding again, on the same or on other images",
     "embed": "write the embeddings of images to .npy and Parquet files",
     "figure": "draw the paper's figures, from the losses or from runs, and the interactive explorer",
+    "compare": "train several losses alike, over several seeds, and say which differ",
     "bench": "time and memory of the loss on this machine, beside its peers",
     "datasets": "list the data sets that can be read, show their layout, check a copy",
 }

@@ -1,0 +1,95 @@
+"""`circlet compare`: several losses, fairly, over several seeds; a page, a table and a CSV file."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from circlet.cli.common import choose_device
+from circlet.compare import Machine, Plan, build_page, compare, csv_text, markdown, parse_contender
+from circlet.recipes import RECIPES, Experiment, build_splits
+from circlet.train import write_atomically
+
+DESCRIPTION = """Compare losses: the same data, network, batches and steps for all, several seeds, 95 % intervals.
+
+A loss is its name, with a level (pair, class, joint) and settings if they are not those of its paper: circle,
+circle:class, triplet:margin=0.2, circle:pair:margin=0.4:gamma=32. --search tries other settings first, on classes held
+out of the training classes. The test classes are used once, at the end, and choose nothing.
+
+Each run has a process and a folder of its own below --out; the same command goes on after an interruption.
+
+examples:
+  circlet compare --losses circle:pair circle:class triplet --steps 100
+  circlet compare omniglot --root omniglot --seeds 5 --search 4 --jobs 2 --out runs/compare-omniglot"""
+
+
+@dataclass(frozen=True)
+class CompareArguments:
+    """What `circlet compare` is told."""
+
+    experiment: Annotated[Experiment, tyro.conf.arg(name="")]
+    losses: Annotated[tuple[str, ...], tyro.conf.arg(metavar="LOSS ...")] = (
+        "circle:pair",
+        "circle:class",
+        "triplet",
+        "am_softmax",
+        "arcface",
+        "normface",
+        "multi_similarity",
+    )
+    """NAME[:LEVEL][:margin=NUMBER][:gamma=NUMBER] each."""
+    seeds: int = 3
+    """Runs of each loss, with seeds from --loop.seed on."""
+    search: int = 0
+    """Settings tried for each loss before the comparison, those of its paper first; 0: these alone."""
+    search_steps: int | None = None
+    """Steps of each run of the search; by default as many as the others."""
+    validation_share: float = 0.2
+    """Share of the training classes on which the search judges settings."""
+    baseline: str | None = None
+    """Loss that the others are compared with, as in --losses; by default the first."""
+    jobs: int = 1
+    """Runs at a time."""
+    threads: int = 1
+    """CPU threads of each run."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
+    """Folder of the runs and the report; by default runs/compare-<recipe>."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+
+
+def main(arguments: list[str]) -> None:
+    """Parse, compare, write."""
+    given = bool(arguments) and not arguments[0].startswith("-")
+    recipe = arguments[0] if given else next(iter(RECIPES))
+    if recipe not in RECIPES:
+        raise ValueError(f"recipe: found {recipe!r}, expected one of {', '.join(RECIPES)}")
+    told = tyro.cli(
+        CompareArguments,
+        args=arguments[given:],
+        prog=f"circlet compare {recipe}",
+        description=DESCRIPTION,
+        default=CompareArguments(RECIPES[recipe]()),
+    )
+    experiment = told.experiment
+    if experiment.loss != RECIPES[recipe]().loss:
+        raise ValueError("loss: found --loss flags, expected the settings in --losses, such as circle:pair:gamma=32")
+    contenders = [parse_contender(text, experiment.loss.level) for text in told.losses]
+    baseline = None if told.baseline is None else parse_contender(told.baseline, experiment.loss.level).label
+    plan = Plan(
+        experiment, tuple(contenders), told.seeds, told.search, told.search_steps, told.validation_share, baseline
+    )
+    machine = Machine(told.jobs, told.threads, choose_device(told.device))
+    build_splits(experiment.data)  # missing data are an error before the first run, and are downloaded once
+    folder = told.out or Path("runs") / f"compare-{recipe}"
+    result = compare(plan, folder, machine)
+    command = ["circlet", "compare", *arguments]
+    table = markdown(result)
+    page = build_page(result, command)
+    text = f"`{shlex.join(command)}`\n\n{table}"
+    for name, content in (("html", page), ("md", text), ("csv", csv_text(result))):
+        path = folder / f"comparison.{name}"
+        write_atomically(path, lambda file, content=content: file.write(content.encode()))  # type: ignore[misc]
+    print(f"\n{table}\nreport: {(folder / 'comparison.html').resolve()}")

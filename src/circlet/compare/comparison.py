@@ -1,0 +1,175 @@
+"""A fair comparison: every loss with the same data, network, batches and steps, over the same seeds.
+
+The order is what keeps it fair. First a search, if any: each candidate setting trains once on some of the training
+classes and is judged on the others; the best MAP@R wins. Only then, with the settings fixed, each loss trains on all
+training classes, once for each seed, and is tested once. Nothing is chosen by a test metric.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from circlet.compare.contenders import Contender, candidates, in_common, settings_text
+from circlet.compare.one_run import COST
+from circlet.compare.runs import Machine, Run, finish
+from circlet.compare.statistics import Interval, mean_interval, paired_difference
+from circlet.recipes import Experiment, LossConfig
+from circlet.train import RunFolder
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is compared and how.
+
+    base: the experiment, of which the loss and the seed are changed; the first seed is its own. contenders: the first
+    is the baseline, unless another label is given. search: candidate settings for each loss, 0 for none, trained for
+    search_steps (None: as long as the others). validation_share: of the training classes, to judge them.
+    """
+
+    base: Experiment
+    contenders: tuple[Contender, ...]
+    seeds: int = 3
+    search: int = 0
+    search_steps: int | None = None
+    validation_share: float = 0.2
+    baseline: str | None = None
+
+    def __post_init__(self) -> None:
+        labels = [contender.label for contender in self.contenders]
+        if len(labels) < 2 or len(set(labels)) < len(labels):
+            raise ValueError(f"losses: found {', '.join(labels) or 'none'}, expected two or more, each once")
+        if self.seeds < 1:
+            raise ValueError(f"seeds: found {self.seeds}, expected at least 1")
+        if self.search < 0:
+            raise ValueError(f"search: found {self.search}, expected 0 or a number of candidates for each loss")
+        if self.search and not 0 < self.validation_share < 1:
+            raise ValueError(
+                f"validation_share: found {self.validation_share} with search {self.search}, expected a share between "
+                "0 and 1: settings are chosen on classes held out of training, never on test classes"
+            )
+        if self.baseline is not None and self.baseline not in labels:
+            raise ValueError(f"baseline: found {self.baseline!r}, expected one of {', '.join(labels)}")
+
+    @property
+    def baseline_label(self) -> str:
+        """What the others are compared with."""
+        return self.baseline or self.contenders[0].label
+
+
+class Candidate(NamedTuple):
+    """A setting that the search tried, and the MAP@R that it reached on validation classes."""
+
+    settings: str
+    map_at_r: float
+
+
+class Entry(NamedTuple):
+    """A contender's part of the result; lists are by seed.
+
+    settings and chosen_by say what was run and why. test: metrics on the test classes. cost: cost.json, with
+    train_seconds. loss_curve: (step, training loss).
+    """
+
+    label: str
+    settings: str
+    chosen_by: str
+    candidates: list[Candidate]
+    test: list[dict[str, float]]
+    cost: list[dict[str, Any]]
+    loss_curve: list[list[tuple[int, float]]]
+
+    def values(self, metric: str) -> list[float]:
+        """A metric on the test classes, by seed."""
+        return [test[metric] for test in self.test]
+
+    def interval(self, metric: str) -> Interval:
+        """Its mean and 95 % interval over the seeds."""
+        return mean_interval(self.values(metric))
+
+
+class Result(NamedTuple):
+    """A finished comparison. experiment: what all runs share (its loss is the recipe's, and was not used)."""
+
+    entries: list[Entry]
+    baseline: str
+    experiment: Experiment
+    seeds: list[int]
+    raw_pixels: dict[str, float]
+    environment: dict[str, Any]
+    facts: dict[str, Any]
+
+    def difference(self, entry: Entry, metric: str) -> Interval:
+        """Of an entry to the baseline, paired by seed."""
+        baseline = next(other for other in self.entries if other.label == self.baseline)
+        return paired_difference(entry.values(metric), baseline.values(metric))
+
+
+def compare(plan: Plan, folder: Path, machine: Machine) -> Result:
+    """Search, train, test; runs are below `folder`, and those that are there are not made again."""
+    base = in_common(plan.base, plan.contenders)
+    tried = _search(plan, base, folder, machine)
+    chosen = [
+        _best(found) if found else contender.loss for contender, found in zip(plan.contenders, tried, strict=True)
+    ]
+    seeds = [base.loop.seed + i for i in range(plan.seeds)]
+    runs = [
+        Run(folder / "runs", f"{contender.label}-seed-{seed}", _experiment(base, loss, seed=seed))
+        for contender, loss in zip(plan.contenders, chosen, strict=True)
+        for seed in seeds
+    ]
+    runs = sorted(runs, key=lambda run: run.experiment.loop.seed)  # after the first seed there is one of each
+    folders = dict(zip((run.name for run in runs), finish(runs, machine), strict=True))
+    entries = []
+    for contender, loss, found in zip(plan.contenders, chosen, tried, strict=True):
+        own = [folders[f"{contender.label}-seed-{seed}"] for seed in seeds]
+        how = contender.chosen_by if len(found) < 2 else f"best MAP@R of {len(found)} candidates on validation classes"
+        shown = [Candidate(settings_text(setting), score) for setting, score in found]
+        entries.append(_entry(contender.label, settings_text(loss), how, shown, own))
+    results = [run.read_json("result.json") for run in folders.values()]
+    facts = {name: results[0][name] for name in ("train_classes", "train_images", "test_classes", "test_images")}
+    if plan.search:
+        facts |= {"validation_share": plan.validation_share, "search_steps": plan.search_steps or base.loop.steps}
+    facts |= {"jobs": machine.jobs, "threads": machine.threads}
+    environment = next(iter(folders.values())).read_json("environment.json")
+    return Result(entries, plan.baseline_label, base, seeds, results[0]["raw_pixels"], environment, facts)
+
+
+def _search(plan: Plan, base: Experiment, folder: Path, machine: Machine) -> list[list[tuple[LossConfig, float]]]:
+    """Settings tried for each contender, with their MAP@R; none where there is nothing to choose."""
+    steps = plan.search_steps or base.loop.steps
+    runs: list[list[tuple[LossConfig, Run]]] = []
+    for contender in plan.contenders:
+        tried = candidates(contender, plan.search) if plan.search else []
+        runs.append([])
+        for number, loss in enumerate(tried if len(tried) > 1 else [], 1):
+            experiment = _experiment(base, loss, seed=base.loop.seed, steps=steps)
+            run = Run(folder / "search", f"{contender.label}-candidate-{number}", experiment, plan.validation_share)
+            runs[-1].append((loss, run))
+    finish([run for own in runs for _, run in own], machine)
+    return [
+        [(loss, RunFolder(run.path).read_json("result.json")["test"]["map@r"]) for loss, run in own] for own in runs
+    ]
+
+
+def _best(found: Sequence[tuple[LossConfig, float]]) -> LossConfig:
+    return max(found, key=lambda pair: pair[1])[0]  # the first of equals, so rather the published one
+
+
+def _experiment(base: Experiment, loss: LossConfig, *, seed: int, steps: int | None = None) -> Experiment:
+    return replace(base, loss=loss, loop=replace(base.loop, seed=seed, steps=steps or base.loop.steps))
+
+
+def _entry(label: str, settings: str, how: str, tried: list[Candidate], folders: list[RunFolder]) -> Entry:
+    results = [folder.read_json("result.json") for folder in folders]
+    costs = [folder.read_json(COST) for folder in folders]
+    curves = [[(line["step"], line["loss"]) for line in folder.read_metrics() if "loss" in line] for folder in folders]
+    return Entry(
+        label,
+        settings,
+        how,
+        tried,
+        [result["test"] for result in results],
+        [{**cost, "train_seconds": result["train_seconds"]} for cost, result in zip(costs, results, strict=True)],
+        curves,
+    )

@@ -1,0 +1,79 @@
+"""One run of a comparison, in a process of its own, so that its memory and CPU time are its own too.
+
+    python -m circlet.compare.one_run FOLDER DEVICE THREADS VALIDATION_SHARE < experiment.json
+
+VALIDATION_SHARE above 0: a run of the search. That share of the *training* classes takes the place of the test
+classes, which the process then does not touch. An interrupted run goes on where its last checkpoint is.
+"""
+
+import json
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from circlet.data import Splits, hold_out_classes
+from circlet.recipes import Experiment, build_splits, train
+from circlet.train import RunFolder
+
+COST = "cost.json"
+
+
+def main(arguments: list[str]) -> None:
+    """Train, test, and leave the costs in cost.json, those of earlier, interrupted sessions included."""
+    path, device = Path(arguments[0]), torch.device(arguments[1])
+    threads, share = int(arguments[2]), float(arguments[3])
+    torch.set_num_threads(threads)
+    experiment = Experiment.from_json(json.load(sys.stdin))
+    splits = build_splits(experiment.data)
+    if share:
+        splits = without_test_classes(splits, share)
+        experiment = replace(experiment, data=replace(experiment.data, validation_share=0.0))
+    there = (path / "config.json").is_file()
+    folder = RunFolder.open(path) if there else RunFolder.create(path, experiment.to_json())
+    before = folder.read_json(COST) if (path / COST).exists() else {}
+    finished, began = False, time.monotonic()
+    try:
+        train(experiment, splits, folder, device)
+        finished = True
+    finally:
+        cost = {
+            "finished": finished,
+            "sessions": before.get("sessions", 0) + 1,
+            "wall_seconds": before.get("wall_seconds", 0.0) + time.monotonic() - began,
+            "cpu_seconds": before.get("cpu_seconds", 0.0) + time.process_time(),
+            "peak_memory_mib": max(before.get("peak_memory_mib", 0.0), peak_memory_mib()),
+            "threads": threads,
+        }
+        if device.type == "cuda":
+            cost["peak_device_memory_mib"] = torch.cuda.max_memory_allocated(device) / 2**20
+        folder.write_json(COST, cost)
+
+
+def without_test_classes(splits: Splits, share: float) -> Splits:
+    """Training classes alone: train on the rest, validate on a share of them; the test classes are left out."""
+    return Splits(*hold_out_classes(splits.train, share))
+
+
+def peak_memory_mib() -> float:
+    """Largest resident memory of this process so far, in MiB.
+
+    On Linux VmHWM, since ru_maxrss starts from that of the process that started this one.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    import resource  # macOS, in bytes
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except KeyboardInterrupt as error:
+        print(f"{error or 'interrupted'}", file=sys.stderr)
+        sys.exit(130)

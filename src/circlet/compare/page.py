@@ -1,0 +1,164 @@
+"""The report of a comparison: one HTML page, self-contained, that says what was done and how sure it is.
+
+Its shell is its own and small: the page of a run shows pictures of data, this one numbers.
+"""
+
+import base64
+import html
+import io
+import json
+import shlex
+from typing import TYPE_CHECKING
+
+from circlet.compare.comparison import Result
+from circlet.compare.plots import interval_plot, loss_curves
+from circlet.compare.tables import headings, table_rows
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+STYLE = """
+:root { color-scheme: light dark; --line: #8886; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
+table { border-collapse: collapse; display: block; overflow-x: auto; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
+th:first-child, .text td { text-align: left; white-space: normal; } thead th { white-space: normal; }
+img { max-width: 100%; height: auto; background: white; border-radius: 4px; }
+pre { overflow-x: auto; padding: 1rem; border: 1px solid var(--line); border-radius: 4px; font-size: .85rem; }
+"""
+
+
+def build_page(result: Result, command: list[str]) -> str:
+    """The page as text. command: what was typed, to repeat it."""
+    experiment, facts = result.experiment, result.facts
+    title = f"{experiment.recipe}: {len(result.entries)} losses, {len(result.seeds)} seeds"
+    sections = [
+        f"<h1>{html.escape(title)}</h1>",
+        f"<p>{html.escape(summary(result))}</p>",
+        _table(headings(result), table_rows(result)),
+        "<p>Mean over the seeds ± half of the 95 % t interval; differences are paired by seed. Times and memory are "
+        f"means of a run, {facts['jobs']} at once with {facts['threads']} thread(s) each: training is the wall time "
+        "of the steps, CPU time and peak memory are of the whole process.</p>",
+        _image(interval_plot(result), "Mean and interval of each metric for each loss"),
+        "<p>Grey ticks are single runs, bars 95 % intervals, pink is the baseline.</p>",
+        "<h2>What this does and does not show</h2>",
+        "<ul>" + "".join(f"<li>{html.escape(text)}</li>" for text in caveats(result)) + "</ul>",
+        "<h2>Settings</h2>",
+        _settings(result),
+        "<h2>Training</h2>",
+        _image(loss_curves(result), "Training loss over the steps"),
+        "<h2>Time and memory of each run</h2>",
+        _costs(result),
+        "<h2>Command</h2>",
+        f"<pre>{html.escape(shlex.join(command))}</pre>",
+        "<h2>What all runs share</h2>",
+        _json({key: value for key, value in experiment.to_json().items() if key != "loss"}),
+        "<h2>Environment</h2>",
+        _json({key: value for key, value in result.environment.items() if key != "command"}),
+    ]
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>{''.join(sections)}</body></html>\n"
+    )
+
+
+def summary(result: Result) -> str:
+    """One paragraph: the protocol, and which losses differ from the baseline."""
+    facts, loop, batch = result.facts, result.experiment.loop, result.experiment.batch
+    told = (
+        f"Each loss trained for {loop.steps} steps of {batch.classes * batch.samples} images on "
+        f"{facts['train_images']} images of {facts['train_classes']} classes, with each of the seeds "
+        f"{', '.join(map(str, result.seeds))}, and tested once on {facts['test_images']} images of "
+        f"{facts['test_classes']} classes that no run and no choice of settings has seen."
+    )
+    if len(result.seeds) == 1:
+        return told + " One seed: no interval, and no difference can be told from chance."
+    better: list[str] = []
+    worse: list[str] = []
+    unclear: list[str] = []
+    for entry in result.entries:
+        if entry.label != result.baseline:
+            difference = result.difference(entry, "map@r")
+            (better if difference.low > 0 else worse if difference.high < 0 else unclear).append(entry.label)
+    verdicts = [
+        f"{name}: {', '.join(labels)}"
+        for name, labels in (("above it", better), ("below it", worse), ("not told apart from it", unclear))
+        if labels
+    ]
+    return f"{told} MAP@R against {result.baseline}, by the paired intervals: {'; '.join(verdicts)}."
+
+
+def caveats(result: Result) -> list[str]:
+    """What a reader should hold against the numbers."""
+    n, loop = len(result.seeds), result.experiment.loop
+    searched = [entry.label for entry in result.entries if len(entry.candidates) > 1]
+    unsearched = [entry.label for entry in result.entries if len(entry.candidates) < 2]
+    texts = [
+        f"{n} seed{'s' * (n > 1)}: the intervals rest on {n} run{'s' * (n > 1)} a loss. They hold the chance of "
+        "weights, batches and augmentation, not that of other data or other test classes; and with several losses "
+        "against one baseline, one interval in twenty misses by chance.",
+        f"One budget: {loop.steps} steps. A loss that learns slowly at first may overtake in a longer run.",
+        "The learning rate, its warm-up and all else but the loss are the recipe's, for all; they were not chosen for "
+        "each loss.",
+    ]
+    if result.experiment.batch.sampler == "pk" and _levels(result) != {"pair"}:
+        texts.append("So that all see the same batches, class-level losses too are trained on P classes x K images, "
+                     "and no loss on classes that are made up in training (composed, warped): those have no class "
+                     "weight. The recipe's own runs may use both, and do better.")  # fmt: skip
+    if searched:
+        texts.append(f"Settings of {', '.join(searched)} were chosen by a search on "
+                     f"{result.facts['validation_share']:.0%} of the training classes, which trained "
+                     f"{result.facts['search_steps']} steps a candidate, one seed.")  # fmt: skip
+    if unsearched:
+        texts.append(f"Settings of {', '.join(unsearched)} were not searched; published ones come from other data, "
+                     "batches and networks.")  # fmt: skip
+    if any(cost["sessions"] > 1 for entry in result.entries for cost in entry.cost):
+        texts.append("Some runs were interrupted and gone on with: what their processes spent after the last "
+                     "checkpoint is not all in their CPU time.")  # fmt: skip
+    if result.facts["jobs"] > 1:
+        texts.append(f"{result.facts['jobs']} runs shared the machine, so wall times say less than CPU times.")
+    return texts
+
+
+def _levels(result: Result) -> set[str]:
+    return {entry.label.split(":")[1] for entry in result.entries}
+
+
+def _settings(result: Result) -> str:
+    rows = []
+    for entry in result.entries:
+        tried = "; ".join(f"{candidate.settings}: {candidate.map_at_r:.4f}" for candidate in entry.candidates)
+        rows.append((entry.label, [entry.settings, entry.chosen_by, tried]))
+    return _table(["loss", "settings", "where from", "tried on validation classes (MAP@R)"], rows, kind="text")
+
+
+def _costs(result: Result) -> str:
+    names = ("train_seconds", "wall_seconds", "cpu_seconds", "peak_memory_mib")
+    rows = []
+    for entry in result.entries:
+        for seed, cost in zip(result.seeds, entry.cost, strict=True):
+            cells = [str(seed), *(f"{cost[name]:.1f}" for name in names), str(cost["sessions"])]
+            rows.append((entry.label, cells))
+    return _table(["loss", "seed", "training, s", "process, s", "CPU, s", "peak memory, MiB", "sessions"], rows)
+
+
+def _table(columns: list[str], rows: "list[tuple[str, list[str]]]", kind: str = "numbers") -> str:
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
+    body = "".join(
+        f"<tr><th>{html.escape(name)}</th>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
+        for name, cells in rows
+    )
+    return f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _image(figure: "Figure", alt: str) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=130)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{data}">'
+
+
+def _json(content: object) -> str:
+    return f"<pre>{html.escape(json.dumps(content, indent=2, ensure_ascii=False))}</pre>"

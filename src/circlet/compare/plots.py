@@ -1,0 +1,63 @@
+"""The pictures of a comparison: means with intervals, and training losses."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from circlet.compare.comparison import Result
+from circlet.compare.tables import HEADLINE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DOT, RUN, BASELINE = "#1f6fb4", "#888888", "#c51b7d"
+
+
+def interval_plot(result: Result) -> "Figure":
+    """For each metric: the mean of each loss with its 95 % interval, and its single runs; below, the differences."""
+    from matplotlib.figure import Figure
+
+    entries = result.entries
+    places = np.arange(len(entries))[::-1]
+    figure = Figure(figsize=(11, 1.6 + 0.42 * len(entries)), layout="constrained")
+    panels = figure.subplots(1, len(HEADLINE) + 1, sharey=True)
+    for axes, metric in zip(panels, HEADLINE, strict=False):
+        for place, entry in zip(places, entries, strict=True):
+            colour = BASELINE if entry.label == result.baseline else DOT
+            _dots(axes, place, entry.values(metric), entry.interval(metric), colour)
+        axes.set_title(metric, fontsize=10)
+    for place, entry in zip(places, entries, strict=True):
+        if entry.label != result.baseline:
+            _dots(panels[-1], place, [], result.difference(entry, "map@r"), DOT)
+    panels[-1].axvline(0, color=BASELINE, linewidth=1)
+    panels[-1].set_title(f"map@r, difference to\n{result.baseline}", fontsize=10)
+    panels[0].set_yticks(places, [entry.label for entry in entries])
+    for axes in panels:
+        axes.grid(alpha=0.3, axis="x")
+        axes.tick_params(labelsize=9)
+        axes.locator_params(axis="x", nbins=5)
+    return figure
+
+
+def loss_curves(result: Result) -> "Figure":
+    """Training loss of every run relative to its first logged value: losses of different form have no common unit."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for i, entry in enumerate(result.entries):
+        for number, curve in enumerate(entry.loss_curve):
+            steps, losses = zip(*curve, strict=True)
+            label = entry.label if number == 0 else None
+            axes.plot(steps, np.divide(losses, losses[0]), color=f"C{i}", alpha=0.8, linewidth=1.2, label=label)
+    axes.set(xlabel="step", ylabel="training loss / its first logged value")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def _dots(axes: Any, place: int, values: list[float], interval: Any, colour: str) -> None:
+    axes.plot(values, np.full(len(values), place), "|", color=RUN, markersize=9)
+    if np.isfinite(interval.low):
+        axes.plot([interval.low, interval.high], [place, place], color=colour, linewidth=2, alpha=0.6)
+    axes.plot(interval.mean, place, "o", color=colour, markersize=5)
