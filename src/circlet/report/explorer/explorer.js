@@ -142,13 +142,13 @@ function drawPoint() {
   byId("trajectory").setAttribute("points", path.map(([n, p]) => `${toX(n).toFixed(2)},${toY(p).toFixed(2)}`).join(" "));
   byId("end").setAttribute("cx", toX(end_n));
   byId("end").setAttribute("cy", toY(end_p));
-  const side = here.decision < 0 ? "past it" : "not past it yet";
+  const side = here.decision < 0 ? "past the boundary" : "not past the boundary";
   const shown = { "alpha-n": here.alpha_n, "alpha-p": here.alpha_p, "gradient-n": here.gradient_n,
     "gradient-p": here.gradient_p, "loss-value": here.loss };
   for (const [id, number] of Object.entries(shown)) byId(id).textContent = format(number);
   byId("side").textContent = side;
   byId("point").setAttribute("aria-label", `s_n ${s_n.toFixed(2)}, s_p ${s_p.toFixed(2)}, loss ${format(here.loss)}`);
-  byId("readout").textContent = `Loss ${format(here.loss)}; the boundary: ${side}`;
+  byId("readout").textContent = `Loss ${format(here.loss)}, ${side}`;
   for (const field of byId("position").querySelectorAll("input"))
     if (field !== document.activeElement || field.type === "range") field.value = +state[field.name].toFixed(4);
 }
