@@ -11,6 +11,7 @@ from circlet.analyse.forms import decision, form_of, scales
 from circlet.analyse.trace import NAME, Trace, read_trace
 from circlet.train import Objective
 from tests.analyse.family import FAMILY
+from tests.train import tiny
 
 
 def batch(num_classes=4, per_class=3, dim=6, seed=0):
@@ -202,3 +203,27 @@ def test_telemetry_writes_the_trace(tmp_path):
     found = telemetry.observe(objective.loss, embeddings, labels)
     assert line.s_p == pytest.approx(found.s_p.numpy(), abs=1e-4)
     assert line.s_n == pytest.approx(found.s_n.numpy(), abs=1e-4)
+
+
+def test_an_interrupted_run_has_the_trace_of_a_whole_one(tmp_path):
+    class Interrupted(tiny.Batches):
+        def epoch(self, epoch, start_batch):
+            if epoch == 5:  # at step 15, between the checkpoints at 14 and 21
+                raise InterruptedError
+            yield from super().epoch(epoch, start_batch)
+
+    def train(path, batches):
+        return tiny.run(path, batches=batches, observe=telemetry.Telemetry(Trace(path)))[2]
+
+    whole = train(tmp_path / "whole", tiny.Batches())
+    with pytest.raises(InterruptedError):
+        train(tmp_path / "cut", Interrupted())
+    assert [seen.step for seen in read_trace(tmp_path / "cut")] == [5, 10, 15]
+    resumed = train(tmp_path / "cut", tiny.Batches())
+    assert (resumed.path / NAME).read_text() == (whole.path / NAME).read_text()
+    assert [seen.step for seen in read_trace(resumed.path)] == [5, 10, 15, 20, 25, 30]
+    logs = [
+        [{k: v for k, v in line.items() if k != "seconds"} for line in run.read_metrics()] for run in (whole, resumed)
+    ]
+    assert logs[0] == logs[1]
+    assert "gradient_p" in logs[0][0]

@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 from PIL import Image, ImageDraw
 
-import circlet.recipes.run
 from circlet.analyse import Trace
 from circlet.cli import figure_runs, main
 from circlet.recipes import RECIPES
@@ -157,7 +156,6 @@ def test_convergence_of_given_runs(tmp_path):
     assert not (tmp_path / "5.svg").exists()
 
 
-@pytest.mark.skipif("Telemetry" not in vars(circlet.recipes.run), reason="recipes do not observe their runs yet")
 def test_convergence_of_runs_made_for_it(photos, small, tmp_path):
     arguments = ["--recipe", "folder", "--root", str(photos), "--steps", "4", "--log-every", "1",
                  "--losses", "circle:gamma=32", "am_softmax", "--level", "class"]  # fmt: skip
