@@ -271,7 +271,7 @@ def test_two_ranks_asked_to_stop_and_resumed_on_one(photos, tmp_path):
             break
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     assert out == "run folder: ranks\n"
     step = torch.load(tmp_path / "ranks" / "last.pt", weights_only=True)["step"]
     assert err.count(f"circlet: stopped at step {step}; go on with: circlet train --resume ranks") == 1, err

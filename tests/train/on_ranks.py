@@ -193,7 +193,7 @@ def in_own_process(rank, num_ranks, folder, works):
             MASTER_PORT=str(port),
         )
         end = pytest.raises(ends[rank][0], match=ends[rank][1]) if ends else nullcontext()
-        with end, process_group(torch.device("cpu"), timeout=30):
+        with end, process_group(torch.device("cpu"), timeout=120):
             work(rank, folder)
         assert not dist.is_initialized()
     os._exit(0)
