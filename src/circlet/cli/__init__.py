@@ -9,6 +9,7 @@ VERBS = {
     "train": "train an embedding and test it on classes that it has never seen",
     "evaluate": "test a trained embedding again, on the same or on other images",
     "embed": "write the embeddings of images to .npy and Parquet files",
+    "report": "build the report of a finished run again",
     "figure": "draw the paper's figures, from the losses or from runs, and the interactive explorer",
     "compare": "train several losses alike, over several seeds, and say which differ",
     "bench": "time and memory of the loss on this machine, beside its peers",

@@ -1,6 +1,25 @@
-"""Reports: what a run found, as a page and as pictures."""
+"""Reports: what a run found, as a page and as pictures.
 
+| file            | what it is                                                                         |
+|-----------------|------------------------------------------------------------------------------------|
+| data            | what a report is made of                                                           |
+| build           | the page of a run, section by section                                              |
+| shell           | the frame: style, script and data inside, and no way to the network                |
+| survey          | one pass over the pairs of the test set                                            |
+| curves          | histograms, ROC and Recall@K from it                                               |
+| examples        | best and worst queries, hardest confusions                                         |
+| training_charts | metrics.jsonl over the steps                                                       |
+| plane           | the (s_n, s_p) plane over training                                                 |
+| embedding_map   | t-SNE of the embedding                                                             |
+| charts          | line charts as SVG                                                                 |
+| pictures        | thumbnails                                                                         |
+| neighbours      | the picture of queries and their neighbours that stands alone                      |
+| explorer        | the page on which a pair of similarities can be dragged about                      |
+"""
+
+from circlet.report.build import build_report
+from circlet.report.data import Embedded, ReportData
 from circlet.report.neighbours import contact_sheet
 from circlet.report.page import build_page
 
-__all__ = ["build_page", "contact_sheet"]
+__all__ = ["Embedded", "ReportData", "build_page", "build_report", "contact_sheet"]

@@ -1,0 +1,75 @@
+"""`circlet report`: build the report of a finished run again, from its folder and its images."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from circlet.analyse import read_trace
+from circlet.cli.common import choose_device
+from circlet.recipes import Experiment, Outcome, build_loss, build_splits, load_run, load_test_set
+from circlet.recipes.run import embed_test_set
+from circlet.report import Embedded, ReportData, build_report
+from circlet.train import RunFolder, write_atomically
+
+DESCRIPTION = """Build the report of a finished run again: report.html in its folder.
+
+The test images are embedded anew with the run's checkpoint; its metrics are those that it wrote.
+
+examples:
+  circlet report runs/omniglot-1
+  circlet report runs/folder-1 --out report.html"""
+
+
+@dataclass(frozen=True)
+class ReportArguments:
+    """What `circlet report` is told."""
+
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Run folder of circlet train."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """File to write; by default report.html in the run folder."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+
+
+def main(arguments: list[str]) -> None:
+    """Load, embed, write."""
+    told = tyro.cli(ReportArguments, args=arguments, prog="circlet report", description=DESCRIPTION)
+    device = choose_device(told.device)
+    folder = RunFolder.open(told.run)
+    if not (folder.path / "result.json").is_file():
+        raise FileNotFoundError(f"{folder.path}: no result.json in it; expected a finished run (to finish it: circlet "
+                                f"train --resume {folder.path})")  # fmt: skip
+    result = folder.read_json("result.json")
+    experiment, model = load_run(told.run, device)
+    test_set = load_test_set(build_splits(experiment.data), experiment.data, [])
+    embedded = embed_test_set(model, test_set, experiment, device)
+    outcome = Outcome(result["test"], result["raw_pixels"], test_set, embedded)
+    print(f"report: {write_report(folder, experiment, outcome, told.out).resolve()}")
+
+
+def write_report(folder: RunFolder, experiment: Experiment, outcome: Outcome, out: Path | None = None) -> Path:
+    """Write the page of a run into its folder, or to `out`; its path."""
+    path = folder.path / "report.html" if out is None else out
+    test_set = outcome.test_set
+    try:
+        trace = read_trace(folder.path)
+    except FileNotFoundError:  # a run without telemetry
+        trace = []
+    page = build_report(
+        ReportData(
+            title=f"{experiment.recipe}: {experiment.loss.name} loss",
+            metrics={"raw pixels": outcome.raw_pixels, "embedding": outcome.metrics},
+            query=test_set.query.images,
+            gallery=None if test_set.gallery is None else test_set.gallery.images,
+            embedded=Embedded(outcome.embedded.query, outcome.embedded.gallery),
+            log=folder.read_metrics(),
+            trace=trace,
+            loss=build_loss(experiment.loss),
+            details={"Settings": experiment.to_json(), "Environment": folder.read_json("environment.json")},
+        )
+    )
+    write_atomically(path, lambda file: file.write(page.encode()))
+    return path

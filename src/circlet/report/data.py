@@ -1,0 +1,59 @@
+"""What a report is made of: the results of a run, in plain values of the lower layers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from circlet.analyse import Hardest
+from circlet.data import ImageSet, Splits
+from circlet.losses import PairLoss
+
+
+class Embedded(NamedTuple):
+    """Embeddings (N, dim) of the query and the gallery images, any float dtype; gallery None: the other queries."""
+
+    query: Tensor
+    gallery: Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class ReportData:
+    """A run's results. Only the first four are needed; a section whose data are missing is left out.
+
+    title: heading of the page.
+    metrics: rows of the headline table by name, each {metric: value}.
+    query, gallery: the test images; gallery None: every query searches all the other queries.
+    embedded: their embeddings, in the same order.
+    log: lines of metrics.jsonl. trace: the hardest pairs of single anchors by step. loss: what was trained with.
+    details: what is printed as JSON at the end, by heading.
+    """
+
+    title: str
+    metrics: Mapping[str, Mapping[str, float]]
+    query: ImageSet
+    embedded: Embedded
+    gallery: ImageSet | None = None
+    log: Sequence[Mapping[str, Any]] = ()
+    trace: Sequence[Hardest] = ()
+    loss: PairLoss | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        sets = {"query": (self.query, self.embedded.query), "gallery": (self.gallery, self.embedded.gallery)}
+        for name, (images, rows) in sets.items():
+            found = None if rows is None else len(rows)
+            expected = None if images is None else len(images)
+            if found != expected:
+                raise ValueError(f"embedded.{name}: found {found} rows, expected {expected}, as many as images")
+
+    def searched(self) -> ImageSet:
+        """The images that a query searches."""
+        return self.query if self.gallery is None else self.gallery
+
+    def labels(self) -> tuple[Tensor, Tensor]:
+        """Labels of query (Q,) and of the searched images (G,), equal where the class names are."""
+        found = Splits(self.query, self.query, self.gallery, closed_set=True).matching_labels()
+        return torch.from_numpy(found[0]), torch.from_numpy(found[1])

@@ -1,0 +1,103 @@
+"""The embedding as a map: t-SNE of some query images (van der Maaten and Hinton, 2008), coloured by class.
+
+At most MAX_POINTS images: of MAX_CLASSES classes drawn at random, equally many at most of each; PCA to 50 dimensions
+first. Distances between far points of such a map mean little. map.js shows class and picture of a point, and picks a
+class out; without script the map is there without them.
+"""
+
+import html
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from circlet.data import ImageSet
+from circlet.evaluate.checks import unit_rows
+from circlet.report.pictures import sheet
+
+MAX_POINTS, MAX_CLASSES = 2000, 100
+MIN_POINTS = 5
+DIMENSIONS = 50
+SIDE, EDGE = 440, 10
+COLOURS = 8
+THUMBNAIL, COLUMNS = 48, 40
+
+
+class MapSection(NamedTuple):
+    """HTML of the section, and what map.js needs to know."""
+
+    html: str
+    data: dict[str, Any]
+
+
+def chosen_points(labels: NDArray[np.int64], *, seed: int = 0) -> NDArray[np.int64]:
+    """Indices of the images to show, grouped by class.
+
+    >>> chosen_points(np.array([1, 0, 1])).tolist()
+    [1, 0, 2]
+    """
+    rng = np.random.default_rng(seed)
+    classes = np.unique(labels)
+    if len(classes) > MAX_CLASSES:
+        classes = np.sort(rng.choice(classes, MAX_CLASSES, replace=False))
+    most = MAX_POINTS // len(classes)
+    parts = []
+    for label in classes:
+        own = np.flatnonzero(labels == label)
+        parts.append(np.sort(rng.choice(own, most, replace=False)) if len(own) > most else own)
+    return np.concatenate(parts)
+
+
+def places(embeddings: Tensor) -> NDArray[np.float64] | None:
+    """(n, 2) places in [0, 1] of (n, dim) embeddings; None for fewer than MIN_POINTS, or if all are equal."""
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    rows = unit_rows(embeddings).double().numpy()
+    rows = rows - rows.mean(axis=0)
+    if len(rows) < MIN_POINTS or np.abs(rows).max() < 1e-6:
+        return None
+    if min(rows.shape) > DIMENSIONS:
+        rows = PCA(DIMENSIONS, svd_solver="randomized", random_state=0).fit_transform(rows)
+    start = 1e-4 * np.random.default_rng(0).normal(size=(len(rows), 2))
+    perplexity = min(30.0, (len(rows) - 1) / 3)
+    model = TSNE(perplexity=perplexity, init=start.astype(np.float32), max_iter=500, random_state=0)
+    found = model.fit_transform(rows.astype(np.float32)).astype(np.float64)
+    low, high = found.min(axis=0), found.max(axis=0)
+    spread: NDArray[np.float64] = (found - low) / max(float((high - low).max()), 1e-9)
+    return spread
+
+
+def map_section(images: ImageSet, embeddings: Tensor) -> MapSection | None:
+    """The map of a set of images and their (N, dim) embeddings; None where there is none to draw."""
+    chosen = chosen_points(images.labels)
+    found = places(embeddings[torch.from_numpy(chosen)].cpu())
+    if found is None:
+        return None
+    labels = images.labels[chosen]
+    classes, own = np.unique(labels, return_inverse=True)
+    pixels = EDGE + found * (SIDE - 2 * EDGE)
+    circles = "".join(
+        f'<circle class="k{label % COLOURS}" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>'
+        for (x, y), label in zip(pixels.tolist(), own.tolist(), strict=True)
+    )
+    names = [images.class_names[label] for label in classes]
+    options = "".join(f'<option value="{i}">{html.escape(name)}</option>' for i, name in enumerate(names))
+    few = "" if len(chosen) == len(images) else f" of {len(images):,}"
+    section = (
+        f"<p>{len(chosen):,}{few} test images of {len(classes)} classes, by t-SNE of their embeddings (PCA to "
+        f"{DIMENSIONS} dimensions first): what lies close together is similar; far distances and directions mean "
+        "little. Point at one, or choose a class.</p>"
+        f'<figure class="map" id="map"><svg id="map-points" viewBox="0 0 {SIDE} {SIDE}" role="img" '
+        f'aria-label="Map of the embeddings of {len(chosen)} images">{circles}</svg>'
+        '<figcaption><label>Class <select id="map-class"><option value="">all</option>'
+        f"{options}</select></label>"
+        '<div id="map-card" aria-live="polite" hidden><span class="crop"><img id="map-sheet" '
+        f'src="{sheet(images, chosen.tolist(), side=THUMBNAIL, columns=COLUMNS)}" alt=""></span>'
+        '<span><b id="map-name"></b><br><span id="map-file"></span></span></div></figcaption></figure>'
+    )
+    files = [images.names[index] for index in chosen]
+    data = {"classes": names, "labels": own.tolist(), "files": files, "columns": COLUMNS, "side": THUMBNAIL}
+    return MapSection(section, data)

@@ -1,0 +1,47 @@
+"""Pictures inside the page: thumbnails, and one sheet of many, as WebP in data URIs."""
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from functools import cache
+
+from PIL import Image
+
+from circlet.data import ImageSet, decode
+
+SIDE = 96
+QUALITY = 75
+
+
+class Album:
+    """Thumbnails of image sets, each made once however often it is shown."""
+
+    def __init__(self) -> None:
+        self.thumbnail = cache(_thumbnail)
+
+    def picture(self, images: ImageSet, index: int, alt: str) -> str:
+        """An image as an <img> element."""
+        return f'<img src="{self.thumbnail(images, index)}" width="72" height="72" alt="{html.escape(alt)}">'
+
+
+def sheet(images: ImageSet, indices: Sequence[int], *, side: int, columns: int) -> str:
+    """The images row by row on one picture, `columns` in a row, each `side` pixels wide and high: a data URI."""
+    picture = Image.new("RGB", (columns * side, -(-len(indices) // columns) * side), "white")
+    for place, index in enumerate(indices):
+        picture.paste(_small(images, index, side), (place % columns * side, place // columns * side))
+    return _uri(picture)
+
+
+def _thumbnail(images: ImageSet, index: int) -> str:
+    return _uri(_small(images, index, SIDE))
+
+
+def _small(images: ImageSet, index: int, side: int) -> Image.Image:
+    return Image.fromarray(decode(images, index, size=(side, side), fit="pad").transpose(1, 2, 0).copy())
+
+
+def _uri(picture: Image.Image) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, format="webp", quality=QUALITY)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
