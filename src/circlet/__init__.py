@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import circlet.analyse as analyse
     import circlet.data as data
     import circlet.evaluate as evaluate
     import circlet.functional as functional
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_MODULES = ("data", "evaluate", "functional", "models", "sampling")
+_MODULES = ("analyse", "data", "evaluate", "functional", "models", "sampling")
 _NAMES = {
     "AMSoftmaxLoss": "losses",
     "AllRanks": "references",
@@ -69,6 +70,7 @@ __all__ = [
     "SoftmaxLoss",
     "TripletLoss",
     "UnifiedLoss",
+    "analyse",
     "data",
     "evaluate",
     "functional",

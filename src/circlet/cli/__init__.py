@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         import_module(f"circlet.cli.{verb}").main(arguments[1:])
     except KeyboardInterrupt as error:
-        print(f"circlet: {error or 'interrupted'}", file=sys.stderr)
+        print(f"circlet: {str(error) or 'interrupted'}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output, such as head, has seen enough
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
