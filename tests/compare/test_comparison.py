@@ -1,0 +1,226 @@
+"""A comparison from start to end, in real processes; what it refuses; how it goes on."""
+
+import csv
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from circlet.cli import main
+from circlet.compare import Machine, Plan, build_page, compare, csv_text, markdown, parse_contender
+from circlet.compare.one_run import without_test_classes
+from circlet.compare.runs import Run, finish
+from circlet.recipes import RECIPES, build_splits
+from circlet.train import RunFolder
+
+TWO = Machine(jobs=2)
+
+
+def contenders(*texts):
+    return tuple(map(parse_contender, texts))
+
+
+@pytest.fixture(scope="module")
+def made(tiny, tmp_path_factory):
+    """Two losses, two seeds, and a search for one of them: six processes."""
+    plan = Plan(tiny, contenders("circle:pair:gamma=32", "am_softmax"), seeds=2, search=2, search_steps=2,
+                validation_share=0.34)  # fmt: skip
+    folder = tmp_path_factory.mktemp("comparison")
+    return plan, folder, compare(plan, folder, TWO)
+
+
+@pytest.fixture
+def no_processes(monkeypatch):
+    def refuse(*arguments, **options):
+        raise AssertionError("a finished run was made again")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+
+
+def test_every_loss_and_seed_is_there_with_its_costs(made):
+    _, folder, result = made
+    assert [entry.label for entry in result.entries] == ["circle:pair:gamma=32", "am_softmax:class"]
+    assert result.seeds == [0, 1]
+    for entry in result.entries:
+        assert [len(part) for part in (entry.test, entry.cost, entry.loss_curve)] == [2, 2, 2]
+        assert [step for step, _ in entry.loss_curve[0]] == [1, 2, 3, 4]
+        assert entry.values("map@r") == [test["map@r"] for test in entry.test]
+        for cost in entry.cost:
+            assert cost["cpu_seconds"] > cost["train_seconds"] > 0
+            assert cost["peak_memory_mib"] > 100  # torch alone
+            assert (cost["threads"], cost["sessions"]) == (1, 1)
+    circle, am = (entry.values("map@r") for entry in result.entries)
+    assert result.difference(result.entries[1], "map@r").mean == pytest.approx(np.mean(am) - np.mean(circle))
+    assert result.difference(result.entries[0], "map@r") == (0, 0, 0)
+    assert len(list((folder / "runs").glob("*/result.json"))) == 4
+
+
+def test_all_is_alike_but_loss_and_seed(made):
+    _, folder, _ = made
+    configs = [json.loads(path.read_text()) for path in (folder / "runs").glob("*/config.json")]
+    assert {(c["loss"]["name"], c["loop"].pop("seed")) for c in configs} == {
+        (name, seed) for name in ("circle", "am_softmax") for seed in (0, 1)
+    }
+    for config in configs:
+        del config["loss"]
+    assert all(config == configs[0] for config in configs)
+
+
+def test_settings_are_chosen_on_validation_classes(made):
+    _, folder, result = made
+    circle, am = result.entries
+    assert (circle.candidates, circle.chosen_by) == ([], "given")
+    assert [tried.settings for tried in am.candidates] == ["margin 0.35, gamma 64", "margin 0.35, gamma 32"]
+    assert am.settings == max(am.candidates, key=lambda tried: tried.map_at_r).settings
+    searched = list((folder / "search").glob("*/result.json"))
+    assert len(searched) == 2
+    for path in searched:
+        found = json.loads(path.read_text())
+        assert (found["train_classes"], found["test_classes"]) == (4, 2)  # of the six training classes
+        assert len((path.parent / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_the_search_never_sees_a_test_class(tiny):
+    splits = build_splits(tiny.data)
+    searched = without_test_classes(splits, 0.34)
+    seen = {*searched.train.class_names, *searched.query.class_names}
+    assert seen == set(splits.train.class_names)
+    assert not seen & set(splits.query.class_names)
+    assert searched.gallery is None
+
+
+def test_tables(made):
+    _, _, result = made
+    rows = list(csv.DictReader(io.StringIO(csv_text(result))))
+    assert [(row["loss"], row["seed"]) for row in rows] == [
+        (label, seed) for label in ("circle:pair:gamma=32", "am_softmax:class") for seed in "01"
+    ]
+    assert float(rows[3]["map@r"]) == pytest.approx(result.entries[1].test[1]["map@r"], abs=1e-6)
+    lines = markdown(result).splitlines()
+    assert len({line.count("|") for line in lines}) == 1
+    assert f"{np.mean(result.entries[0].values('recall@1')):.4f} ± " in lines[3]
+    assert "baseline" in lines[3]
+
+
+def test_page_is_whole_and_says_what_it_rests_on(made):
+    _, _, result = made
+    page = build_page(result, ["circlet", "compare", "--out", "<script>"])
+    assert "<script" not in page
+    assert "http" not in re.sub(r"base64,[^\"]+", "", page)
+    assert page.count("data:image/png;base64,") == 2
+    for text in ("2 seeds: the intervals rest on 2 runs", "were not searched", "34% of the training classes",
+                 "paired by seed", "gamma 32", "6 classes that no run"):  # fmt: skip
+        assert text in page
+
+
+def test_finished_runs_are_read(made, no_processes):
+    plan, folder, result = made
+    assert compare(plan, folder, TWO).entries == result.entries
+    fewer = compare(replace(plan, seeds=1), folder, TWO)
+    assert fewer.entries[1].test == result.entries[1].test[:1]
+    assert "no difference can be told from chance" in build_page(fewer, ["circlet"])
+
+
+def test_other_settings_are_other_runs(tiny, tmp_path):
+    run = Run(tmp_path, "a", tiny)
+    others = [
+        Run(tmp_path, "a", replace(tiny, loop=replace(tiny.loop, steps=5))),
+        Run(tmp_path, "a", replace(tiny, batch=replace(tiny.batch, samples=2))),
+        Run(tmp_path, "a", tiny, validation_share=0.2),
+    ]
+    assert len({run.path, *(other.path for other in others)}) == 4
+
+
+def test_an_interrupted_comparison_goes_on(tiny, tmp_path):
+    long = replace(tiny, loop=replace(tiny.loop, steps=100_000, checkpoint_every=100_000))
+    run = Run(tmp_path, "long", long)
+
+    def stop():
+        lines = run.path / "metrics.jsonl"
+        while not (lines.is_file() and lines.stat().st_size):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    stopper = threading.Thread(target=stop)
+    stopper.start()
+    with pytest.raises(KeyboardInterrupt, match="the same command goes on"):
+        finish([run], TWO)
+    stopper.join()
+    assert (run.path / "last.pt").is_file()
+    assert not run.finished
+    before = (run.path / "metrics.jsonl").read_text()
+    # The rest of a shorter run in the same folder: its settings are read from us, its state from the folder.
+    steps = len(before.splitlines()) + 2
+    shorter = Run(tmp_path, "long", replace(long, loop=replace(long.loop, steps=steps)))
+    run.path.rename(shorter.path)
+    finish([shorter], TWO)
+    assert shorter.finished
+    assert (shorter.path / "metrics.jsonl").read_text().startswith(before)
+    cost = RunFolder(shorter.path).read_json("cost.json")
+    assert cost["sessions"] == 2
+    assert cost["wall_seconds"] > RunFolder(shorter.path).read_json("result.json")["train_seconds"]
+
+
+def test_a_run_that_fails_is_named_with_its_reason(tiny, tmp_path):
+    gone = Run(tmp_path, "gone", replace(tiny, data=replace(tiny.data, root=tmp_path / "nowhere")))
+    with pytest.raises(ValueError, match=r"gone: the run ended with status 1(.|\n)*nowhere"):
+        finish([gone], TWO)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"search": 4, "validation_share": 0.0}, "validation_share: found 0.0 with search 4.*never on test classes"),
+        ({"search": 4, "validation_share": 1.0}, "validation_share: found 1.0"),
+        ({"search": -1}, "search: found -1"),
+        ({"seeds": 0}, "seeds: found 0"),
+        ({"baseline": "softmax:class"}, "baseline: found 'softmax:class', expected one of circle:pair"),
+    ],
+)
+def test_refusals(tiny, options, message):
+    with pytest.raises(ValueError, match=message):
+        Plan(tiny, contenders("circle", "triplet"), **options)
+
+
+@pytest.mark.parametrize("texts", [(), ("circle",), ("circle", "circle:pair")])
+def test_losses_are_two_or_more_and_each_once(tiny, texts):
+    with pytest.raises(ValueError, match="losses: found"):
+        Plan(tiny, contenders(*texts))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--search", "2", "--validation-share", "0"], "validation_share: found 0.0 with search 2"),
+        (["faces"], "recipe: found 'faces', expected one of glyphs"),
+        (["--losses", "circle", "circles"], "found 'circles'"),
+        (["--loss.gamma", "3"], "loss: found --loss flags, expected the settings in --losses"),
+        (["folder"], "data.root: found none"),
+        (["--jobs", "0"], "jobs: found 0"),
+    ],
+)
+def test_errors_of_the_command_leave_nothing_behind(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["compare", *arguments]) == 1
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_writes_its_three_files(made, tiny, monkeypatch, capsys, no_processes):
+    _, folder, result = made
+    monkeypatch.setitem(RECIPES, "folder", lambda: tiny)
+    arguments = ["folder", "--losses", "circle:pair:gamma=32", "am_softmax", "--seeds", "2", "--search", "2",
+                 "--search-steps", "2", "--validation-share", "0.34", "--out", str(folder)]  # fmt: skip
+    assert main(["compare", *arguments]) == 0
+    assert markdown(result) in capsys.readouterr().out
+    assert (folder / "comparison.csv").read_text() == csv_text(result)
+    assert "`circlet compare folder --losses circle:pair:gamma=32" in (folder / "comparison.md").read_text()
+    assert (folder / "comparison.html").read_text().startswith("<!doctype html>")

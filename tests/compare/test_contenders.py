@@ -1,0 +1,79 @@
+"""Contenders: settings of the paper by level, what a search tries, and what all must share."""
+
+import pytest
+
+from circlet.compare.contenders import candidates, in_common, parse_contender, settings_text
+from circlet.recipes import RECIPES, build_loss
+from circlet.recipes.build import LOSSES
+
+
+@pytest.mark.parametrize(
+    ("text", "level", "margin", "gamma"),
+    [
+        ("circle", "pair", 0.4, 80.0),
+        ("circle:pair", "pair", 0.4, 80.0),
+        ("circle:class", "class", 0.25, 256.0),
+        ("am_softmax", "class", 0.35, 64.0),
+        ("arcface", "class", 0.5, 64.0),
+        ("triplet", "pair", 0.3, None),
+        ("triplet:class", "class", 0.3, None),
+        ("softmax", "class", None, None),
+        ("circle:class:gamma=128", "class", 0.25, 128.0),
+        ("circle:margin=0.1:joint", "joint", 0.1, 256.0),
+    ],
+)
+def test_levels_and_settings(text, level, margin, gamma):
+    loss = parse_contender(text).loss
+    assert (loss.level, loss.margin, loss.gamma) == (level, margin, gamma)
+
+
+def test_the_level_of_circle_is_the_recipes():
+    assert parse_contender("circle", "class").loss.gamma == 256.0
+    assert parse_contender("triplet", "class").loss.level == "pair"
+
+
+def test_where_settings_are_from():
+    assert "paper" in parse_contender("arcface").chosen_by
+    assert parse_contender("triplet").chosen_by == "the library's default"
+    assert parse_contender("arcface:gamma=30").chosen_by == "given"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("circles", "found 'circles', expected one of"),
+        ("circle:pairs", r"losses: found 'circle:pairs', expected NAME\["),
+        ("circle:pair:class", r"losses: found 'circle:pair:class', expected NAME\["),
+        ("circle:gamma=big", "losses: found 'gamma=big' in 'circle:gamma=big', expected a number"),
+        ("circle:colour=1", "unknown settings"),
+        ("triplet:gamma=1", "loss.gamma: found with triplet"),
+    ],
+)
+def test_bad_losses(text, message):
+    with pytest.raises(ValueError, match=message):
+        parse_contender(text)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_candidates_start_with_the_own_settings_and_differ(name):
+    contender = parse_contender(name)
+    tried = candidates(contender, 8)
+    assert tried[0] == contender.loss
+    assert len({settings_text(loss) for loss in tried}) == len(tried)
+    numbers = [value for value in (contender.loss.margin, contender.loss.gamma) if value is not None]
+    assert len(tried) == {0: 1, 1: 3 if contender.loss.gamma is None else 4, 2: 8}[len(numbers)]
+    assert all(build_loss(loss) for loss in tried)
+
+
+def test_given_settings_are_not_searched():
+    assert len(candidates(parse_contender("circle:gamma=32"), 5)) == 1
+
+
+def test_what_all_share():
+    base = RECIPES["glyphs"]()
+    pair, by_class = parse_contender("triplet"), parse_contender("arcface")
+    assert in_common(base, [pair]) == base
+    mixed = in_common(base, [pair, by_class])
+    assert (mixed.augment.composed_classes, mixed.augment.warped_classes) == (0, 0)
+    assert mixed.batch == base.batch
+    assert mixed.augment.rotation == base.augment.rotation
