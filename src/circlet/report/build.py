@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from circlet.report.charts import Axis, Line, line_chart
+from circlet.report.charts import Axis, Line, line_chart, power
 from circlet.report.curves import histogram, recall_curve, roc, tar_at
 from circlet.report.data import ReportData
 from circlet.report.embedding_map import map_section
@@ -25,7 +25,7 @@ from circlet.report.survey import Survey, survey
 from circlet.report.training_charts import telemetry_charts, training_charts
 
 NAMES = {"r_precision": "R-Precision", "map@r": "MAP@R", "mrr": "MRR"}
-FARS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+FARS = range(-6, 0)  # exponents of ten
 
 
 def build_report(run: ReportData) -> str:
@@ -121,8 +121,8 @@ def _similarities(run: ReportData, found: Survey) -> str:
         line_chart(
             "Recall@K" if whole else f"Recall@K of {len(found.queries):,} random queries",
             [Line("Recall@K", places.tolist(), recall[places - 1].tolist())],
-            Axis("K", log=len(recall) > 1),
-            Axis("queries with a hit among K", high=1.0),
+            Axis("K", log=len(recall) > 1, low=1.0),
+            Axis("share of queries with a hit among the first K", high=1.0),
         )
     )
     curve = roc(found.within, found.between)
@@ -134,14 +134,14 @@ def _similarities(run: ReportData, found: Survey) -> str:
             line_chart(
                 "Verification: is a pair of one class?",
                 [Line("TAR", fars.tolist(), tars)],
-                Axis("false accept rate (FAR)", log=True),
+                Axis("false accept rate (FAR)", log=True, high=1.0),
                 Axis("true accept rate (TAR)", low=0.0, high=1.0),
             )
         )
         cells = "".join(
-            f'<tr><th scope="row">{far:g}</th><td>{_number(tar_at(curve, far))}</td></tr>'
-            for far in FARS
-            if far * num_between >= 10
+            f'<tr><th scope="row">{power(exponent)}</th><td>{_number(tar_at(curve, 10.0**exponent))}</td></tr>'
+            for exponent in FARS
+            if num_between >= 10 ** (1 - exponent)
         )
         table = (
             '<figure class="chart"><figcaption>TAR at FAR</figcaption><table><thead><tr><th scope="col">FAR</th>'

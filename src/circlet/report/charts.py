@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 WIDTH, HEIGHT = 400, 250
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 44
+LEFT, RIGHT, TOP, BOTTOM = 52, 12, 28, 44
+_MARGIN = 0.04  # of the data, on either side of an axis whose end is not given
 MAX_POINTS = 500
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -113,6 +114,8 @@ def _scale(axis: Axis, values: Sequence[float], start: float, stop: float) -> Sc
         low, high = math.log10(low), math.log10(high)
     if high - low < 1e-9 * max(1.0, abs(high)):
         low, high = low - 0.5, high + 0.5
+    margin = _MARGIN * (high - low)
+    low, high = (low - margin if axis.low is None else low), (high + margin if axis.high is None else high)
     return Scale(low, high, axis.log, start, stop)
 
 
@@ -127,7 +130,7 @@ def ticks(low: float, high: float, *, log: bool) -> list[tuple[float, str]]:
     if log and high - low >= 1:
         first, last = math.ceil(low - 1e-9), math.floor(high + 1e-9)
         stride = max(1, -(-(last - first) // 5))
-        return [(10.0**e, _power(e)) for e in range(first, last + 1, stride)]
+        return [(10.0**e, power(e)) for e in range(first, last + 1, stride)]
     if log:  # less than a decade: numbers as on a plain axis
         return [tick for tick in ticks(10**low, 10**high, log=False) if tick[0] > 0]
     rough = (high - low) / 5
@@ -137,8 +140,13 @@ def ticks(low: float, high: float, *, log: bool) -> list[tuple[float, str]]:
     return [(i * step, _plain(i * step)) for i in range(first, last + 1)]
 
 
-def _power(exponent: int) -> str:
-    return "1" if exponent == 0 else "10" if exponent == 1 else "10" + str(exponent).translate(_RAISED)
+def power(exponent: int) -> str:
+    """Ten to the `exponent`, as people write it.
+
+    >>> power(-5), power(2)
+    ('10⁻⁵', '100')
+    """
+    return str(10**exponent) if 0 <= exponent <= 4 else "10" + str(exponent).translate(_RAISED)
 
 
 def _plain(value: float) -> str:
@@ -146,7 +154,7 @@ def _plain(value: float) -> str:
 
 
 def _grid(x: Scale, y: Scale, x_title: str, y_title: str) -> str:
-    base, middle = HEIGHT - BOTTOM, (TOP + HEIGHT - BOTTOM) / 2
+    base = HEIGHT - BOTTOM
     parts = []
     for value, text in ticks(y.low, y.high, log=y.log):
         parts.append(f'<path class="grid" d="M{LEFT} {y(value):.1f}H{WIDTH - RIGHT}"/>')
@@ -155,6 +163,9 @@ def _grid(x: Scale, y: Scale, x_title: str, y_title: str) -> str:
         parts.append(f'<path class="grid" d="M{x(value):.1f} {base}v5"/>')
         parts.append(f'<text x="{x(value):.1f}" y="{base + 19}" text-anchor="middle">{text}</text>')
     parts.append(f'<path class="axis" d="M{LEFT} {TOP}V{base}H{WIDTH - RIGHT}"/>')
-    parts.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{html.escape(x_title)}</text>')  # fmt: skip  # noqa: E501
-    parts.append(f'<text transform="translate(13 {middle}) rotate(-90)" text-anchor="middle">{html.escape(y_title)}</text>')  # fmt: skip  # noqa: E501
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    parts.append(
+        f'<text class="quiet" x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">{html.escape(x_title)}</text>'
+    )
+    parts.append(f'<text class="quiet" x="0" y="13">{html.escape(y_title)}</text>')
     return "".join(parts)

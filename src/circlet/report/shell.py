@@ -24,7 +24,7 @@ def page(title: str, body: str, data: dict[str, Any]) -> str:
         f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    return (
+    text = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -32,6 +32,7 @@ def page(title: str, body: str, data: dict[str, Any]) -> str:
         f'<script type="application/json" id="data">{as_json(data)}</script>\n'
         f"<script>{script}</script>\n</body></html>\n"
     )
+    return text.encode(errors="replace").decode()  # a file name need not be Unicode
 
 
 def as_json(data: Any) -> str:

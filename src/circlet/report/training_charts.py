@@ -58,7 +58,7 @@ def _charts(charts: Sequence[_Chart], log: Log) -> list[str]:
     for chart in charts:
         lines = [_line(log, key, name) for key, name in chart.names.items()]
         lines = [line for line in lines if line.x]
-        drawn.append(line_chart(chart.title, lines, Axis("step"), chart.axis))
+        drawn.append(line_chart(chart.title, lines, Axis("step", low=0.0), chart.axis))
     return [chart for chart in drawn if chart]
 
 
