@@ -1,0 +1,213 @@
+"""What to change in a run, from what it has logged: few rules, each with its evidence and the flags to turn.
+
+Every rule here was seen to speak on a short run made with its fault, and to be silent on sound ones (tests keep the
+logs); and what it says to change made those runs better, but where that is noted. Left out, since no fault showed: gamma too large (4096 did no harm), gradients of one side far larger than those
+of the other (so they are at every start with class weights), and a loss that goes on falling.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from circlet.analyse.forms import form_of
+from circlet.compare.extremes import Counts, chance_loss, counts, perfect_loss
+from circlet.losses import CircleLoss, PairLoss
+from circlet.recipes import Experiment, build_loss
+from circlet.train import RunFolder
+
+MIN_LINES = 8  # of metrics.jsonl: below, no rule on how things went
+GAMMAS = [2.0**i for i in range(13)]
+
+
+class Suggestion(NamedTuple):
+    """problem: what is wrong; evidence: the numbers that say so, with their steps; change: flags of circlet train."""
+
+    problem: str
+    evidence: str
+    change: str
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A run as the rules see it. losses: the lines of metrics.jsonl with a loss; references: None if unknown."""
+
+    experiment: Experiment
+    loss: PairLoss
+    losses: list[dict[str, Any]]
+    validated: list[dict[str, Any]]
+    references: Counts | None
+
+    @property
+    def end(self) -> list[dict[str, Any]]:
+        """The last quarter of the lines, none of a log too short to judge."""
+        return self.losses[-(len(self.losses) // 4) :] if len(self.losses) >= MIN_LINES else []
+
+
+def suggest_for(run: Path) -> list[Suggestion]:
+    """What to change in the run of a folder, finished or not."""
+    folder = RunFolder.open(run)
+    experiment = Experiment.from_json(folder.read_json("config.json"))
+    classes = folder.read_json("result.json")["train_classes"] if (run / "result.json").exists() else None
+    return suggest(experiment, folder.read_metrics(), train_classes=classes)
+
+
+def suggest(
+    experiment: Experiment, lines: Sequence[dict[str, Any]], *, train_classes: int | None = None
+) -> list[Suggestion]:
+    """What to change in a run, most telling first; none where no rule applies.
+
+    lines: of metrics.jsonl. Rules whose numbers are not in them are left out: telemetry, validation. train_classes:
+    in the data; without them nothing is said of how a loss with class weights compares with chance.
+
+    >>> from circlet.recipes import LossConfig
+    >>> experiment = Experiment(loss=LossConfig(margin=0.4, gamma=1.0))
+    >>> print(suggest(experiment, [{"step": 20, "loss": 6.0}])[0].change)
+    --loss.gamma 16 or more
+    """
+    loss = build_loss(experiment.loss)
+    seen = _Seen(
+        experiment,
+        loss,
+        [line for line in lines if "loss" in line],
+        [line for line in lines if any(name.startswith("validation_") for name in line)],
+        counts(experiment, train_classes) if _on_cosine(experiment) else None,
+    )
+    found = {rule: rule(seen) for rule in RULES}
+    if found[_small_gamma] is not None:
+        found[_hardly_moved] = None  # it is why
+    return [suggestion for suggestion in found.values() if suggestion is not None]
+
+
+def _small_gamma(seen: _Seen) -> Suggestion | None:
+    gamma, references = seen.loss.hyper_parameters.get("gamma"), seen.references
+    if gamma is None or references is None:
+        return None
+    dim = seen.experiment.model.embedding_dim
+
+    def ends(value: float) -> tuple[float, float]:
+        loss = build_loss(replace(seen.experiment.loss, gamma=value))
+        return chance_loss(loss, references, dim), perfect_loss(loss, references)
+
+    chance, perfect = ends(gamma)
+    if perfect < chance / 2:
+        return None
+    larger = next((value for value in GAMMAS if value > gamma and ends(value)[1] < ends(value)[0] / 10), None)
+    return Suggestion(
+        "gamma is too small: the number of negatives, not their similarity, makes the loss",
+        f"with {references.negatives} negatives the loss of random embeddings is {chance:.3g}, that of perfect "
+        f"ones still {perfect:.3g}",
+        f"--loss.gamma {'much larger' if larger is None else f'{larger:g} or more'}",
+    )
+
+
+def _above_chance(seen: _Seen) -> Suggestion | None:
+    if seen.references is None or not seen.losses or form_of(seen.loss).statistic == "max":
+        return None
+    chance = chance_loss(seen.loss, seen.references, seen.experiment.model.embedding_dim)
+    worst = max(seen.losses, key=lambda line: line["loss"])
+    if worst["loss"] < max(1.2 * chance, chance + 1):
+        return None
+    return Suggestion(
+        "the first steps were too large: they made the embeddings worse than random",
+        f"loss {worst['loss']:.3g} at step {worst['step']}; that of random embeddings is {chance:.3g}",
+        _gentler(seen),
+    )
+
+
+def _crowded(seen: _Seen) -> Suggestion | None:
+    lines = [line for line in seen.losses if "s_n" in line]
+    if not lines or not _on_cosine(seen.experiment):
+        return None
+    peak = max(lines, key=lambda line: line["s_n"])
+    if peak["s_n"] < 0.5 or peak["s_n"] - lines[0]["s_n"] < 0.3:
+        return None
+    return Suggestion(
+        "large steps have turned the embeddings in one direction, those of different classes too",
+        f"mean similarity of negatives {lines[0]['s_n']:.2f} at step {lines[0]['step']}, {peak['s_n']:.2f} at step "
+        f"{peak['step']}, {lines[-1]['s_n']:.2f} at the end; that of random embeddings is 0",
+        _gentler(seen),
+    )
+
+
+def _nothing_left(seen: _Seen) -> Suggestion | None:
+    lines = [line for line in seen.end if "past_boundary" in line]
+    if not lines or (past := _mean(lines, "past_boundary")) < 0.95:
+        return None
+    first = next(line["step"] for line in seen.losses if line.get("past_boundary", 0.0) >= 0.95)
+    margin = seen.loss.hyper_parameters.get("margin")
+    # Circle's boundary is a circle of radius sqrt(2) m about the optimum; elsewhere m is the gap that is asked for.
+    direction = "smaller" if isinstance(seen.loss, CircleLoss) else "larger"
+    harder = "" if margin is None else f"--loss.margin {direction} than {margin:g}, or "
+    return Suggestion(
+        "nothing is left to learn from: the pairs are past the decision boundary",
+        f"{past:.0%} of the anchors past it in {_steps(lines)} (first at step {first}), at similarities of "
+        f"{_mean(lines, 's_p'):.2f} for positives and {_mean(lines, 's_n'):.2f} for negatives",
+        f"{harder}fewer --steps",
+    )
+
+
+def _hardly_moved(seen: _Seen) -> Suggestion | None:
+    if not seen.end:
+        return None
+    first, last = seen.losses[0], _mean(seen.end, "loss")
+    if last < 0.95 * first["loss"]:
+        return None
+    optimizer = seen.experiment.loop.optimizer
+    weights = seen.experiment.loss.level != "pair" and optimizer.class_lr_scale < 10
+    return Suggestion(
+        "the loss has hardly moved",
+        f"{first['loss']:.3g} at step {first['step']}, {last:.3g} in {_steps(seen.end)}",
+        f"more --steps, --loop.optimizer.learning-rate above {optimizer.learning_rate:g}"
+        + (", or --loop.optimizer.class-lr-scale 10 for the class weights" * weights),
+    )
+
+
+def _overfitted(seen: _Seen) -> Suggestion | None:
+    if len(seen.validated) < 3:
+        return None
+    name = next(name for name in seen.validated[0] if name.startswith("validation_"))
+    best, last = max(seen.validated, key=lambda line: line[name]), seen.validated[-1]
+    if last[name] > 0.98 * best[name]:
+        return None
+    before = [line["loss"] for line in seen.losses if line["step"] <= best["step"]]
+    after = [line["loss"] for line in seen.losses if line["step"] > best["step"]]
+    if not before or not after or not after[-1] < before[-1]:
+        return None
+    return Suggestion(
+        "overfitting: the loss falls, and validation classes get worse",
+        f"{name.removeprefix('validation_')} {best[name]:.3f} at step {best['step']}, {last[name]:.3f} at step "
+        f"{last['step']}, while the loss went from {before[-1]:.3g} to {after[-1]:.3g}",
+        f"--steps {best['step']}, more augmentation (--augment.*), --model.dropout or --loop.optimizer.weight-decay",
+    )
+
+
+RULES: tuple[Callable[[_Seen], Suggestion | None], ...] = (
+    _small_gamma,
+    _above_chance,
+    _crowded,
+    _nothing_left,
+    _hardly_moved,
+    _overfitted,
+)
+
+
+def _on_cosine(experiment: Experiment) -> bool:
+    return experiment.loss.name not in ("softmax", "n_pair")
+
+
+def _gentler(seen: _Seen) -> str:
+    optimizer = seen.experiment.loop.optimizer
+    return (
+        f"--loop.optimizer.learning-rate {optimizer.learning_rate / 10:g}, with --loop.optimizer.warmup "
+        f"{max(0.1, min(2 * optimizer.warmup, 0.5)):g}"
+    )
+
+
+def _mean(lines: Sequence[dict[str, Any]], name: str) -> float:
+    return math.fsum(line[name] for line in lines) / len(lines)
+
+
+def _steps(lines: Sequence[dict[str, Any]]) -> str:
+    return f"steps {lines[0]['step']} to {lines[-1]['step']}"
