@@ -1,15 +1,17 @@
 """`circlet report`: build the report of a finished run again, from its folder and its images."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
+from torch import Tensor
 
 from circlet.analyse import read_trace
 from circlet.cli.common import choose_device
-from circlet.recipes import Experiment, Outcome, build_loss, build_splits, load_run, load_test_set
-from circlet.recipes.run import embed_test_set
+from circlet.data import ImageSet
+from circlet.recipes import Experiment, build_loss, build_splits, embed_pixels, load_run, load_test_set
 from circlet.report import Embedded, ReportData, build_report
 from circlet.train import RunFolder, write_atomically
 
@@ -45,15 +47,29 @@ def main(arguments: list[str]) -> None:
     result = folder.read_json("result.json")
     experiment, model = load_run(told.run, device)
     test_set = load_test_set(build_splits(experiment.data), experiment.data, [])
-    embedded = embed_test_set(model, test_set, experiment, device)
-    outcome = Outcome(result["test"], result["raw_pixels"], test_set, embedded)
-    print(f"report: {write_report(folder, experiment, outcome, told.out).resolve()}")
+    query, gallery = test_set.query, test_set.gallery
+    embedded = Embedded(
+        embed_pixels(model, query, experiment, device),
+        None if gallery is None else embed_pixels(model, gallery, experiment, device),
+    )
+    rows = {"raw pixels": result["raw_pixels"], "embedding": result["test"]}
+    images = query.images, None if gallery is None else gallery.images
+    print(f"report: {write_report(folder, experiment, rows, images, embedded, told.out).resolve()}")
 
 
-def write_report(folder: RunFolder, experiment: Experiment, outcome: Outcome, out: Path | None = None) -> Path:
-    """Write the page of a run into its folder, or to `out`; its path."""
+def write_report(
+    folder: RunFolder,
+    experiment: Experiment,
+    metrics: Mapping[str, Mapping[str, float]],
+    images: tuple[ImageSet, ImageSet | None],
+    embedded: tuple[Tensor, Tensor | None],
+    out: Path | None = None,
+) -> Path:
+    """Write the page of a run into its folder, or to `out`; its path.
+
+    metrics: rows of the headline table by name. images, embedded: query and gallery (None: the other queries).
+    """
     path = folder.path / "report.html" if out is None else out
-    test_set = outcome.test_set
     try:
         trace = read_trace(folder.path)
     except FileNotFoundError:  # a run without telemetry
@@ -61,10 +77,10 @@ def write_report(folder: RunFolder, experiment: Experiment, outcome: Outcome, ou
     page = build_report(
         ReportData(
             title=f"{experiment.recipe}: {experiment.loss.name} loss",
-            metrics={"raw pixels": outcome.raw_pixels, "embedding": outcome.metrics},
-            query=test_set.query.images,
-            gallery=None if test_set.gallery is None else test_set.gallery.images,
-            embedded=Embedded(outcome.embedded.query, outcome.embedded.gallery),
+            metrics=metrics,
+            query=images[0],
+            gallery=images[1],
+            embedded=Embedded(*embedded),
             log=folder.read_metrics(),
             trace=trace,
             loss=build_loss(experiment.loss),

@@ -31,6 +31,7 @@ FARS = range(-6, 0)  # exponents of ten
 def build_report(run: ReportData) -> str:
     """The page as text.
 
+    >>> import torch
     >>> from circlet.data import glyphs
     >>> from circlet.report.data import Embedded, ReportData
     >>> images = glyphs().query.subset(range(6))
@@ -111,7 +112,7 @@ def _similarities(run: ReportData, found: Survey) -> str:
             "Similarities of the test pairs",
             [Line("within a class", x, shares.within.tolist()), Line("between classes", x, shares.between.tolist())],
             Axis("similarity", low=low, high=1.0),
-            Axis("pairs in 0.02, %", low=0.0),
+            Axis("% of the pairs, in steps of 0.02", low=0.0),
             filled=True,
         )
     ]

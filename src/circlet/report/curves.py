@@ -55,6 +55,7 @@ def recall_curve(hits: Tensor) -> Array:
 
     hits: (queries, k) booleans, best first. Queries without any match count as misses.
 
+    >>> import torch
     >>> recall_curve(torch.tensor([[False, True], [True, False], [False, False]]))
     array([0.33333333, 0.66666667])
     """

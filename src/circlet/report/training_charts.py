@@ -15,14 +15,14 @@ class _Chart(NamedTuple):
 
 
 TRAINING = (
-    _Chart("Training loss", Axis("loss", log=True), {"loss": "loss"}),
+    _Chart("Training loss", Axis("mean since the last logged step", log=True), {"loss": "loss"}),
     _Chart(
         "On the validation classes",
-        Axis("share"),
+        Axis("share of queries; mean"),
         {"validation_recall@1": "Recall@1", "validation_map@r": "MAP@R"},
     ),
-    _Chart("Learning rate", Axis("learning rate", low=0.0), {"learning_rate": "learning rate"}),
-    _Chart("Norm of the gradient", Axis("norm", log=True), {"gradient_norm": "norm"}),
+    _Chart("Learning rate", Axis("per step", low=0.0), {"learning_rate": "learning rate"}),
+    _Chart("Norm of the gradient", Axis("before clipping", log=True), {"gradient_norm": "norm"}),
 )
 TELEMETRY = (
     _Chart(
@@ -35,12 +35,18 @@ TELEMETRY = (
             "s_n_max": "hardest negative",
         },
     ),
-    _Chart("Weights", Axis("weight"), {"alpha_p": "α of positives", "alpha_n": "α of negatives"}),
+    _Chart("Weights", Axis("mean over the pairs"), {"alpha_p": "α of positives", "alpha_n": "α of negatives"}),
     _Chart(
-        "Gradient", Axis("sum of |dL/ds|"), {"gradient_p": "on the positives", "gradient_n": "on the negatives"}
+        "Gradient",
+        Axis("sum of |dL/ds| over the pairs of an anchor"),
+        {"gradient_p": "on the positives", "gradient_n": "on the negatives"},
     ),
-    _Chart("Anchors past the decision boundary", Axis("share", low=0.0, high=1.0), {"past_boundary": "share"}),
-)  # fmt: skip
+    _Chart(
+        "Anchors past the decision boundary",
+        Axis("share of the anchors", low=0.0, high=1.0),
+        {"past_boundary": "share"},
+    ),
+)
 
 
 def training_charts(log: Log) -> list[str]:
