@@ -8,8 +8,17 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from circlet import losses
-from circlet.data import DecodedImages, ImageSet, Splits, decode_all, find_broken, glyphs, image_folder, manifest
-from circlet.data import omniglot as omniglot_data
+from circlet.data import (
+    DecodedImages,
+    ImageSet,
+    Splits,
+    decode_all,
+    find_broken,
+    image_folder,
+    manifest,
+    open_data_set,
+)
+from circlet.data.catalogue import find_data_set
 from circlet.models import Embedder, backbone
 from circlet.recipes.experiment import BatchConfig, DataConfig, LossConfig, ModelConfig
 from circlet.references.collectives import num_ranks, rank_in
@@ -33,20 +42,31 @@ LOSSES: dict[str, Callable[..., losses.PairLoss]] = {
 
 def build_splits(config: DataConfig) -> Splits:
     """The images of an experiment, in their roles."""
-    if config.source == "glyphs":
-        return glyphs(seed=config.seed)
-    if config.source == "omniglot":
-        return omniglot_data(config.root)
-    if config.root is None:
+    own = config.source in ("folder", "manifest")
+    if config.root is None and (own or find_data_set(config.source).needs_path):
         raise ValueError(f"data.root: found none, expected the path of the {config.source} (--data.root PATH)")
-    read = image_folder if config.source == "folder" else manifest
-    return read(config.root, held_out=config.test_share, seed=config.seed)
+    if own:
+        assert config.root is not None
+        read = image_folder if config.source == "folder" else manifest
+        return read(config.root, held_out=config.test_share, seed=config.seed)
+    options: dict[str, float] = {}
+    if config.source == "glyphs" or config.source.startswith("vehicleid"):
+        options = {"seed": config.seed}
+    elif find_data_set(config.source).task == "face training":
+        options = {"seed": config.seed, "held_out": config.test_share}
+    return open_data_set(config.source, config.root, **options)
 
 
 def build_model(config: ModelConfig, channels: int) -> Embedder:
     """Backbone, pooling and head."""
     return Embedder(
-        backbone(config.backbone, channels=channels, pretrained=config.pretrained),
+        backbone(
+            config.backbone,
+            channels=channels,
+            pretrained=config.pretrained,
+            weights=config.weights,
+            dropout=config.dropout,
+        ),
         config.embedding_dim,
         image_size=config.size,
         channels=channels,

@@ -3,19 +3,21 @@ them.
 """
 
 import json
-import types
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal
 
 import tyro
 
-from circlet.data import Fit
+from circlet.data import Fit, TrainingSet
 from circlet.data.augment import AugmentConfig
 from circlet.models import HeadName, PoolingName
+from circlet.recipes.from_json import from_json
+from circlet.recipes.testing import FaceSets, TestConfig
 from circlet.train import Level, LoopConfig
 
-Source = Literal["glyphs", "omniglot", "folder", "manifest"]
+Source = Literal[TrainingSet, "folder", "manifest"]
+Task = Literal["retrieval", "reid", "face"]
 LossName = Literal[
     "circle",
     "unified",
@@ -37,7 +39,8 @@ class DataConfig:
 
     source: Source = "glyphs"
     """glyphs: the embedded set; omniglot: downloaded, or found under root; folder: root/class/image or
-    root/{train,query,gallery}/class/image; manifest: a CSV or Parquet file with path, label, split, camera."""
+    root/{train,query,gallery}/class/image; manifest: a CSV or Parquet file with path, label, split, camera; others: see
+    `circlet datasets`."""
     root: Annotated[Path | None, tyro.conf.arg(aliases=["--root"], metavar="PATH")] = None
     """Folder or manifest file; omniglot: a folder with a local copy."""
     size: tuple[int, int] = (48, 48)
@@ -51,7 +54,7 @@ class DataConfig:
     validation_share: float = 0.0
     """Share of the training classes held out to choose the best checkpoint; 0: the last one is the result."""
     seed: int = 0
-    """Seed of the splits by class."""
+    """Seed of the splits by class, and of galleries drawn by lot."""
     workers: int = 2
     """Processes that decode images, for each rank."""
     in_memory: bool = True
@@ -65,9 +68,11 @@ class ModelConfig:
     """Backbone, pooling and head."""
 
     backbone: str = "small"
-    """small, or timm/<model> (extra: timm)."""
+    """One of circlet.models.NAMES, such as small, resnet50, bn_inception, or timm/<model> (extra: timm)."""
     pretrained: bool = False
     """Start from timm's published weights (downloads them)."""
+    weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Weights to start from, .pth or .safetensors; see circlet.models.load_weights."""
     size: tuple[int, int] = (32, 32)
     """Height and width of the images that the model sees."""
     view: float = 1.0
@@ -76,8 +81,8 @@ class ModelConfig:
     """From feature map to vector."""
     head: HeadName = "linear+bn"
     """From vector to embedding."""
-    embedding_dim: int = 256
-    """Length of an embedding."""
+    embedding_dim: int | None = 256
+    """Length of an embedding; None: that of the pooled features, for head bnneck."""
     dropout: float = 0.0
     """Dropout before the head."""
     mean: tuple[float, ...] = (1.0,)
@@ -136,16 +141,27 @@ class Experiment:
 
     recipe: tyro.conf.Suppress[str] = "glyphs"
     """Where the settings come from; names the run folder."""
+    task: Task = "retrieval"
+    """How the model is tested. retrieval: Recall@K; reid: across cameras, CMC and mAP; face: retrieval among the
+    held-out persons, and the face test sets that are given."""
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     batch: BatchConfig = field(default_factory=BatchConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
+    test: TestConfig = field(default_factory=TestConfig)
+    faces: FaceSets = field(default_factory=FaceSets)
     ks: tuple[int, ...] = (1, 2, 4, 8)
-    """Recall is reported at these."""
+    """Recall is reported at these, as far as there are so many images to search."""
 
     def __post_init__(self) -> None:
+        if self.test.rerank and self.task != "reid":
+            raise ValueError(f"test.rerank: found with task {self.task}, expected task reid")
+        larger = all(d > m for d, m in zip(self.data.size, self.model.size, strict=True))
+        if self.test.crop and not larger:
+            raise ValueError(f"test.crop: found with images decoded to {self.data.size}, expected them larger than the "
+                             f"model's {self.model.size}, to be cropped (--data.size)")  # fmt: skip
         if self.batch.sampler == "pk" and self.batch.samples < 2 and self.loss.level != "class":
             raise ValueError(f"batch.samples: found {self.batch.samples}, expected at least 2: pair-wise labels need "
                              "positives in the batch")  # fmt: skip
@@ -165,36 +181,6 @@ class Experiment:
     @staticmethod
     def from_json(content: dict[str, Any]) -> "Experiment":
         """The experiment that `to_json` wrote; ValueError for an unknown or ill-typed setting."""
-        experiment = _build(Experiment, content, "config")
+        experiment = from_json(Experiment, content, "config")
         assert isinstance(experiment, Experiment)
         return experiment
-
-
-def _build(kind: Any, value: Any, name: str) -> Any:
-    """`value`, out of JSON, as the annotated type `kind`."""
-    if is_dataclass(kind):
-        if not isinstance(value, dict):
-            raise ValueError(f"{name}: found {value!r}, expected settings of {kind}")
-        unknown = value.keys() - {f.name for f in fields(kind)}
-        if unknown:
-            raise ValueError(f"{name}: found unknown settings {sorted(unknown)}, expected those of this version")
-        hints = get_type_hints(kind)
-        return kind(**{key: _build(hints[key], item, f"{name}.{key}") for key, item in value.items()})  # type: ignore[operator]
-    if get_origin(kind) in (Union, types.UnionType):
-        if value is None:
-            return None
-        kind = next(option for option in get_args(kind) if option is not type(None))
-        return _build(kind, value, name)
-    if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            raise ValueError(f"{name}: found {value!r}, expected one of {get_args(kind)}")
-        return value
-    if get_origin(kind) is tuple:
-        return tuple(_build(get_args(kind)[0], item, name) for item in value)
-    if kind is Path:
-        return Path(value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, kind):
-        raise ValueError(f"{name}: found {value!r}, expected {kind.__name__}")
-    return value

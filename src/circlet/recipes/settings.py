@@ -1,6 +1,4 @@
-"""The recipes: each a function that returns an experiment; every setting of it is a flag of `circlet train`."""
-
-from collections.abc import Callable
+"""Recipes for characters and for your own images: each a function that returns an experiment."""
 
 from circlet.data.augment import AugmentConfig
 from circlet.recipes.experiment import BatchConfig, DataConfig, Experiment, LossConfig, ModelConfig, Source
@@ -67,11 +65,3 @@ def manifest() -> Experiment:
     experiment = folder()
     data = DataConfig(**{**vars(experiment.data), "source": "manifest"})
     return Experiment(**{**vars(experiment), "recipe": "manifest", "data": data})
-
-
-RECIPES: dict[str, Callable[[], Experiment]] = {
-    "glyphs": glyphs,
-    "omniglot": omniglot,
-    "folder": folder,
-    "manifest": manifest,
-}
