@@ -1,6 +1,7 @@
 """The page as text: numbers, escaping, and what is left out."""
 
 import base64
+import dataclasses
 import hashlib
 import html.parser
 import json
@@ -128,6 +129,24 @@ def test_numbers_of_images_and_embeddings_must_agree():
         run(embedded=Embedded(torch.ones(3, 2), None))
     with pytest.raises(ValueError, match=r"embedded\.gallery: found 2 rows, expected None"):
         run(embedded=Embedded(torch.ones(42, 2), torch.ones(2, 2)))
+
+
+def test_embeddings_must_be_finite():
+    with pytest.raises(ValueError, match=r"embedded\.query: found 1 rows with nan or inf, the first is row 2"):
+        run(embedded=Embedded(torch.ones(42, 2).index_fill_(0, torch.tensor([2]), torch.nan), None))
+
+
+def test_junk_of_reid_is_passed_over():
+    names = ("-1", "7", "9")
+    query, gallery = image_set([1, 2], names), image_set([1, 0, 2, 0], names, shift=5)
+    cameras = {"query": np.array([0, 0]), "gallery": np.array([0, 1, 1, 0])}
+    query, gallery = (dataclasses.replace(s, cameras=cameras[k]) for s, k in ((query, "query"), (gallery, "gallery")))
+    embedded = Embedded(torch.eye(3)[:2], torch.eye(3)[[0, 0, 1, 1]])
+    page = build_report(run(query=query, gallery=gallery, embedded=embedded))
+    assert "2 within a class, 2 between two" in page
+    assert "in a gallery of 2 images" in page
+    assert "Hardest confusions" not in page
+    assert "Pairs of one camera count" in page
 
 
 # The plane.

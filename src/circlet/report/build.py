@@ -39,6 +39,7 @@ def build_report(run: ReportData) -> str:
     >>> build_report(run).startswith("<!doctype html>")
     True
     """
+    run = run.without_junk()
     query_labels, gallery_labels = run.labels()
     query = run.embedded.query.detach().cpu()
     gallery = None if run.embedded.gallery is None else run.embedded.gallery.detach().cpu()
@@ -103,6 +104,8 @@ def _similarities(run: ReportData, found: Survey) -> str:
         f"<p>{which} of the test set, by cosine similarity: {num_within:,} within a class, {num_between:,} between "
         "two.</p>"
     )
+    if run.query.cameras is not None:
+        words += "<p>Pairs of one camera count here and below; the re-ID metrics above pass over those of a class.</p>"
     shares = histogram(found.within, found.between)
     seen = (shares.within > 0) | (shares.between > 0)
     low = float(shares.similarity[seen].min()) - 0.02

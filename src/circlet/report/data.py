@@ -1,15 +1,19 @@
 """What a report is made of: the results of a run, in plain values of the lower layers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from circlet.analyse import Hardest
 from circlet.data import ImageSet, Splits
+from circlet.evaluate.checks import checked_embeddings
 from circlet.losses import PairLoss
+
+JUNK = "-1"
 
 
 class Embedded(NamedTuple):
@@ -48,6 +52,17 @@ class ReportData:
             expected = None if images is None else len(images)
             if found != expected:
                 raise ValueError(f"embedded.{name}: found {found} rows, expected {expected}, as many as images")
+            if rows is not None:
+                checked_embeddings(f"embedded.{name}", rows)
+
+    def without_junk(self) -> "ReportData":
+        """The same without the gallery images of class "-1" of a set with cameras: re-ID passes over them."""
+        images, rows = self.gallery, self.embedded.gallery
+        if images is None or rows is None or images.cameras is None or JUNK not in images.class_names:
+            return self
+        kept = np.flatnonzero(images.labels != images.class_names.index(JUNK))
+        embedded = Embedded(self.embedded.query, rows[torch.from_numpy(kept)])
+        return replace(self, gallery=images.subset(kept), embedded=embedded)
 
     def searched(self) -> ImageSet:
         """The images that a query searches."""
