@@ -1,7 +1,7 @@
 """`circlet evaluate`: test a trained embedding again, on its own test classes or on other labelled images."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,24 +9,31 @@ import tyro
 
 from circlet.cli.common import choose_device, table
 from circlet.data import Splits, every_image
-from circlet.recipes import build_splits, load_run, load_test_set, test
-from circlet.train import write_atomically
+from circlet.recipes import Experiment, FaceSets, Outcome, TestConfig, build_splits, load_run, load_test_set, test
+from circlet.train import RunFolder, write_atomically
 
-DESCRIPTION = """Test a trained embedding: Recall@K, R-Precision, MAP@R, MRR, beside those of the raw pixels.
+DESCRIPTION = """Test a trained embedding by the task of its run, beside the raw pixels.
+
+retrieval: Recall@K, R-Precision, MAP@R, MRR; reid: CMC and mAP across cameras; face: retrieval among the held-out
+persons, and the face test sets that are given. Without a flag, all is done as the run did it.
 
 examples:
   circlet evaluate runs/omniglot-1
+  circlet evaluate runs/circle-r50-market-1 --test.flip --test.rerank
+  circlet evaluate runs/circle-r34-ms1m-1 --faces.lfw lfw.bin --faces.ijbc IJBC
   circlet evaluate runs/folder-1 --root other-photos --json other.json"""
 
 
 @dataclass(frozen=True)
 class EvaluateArguments:
-    """What `circlet evaluate` is told."""
+    """What `circlet evaluate` is told; `test` and `faces` are the run's, with what the flags change."""
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Run folder of circlet train."""
     root: Annotated[Path | None, tyro.conf.arg(metavar="IMAGES")] = None
     """Folder or manifest in which every image queries all the others; by default the test classes of the run."""
+    test: TestConfig = field(default_factory=TestConfig)
+    faces: FaceSets = field(default_factory=FaceSets)
     checkpoint: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Another checkpoint than the run's best or last."""
     device: str = "auto"
@@ -37,18 +44,46 @@ class EvaluateArguments:
 
 def main(arguments: list[str]) -> None:
     """Load, embed, measure, print."""
-    told = tyro.cli(EvaluateArguments, args=arguments, prog="circlet evaluate", description=DESCRIPTION)
+    told = _parse(arguments)
     device = choose_device(told.device)
     experiment, model = load_run(told.run, device, told.checkpoint)
+    experiment = replace(experiment, test=told.test, faces=told.faces)
     if told.root is None:
         splits = build_splits(experiment.data)
     else:
         images = every_image(told.root)
         splits = Splits(images, images, closed_set=True)
-    test_set = load_test_set(splits, experiment.data, [])
-    outcome = test(model, test_set, experiment, device)
-    rows = {"raw pixels": outcome.raw_pixels, "embedding": outcome.metrics}
-    print(f"{test_set.query.images.num_classes} classes, {len(test_set.query.images)} queries\n{table(rows)}")
+        if images.cameras is None:  # nothing to search across
+            experiment = replace(experiment, task="retrieval", test=replace(experiment.test, rerank=False))
+    outcome = test(model, load_test_set(splits, experiment.data, []), experiment, device)
+    print(result_text(outcome))
     if told.json is not None:
         text = json.dumps({"test": outcome.metrics, "raw_pixels": outcome.raw_pixels}, indent=2)
         write_atomically(told.json, lambda file: file.write(text.encode() + b"\n"))
+
+
+def result_text(outcome: Outcome) -> str:
+    """How much was tested, and the metrics; those of the face test sets, which raw pixels do not have, below."""
+    images = outcome.test_set.query.images
+    shared = {name: value for name, value in outcome.metrics.items() if name in outcome.raw_pixels}
+    others = {name: value for name, value in outcome.metrics.items() if name not in outcome.raw_pixels}
+    text = f"{images.num_classes} classes, {len(images)} queries\n"
+    text += table({"raw pixels": outcome.raw_pixels, "embedding": shared})
+    return text + (f"\n\nface test sets\n{table({'embedding': others})}" if others else "")
+
+
+def _parse(arguments: list[str]) -> EvaluateArguments:
+    """The arguments, read twice: once for the run, then over what the run was tested with."""
+
+    def read(default: EvaluateArguments | None) -> EvaluateArguments:
+        kind, prog = EvaluateArguments, "circlet evaluate"
+        if default is None:
+            return tyro.cli(kind, args=arguments, prog=prog, description=DESCRIPTION)
+        return tyro.cli(kind, args=arguments, prog=prog, description=DESCRIPTION, default=default)
+
+    return read(_as_the_run(read(None)))
+
+
+def _as_the_run(told: EvaluateArguments) -> EvaluateArguments:
+    experiment = Experiment.from_json(RunFolder.open(told.run).read_json("config.json"))
+    return replace(told, test=experiment.test, faces=experiment.faces)

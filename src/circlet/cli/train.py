@@ -7,21 +7,25 @@ from typing import Annotated
 import torch
 import tyro
 
-from circlet.cli.common import choose_device, table
+from circlet.cli.common import choose_device
+from circlet.cli.evaluate import result_text
+from circlet.cli.report import write_report
 from circlet.data import Splits
-from circlet.recipes import RECIPES, Experiment, build_loss, build_splits, train
-from circlet.report import build_page
-from circlet.train import RunFolder, alike, first_speaks, is_first, on_first, process_group, together, write_atomically
+from circlet.recipes import RECIPES, Experiment, build_loss, build_splits, find_recipe, open_face_sets, train
+from circlet.recipes.names import OWN
+from circlet.train import RunFolder, alike, first_speaks, is_first, on_first, process_group, together
 
 DESCRIPTION = """Train an embedding, test it on unseen classes, write a report.
 
 recipes (the first word; {default} if there is none):
 {recipes}
+and those of the paper's tables, which `circlet recipes` lists, such as circle-cub and circle-r50-market
 
 examples:
   circlet train
   circlet train omniglot --root ../shared/data/omniglot
   circlet train folder --root photos --loss.name triplet --steps 1000
+  circlet train circle-cub --root CUB_200_2011 --model.weights bn_inception.pth
   circlet train --resume runs/folder-1
   torchrun --nproc-per-node 4 -m circlet train folder --root photos
 
@@ -78,27 +82,21 @@ def _run(told: TrainArguments | ResumeArguments, device: torch.device) -> None:
     outcome = train(experiment, splits, folder, device)
     if outcome is None:  # not on the first rank
         return
+    query, gallery = outcome.test_set.query, outcome.test_set.gallery
+    images = query.images, None if gallery is None else gallery.images
     rows = {"raw pixels": outcome.raw_pixels, "embedding": outcome.metrics}
-    test_set = outcome.test_set
-    gallery = None if test_set.gallery is None else test_set.gallery.images
-    page = build_page(
-        f"{experiment.recipe}: {experiment.loss.name} loss",
-        rows,
-        folder.read_metrics(),
-        test_set.query.images,
-        gallery,
-        outcome.embedded,
-        {"Settings": experiment.to_json(), "Environment": folder.read_json("environment.json")},
-    )
-    write_atomically(folder.path / "report.html", lambda file: file.write(page.encode()))
-    classes = test_set.query.images.num_classes
-    print(f"\n{classes} unseen classes, {len(test_set.query.images)} queries\n{table(rows)}")
-    print(f"\nreport: {(folder.path / 'report.html').resolve()}")
+    report = write_report(folder, experiment, rows, images, outcome.embedded)
+    print(f"\n{result_text(outcome)}\n\nreport: {report.resolve()}")
 
 
 def _splits(experiment: Experiment) -> Splits:
-    """The images; on rank 0 first, which may download them."""
-    splits = together(lambda: build_splits(experiment.data) if is_first() else None)
+    """The images; on rank 0 first, which may download them, and looks whether the face test sets are there."""
+
+    def on_rank_0() -> Splits:
+        open_face_sets(experiment.faces)
+        return build_splits(experiment.data)
+
+    splits = together(lambda: on_rank_0() if is_first() else None)
     return together(lambda: splits or build_splits(experiment.data))
 
 
@@ -107,14 +105,13 @@ def _parse(arguments: list[str]) -> TrainArguments | ResumeArguments:
         return tyro.cli(ResumeArguments, args=arguments, prog="circlet train")
     given = bool(arguments) and not arguments[0].startswith("-")
     recipe = arguments[0] if given else next(iter(RECIPES))
-    if recipe not in RECIPES:
-        raise ValueError(f"recipe: found {recipe!r}, expected one of {', '.join(RECIPES)}")
+    experiment = find_recipe(recipe, RECIPES)()
     return tyro.cli(
         TrainArguments,
         args=arguments[given:],
         prog=f"circlet train {recipe}",
         description=_description(),
-        default=TrainArguments(RECIPES[recipe]()),
+        default=TrainArguments(experiment),
     )
 
 
@@ -126,5 +123,5 @@ def _next_folder(recipe: str) -> Path:
 
 
 def _description() -> str:
-    recipes = "\n".join(f"  {name:<10} {(recipe.__doc__ or '').splitlines()[0]}" for name, recipe in RECIPES.items())
+    recipes = "\n".join(f"  {recipe.name:<10} {recipe.summary}" for recipe in OWN)
     return DESCRIPTION.format(default=next(iter(RECIPES)), recipes=recipes)
