@@ -120,8 +120,8 @@ def test_classes_of_the_gallery_alone_can_be_confused():
     query, gallery = image_set([0, 1, 1]), image_set([0, 1, 2, 5], shift=9)
     embedded = Embedded(torch.eye(4)[[2, 1, 3]], torch.eye(4))
     page = build_report(run(query=query, gallery=gallery, embedded=embedded))
-    assert "1 of 1 queries find ]]&gt;&lt;!-- first" in page
-    assert "1 of 2 queries find a very long name" in page
+    assert "1 of 1 queries find <bdi>]]&gt;&lt;!--</bdi> first" in page
+    assert "1 of 2 queries find <bdi>a very long name" in page
 
 
 def test_numbers_of_images_and_embeddings_must_agree():

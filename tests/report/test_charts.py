@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from circlet.report.charts import HEIGHT, MAX_POINTS, WIDTH, Axis, Line, line_chart, ticks
+from circlet.report.charts import BOTTOM, HEIGHT, MAX_POINTS, TOP, WIDTH, Axis, Line, line_chart, ticks
 
 
 def path_of(chart):
@@ -25,6 +25,14 @@ def test_logarithmic_axes():
     chart = line_chart("t", [Line("a", [1, 10, 100], [1, 10, 100])], Axis("x", log=True), Axis("y", log=True))
     (x0, y0), (x1, y1), (x2, y2) = path_of(chart)
     assert (x1, y1) == pytest.approx(((x0 + x2) / 2, (y0 + y2) / 2), abs=0.1)
+
+
+def test_given_ends_are_kept():
+    axis = Axis("y", high=1.0)
+    for values in ([1.0, 1.0], [0.5, 1.0]):
+        assert [y for _, y in path_of(line_chart("t", [Line("a", [0, 1], values)], Axis("x"), axis))][-1] == TOP
+    flat = path_of(line_chart("t", [Line("a", [0, 1], [0.0, 0.0])], Axis("x"), Axis("y", low=0.0)))
+    assert {y for _, y in flat} == {HEIGHT - BOTTOM}
 
 
 def test_what_cannot_be_drawn_is_left_out():

@@ -112,10 +112,11 @@ def _scale(axis: Axis, values: Sequence[float], start: float, stop: float) -> Sc
     high = max(values) if axis.high is None else axis.high
     if axis.log:
         low, high = math.log10(low), math.log10(high)
-    if high - low < 1e-9 * max(1.0, abs(high)):
-        low, high = low - 0.5, high + 0.5
-    margin = _MARGIN * (high - low)
-    low, high = (low - margin if axis.low is None else low), (high + margin if axis.high is None else high)
+    margin = 0.5 if high - low < 1e-9 * max(1.0, abs(high)) else _MARGIN * (high - low)
+    if axis.low is None or axis.low == axis.high:
+        low -= margin
+    if axis.high is None:
+        high += margin
     return Scale(low, high, axis.log, start, stop)
 
 

@@ -59,7 +59,7 @@ def places(embeddings: Tensor) -> NDArray[np.float64] | None:
     rows = rows - rows.mean(axis=0)
     if len(rows) < MIN_POINTS or np.abs(rows).max() < 1e-6:
         return None
-    if min(rows.shape) > DIMENSIONS:
+    if _too_many_dimensions(rows.shape[1], len(rows)):
         rows = PCA(DIMENSIONS, svd_solver="randomized", random_state=0).fit_transform(rows)
     start = 1e-4 * np.random.default_rng(0).normal(size=(len(rows), 2))
     perplexity = min(30.0, (len(rows) - 1) / 3)
@@ -68,6 +68,10 @@ def places(embeddings: Tensor) -> NDArray[np.float64] | None:
     low, high = found.min(axis=0), found.max(axis=0)
     spread: NDArray[np.float64] = (found - low) / max(float((high - low).max()), 1e-9)
     return spread
+
+
+def _too_many_dimensions(dim: int, num_points: int) -> bool:
+    return min(dim, num_points) > DIMENSIONS
 
 
 def map_section(images: ImageSet, embeddings: Tensor) -> MapSection | None:
@@ -85,11 +89,11 @@ def map_section(images: ImageSet, embeddings: Tensor) -> MapSection | None:
     )
     names = [images.class_names[label] for label in classes]
     options = "".join(f'<option value="{i}">{html.escape(name)}</option>' for i, name in enumerate(names))
+    first = f" (PCA to {DIMENSIONS} dimensions first)" if _too_many_dimensions(embeddings.shape[1], len(chosen)) else ""
     few = "" if len(chosen) == len(images) else f" of {len(images):,}"
     section = (
-        f"<p>{len(chosen):,}{few} test images of {len(classes)} classes, by t-SNE of their embeddings (PCA to "
-        f"{DIMENSIONS} dimensions first): what lies close together is similar; far distances and directions mean "
-        "little. Point at one, or choose a class.</p>"
+        f"<p>{len(chosen):,}{few} test images of {len(classes)} classes, by t-SNE of their embeddings{first}: what lies "
+        "close together is similar; far distances and directions mean little. Point at one, or choose a class.</p>"
         f'<figure class="map" id="map"><svg id="map-points" viewBox="0 0 {SIDE} {SIDE}" role="img" '
         f'aria-label="Map of the embeddings of {len(chosen)} images">{circles}</svg>'
         '<figcaption><label>Class <select id="map-class"><option value="">all</option>'

@@ -97,9 +97,9 @@ def confusion_rows(run: ReportData, found: Survey, listed: list[Confusion], albu
                 images, labels = run.query, query_labels
             shown = (labels == label).nonzero().squeeze(1)[:NUM_PICTURES].tolist()
             pictures = "".join(album.picture(images, i, f"of class {names[label]}") for i in shown)
-            says = f"{count} of {int(looked_at[label])} queries find {names[other]} first"
             cells.append(
-                f'<div><p><b class="name">{html.escape(names[label])}</b><br>{html.escape(says)}</p>'
+                f"<div><p><b><bdi>{html.escape(names[label])}</bdi></b><br>{count} of {int(looked_at[label])} "
+                f"queries find <bdi>{html.escape(names[other])}</bdi> first</p>"
                 f'<div class="strip">{pictures}</div></div>'
             )
         rows.append(f'<div class="confusion">{"".join(cells)}</div>')
