@@ -78,7 +78,7 @@ def test_settings_are_chosen_on_validation_classes(made):
     _, folder, result = made
     circle, am = result.entries
     assert (circle.candidates, circle.chosen_by) == ([], "given")
-    assert [tried.settings for tried in am.candidates] == ["margin 0.35, gamma 64", "margin 0.35, gamma 32"]
+    assert [tried.settings for tried in am.candidates] == ["margin 0.35, gamma 64", "margin 0.35, gamma 16"]
     assert am.settings == max(am.candidates, key=lambda tried: tried.map_at_r).settings
     searched = list((folder / "search").glob("*/result.json"))
     assert len(searched) == 2

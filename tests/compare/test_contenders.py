@@ -2,7 +2,7 @@
 
 import pytest
 
-from circlet.compare.contenders import candidates, in_common, parse_contender, settings_text
+from circlet.compare.contenders import at_edge, candidates, in_common, parse_contender, settings_text
 from circlet.recipes import RECIPES, build_loss
 from circlet.recipes.build import LOSSES
 
@@ -61,8 +61,16 @@ def test_candidates_start_with_the_own_settings_and_differ(name):
     assert tried[0] == contender.loss
     assert len({settings_text(loss) for loss in tried}) == len(tried)
     numbers = [value for value in (contender.loss.margin, contender.loss.gamma) if value is not None]
-    assert len(tried) == {0: 1, 1: 3 if contender.loss.gamma is None else 4, 2: 8}[len(numbers)]
+    assert len(tried) == {0: 1, 1: 4 if contender.loss.gamma is None else 6, 2: 8}[len(numbers)]
     assert all(build_loss(loss) for loss in tried)
+
+
+def test_the_edge_of_a_search():
+    tried = candidates(parse_contender("circle"), 5)
+    assert sorted(loss.gamma for loss in tried) == [5.0, 20.0, 20.0, 40.0, 80.0]
+    assert [at_edge(loss, tried) for loss in tried] == [True, False, True, False, False]
+    assert not at_edge(tried[0], tried[:2])
+    assert not at_edge(tried[0], [])
 
 
 def test_given_settings_are_not_searched():

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from circlet.compare.contenders import Contender, candidates, in_common, settings_text
+from circlet.compare.contenders import Contender, at_edge, candidates, in_common, settings_text
 from circlet.compare.one_run import COST
 from circlet.compare.runs import Machine, Run, finish
 from circlet.compare.statistics import Interval, mean_interval, paired_difference
@@ -67,14 +67,15 @@ class Candidate(NamedTuple):
 class Entry(NamedTuple):
     """A contender's part of the result; lists are by seed.
 
-    settings and chosen_by say what was run and why. test: metrics on the test classes. cost: cost.json, with
-    train_seconds. loss_curve: (step, training loss).
+    settings and chosen_by say what was run and why; at_edge: a wider search might have chosen otherwise. test: metrics
+    on the test classes. cost: cost.json, with train_seconds. loss_curve: (step, training loss).
     """
 
     label: str
     settings: str
     chosen_by: str
     candidates: list[Candidate]
+    at_edge: bool
     test: list[dict[str, float]]
     cost: list[dict[str, Any]]
     loss_curve: list[list[tuple[int, float]]]
@@ -123,9 +124,7 @@ def compare(plan: Plan, folder: Path, machine: Machine) -> Result:
     entries = []
     for contender, loss, found in zip(plan.contenders, chosen, tried, strict=True):
         own = [folders[f"{contender.label}-seed-{seed}"] for seed in seeds]
-        how = contender.chosen_by if len(found) < 2 else f"best MAP@R of {len(found)} candidates on validation classes"
-        shown = [Candidate(settings_text(setting), score) for setting, score in found]
-        entries.append(_entry(contender.label, settings_text(loss), how, shown, own))
+        entries.append(_entry(contender, loss, found, own))
     results = [run.read_json("result.json") for run in folders.values()]
     facts = {name: results[0][name] for name in ("train_classes", "train_images", "test_classes", "test_images")}
     if plan.search:
@@ -160,16 +159,18 @@ def _experiment(base: Experiment, loss: LossConfig, *, seed: int, steps: int | N
     return replace(base, loss=loss, loop=replace(base.loop, seed=seed, steps=steps or base.loop.steps))
 
 
-def _entry(label: str, settings: str, how: str, tried: list[Candidate], folders: list[RunFolder]) -> Entry:
+def _entry(
+    contender: Contender, loss: LossConfig, tried: list[tuple[LossConfig, float]], folders: list[RunFolder]
+) -> Entry:
     results = [folder.read_json("result.json") for folder in folders]
     costs = [folder.read_json(COST) for folder in folders]
-    curves = [[(line["step"], line["loss"]) for line in folder.read_metrics() if "loss" in line] for folder in folders]
     return Entry(
-        label,
-        settings,
-        how,
-        tried,
+        contender.label,
+        settings_text(loss),
+        f"best MAP@R of {len(tried)} candidates on validation classes" if tried else contender.chosen_by,
+        [Candidate(settings_text(setting), score) for setting, score in tried],
+        at_edge(loss, [setting for setting, _ in tried]),
         [result["test"] for result in results],
         [{**cost, "train_seconds": result["train_seconds"]} for cost, result in zip(costs, results, strict=True)],
-        curves,
+        [[(line["step"], line["loss"]) for line in folder.read_metrics() if "loss" in line] for folder in folders],
     )

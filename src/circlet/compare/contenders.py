@@ -23,7 +23,16 @@ IN_THE_PAPER: dict[tuple[str, str], tuple[dict[str, float], str]] = {
 }
 
 # What a search tries, as factors of (gamma, margin) above; a loss without one of them skips what repeats itself.
-FACTORS = ((1.0, 1.0), (0.5, 1.0), (0.25, 1.0), (0.5, 2 / 3), (1.0, 2 / 3), (2.0, 1.0), (1.0, 4 / 3), (0.25, 2 / 3))
+FACTORS = (
+    (1.0, 1.0),
+    (1 / 4, 1.0),
+    (1 / 16, 1.0),
+    (1 / 4, 2 / 3),
+    (1 / 2, 1.0),
+    (1 / 8, 4 / 3),
+    (1 / 8, 1 / 3),
+    (2.0, 1.0),
+)
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,7 @@ def candidates(contender: Contender, count: int) -> list[LossConfig]:
     """Up to `count` settings to try, its own first; fewer where the loss has fewer to vary.
 
     >>> [(loss.margin, loss.gamma) for loss in candidates(parse_contender("am_softmax"), 3)]
-    [(0.35, 64.0), (0.35, 32.0), (0.35, 16.0)]
+    [(0.35, 64.0), (0.35, 16.0), (0.35, 4.0)]
     >>> [round(loss.margin, 2) for loss in candidates(parse_contender("triplet"), 3)]
     [0.3, 0.2, 0.4]
     """
@@ -93,6 +102,20 @@ def candidates(contender: Contender, count: int) -> list[LossConfig]:
         for gamma, margin in FACTORS
     ]
     return list(dict.fromkeys(varied))[:count]
+
+
+def at_edge(chosen: LossConfig, tried: Sequence[LossConfig]) -> bool:
+    """Whether the chosen gamma or margin is the smallest or largest of the three or more that were tried.
+
+    >>> tried = candidates(parse_contender("normface"), 3)
+    >>> [at_edge(loss, tried) for loss in tried]
+    [True, False, True]
+    """
+    for name in ("gamma", "margin"):
+        values = {getattr(loss, name) for loss in tried}
+        if len(values) > 2 and getattr(chosen, name) in (min(values), max(values)):
+            return True
+    return False
 
 
 def settings_text(loss: LossConfig) -> str:

@@ -114,6 +114,9 @@ def caveats(result: Result) -> list[str]:
     if unsearched:
         texts.append(f"Settings of {', '.join(unsearched)} were not searched; published ones come from other data, "
                      "batches and networks.")  # fmt: skip
+    if edge := [entry.label for entry in result.entries if entry.at_edge]:
+        texts.append(f"The best candidate of {', '.join(edge)} is the smallest or the largest that was tried: a wider "
+                     "search may find better.")  # fmt: skip
     if any(cost["sessions"] > 1 for entry in result.entries for cost in entry.cost):
         texts.append("Some runs were interrupted and gone on with: what their processes spent after the last "
                      "checkpoint is not all in their CPU time.")  # fmt: skip

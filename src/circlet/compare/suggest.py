@@ -1,8 +1,8 @@
 """What to change in a run, from what it has logged: few rules, each with its evidence and the flags to turn.
 
-Every rule here was seen to speak on a short run made with its fault, and to be silent on sound ones (tests keep the
-logs); and what it says to change made those runs better, but where that is noted. Left out, since no fault showed: gamma too large (4096 did no harm), gradients of one side far larger than those
-of the other (so they are at every start with class weights), and a loss that goes on falling.
+Every rule was seen to speak on a short run made with its fault and to be silent on sound ones, whose logs tests keep.
+Left out, since no fault showed: gamma too large (4096 did no harm), gradients of one side far larger than those of the
+other (so they are at every start with class weights), and a loss that goes on falling.
 """
 
 import math
@@ -84,7 +84,7 @@ def _small_gamma(seen: _Seen) -> Suggestion | None:
     gamma, references = seen.loss.hyper_parameters.get("gamma"), seen.references
     if gamma is None or references is None:
         return None
-    dim = seen.experiment.model.embedding_dim
+    dim = _dim(seen)
 
     def ends(value: float) -> tuple[float, float]:
         loss = build_loss(replace(seen.experiment.loss, gamma=value))
@@ -105,7 +105,7 @@ def _small_gamma(seen: _Seen) -> Suggestion | None:
 def _above_chance(seen: _Seen) -> Suggestion | None:
     if seen.references is None or not seen.losses or form_of(seen.loss).statistic == "max":
         return None
-    chance = chance_loss(seen.loss, seen.references, seen.experiment.model.embedding_dim)
+    chance = chance_loss(seen.loss, seen.references, _dim(seen))
     worst = max(seen.losses, key=lambda line: line["loss"])
     if worst["loss"] < max(1.2 * chance, chance + 1):
         return None
@@ -195,6 +195,10 @@ RULES: tuple[Callable[[_Seen], Suggestion | None], ...] = (
 
 def _on_cosine(experiment: Experiment) -> bool:
     return experiment.loss.name not in ("softmax", "n_pair")
+
+
+def _dim(seen: _Seen) -> int:
+    return seen.experiment.model.embedding_dim or 512  # that of the backbone is not known here, and counts for little
 
 
 def _gentler(seen: _Seen) -> str:
