@@ -19,7 +19,9 @@ DESCRIPTION = """Train an embedding, test it on unseen classes, write a report.
 
 recipes (the first word; {default} if there is none):
 {recipes}
-and those of the paper's tables, which `circlet recipes` lists, such as circle-cub and circle-r50-market
+
+and those of the paper's tables, which `circlet recipes` lists, such as circle-cub
+and circle-r50-market
 
 examples:
   circlet train
@@ -78,6 +80,7 @@ def _run(told: TrainArguments | ResumeArguments, device: torch.device) -> None:
         splits = _splits(experiment)  # before the folder: bad settings and missing data leave none behind
         config, asked = experiment.to_json(), told.run_dir
         folder = on_first(lambda: RunFolder.create(asked or _next_folder(experiment.recipe), config))
+        _say_if_from_nothing(experiment)
     print(f"run folder: {folder.path}", flush=True)
     outcome = train(experiment, splits, folder, device)
     if outcome is None:  # not on the first rank
@@ -105,7 +108,7 @@ def _parse(arguments: list[str]) -> TrainArguments | ResumeArguments:
         return tyro.cli(ResumeArguments, args=arguments, prog="circlet train")
     given = bool(arguments) and not arguments[0].startswith("-")
     recipe = arguments[0] if given else next(iter(RECIPES))
-    experiment = find_recipe(recipe, RECIPES)()
+    experiment = find_recipe(recipe)()
     return tyro.cli(
         TrainArguments,
         args=arguments[given:],
@@ -113,6 +116,13 @@ def _parse(arguments: list[str]) -> TrainArguments | ResumeArguments:
         description=_description(),
         default=TrainArguments(experiment),
     )
+
+
+def _say_if_from_nothing(experiment: Experiment) -> None:
+    """Note that the published weights, from which the paper's recipes start, were not given."""
+    usual = RECIPES[experiment.recipe].chosen.get("model.weights")
+    if usual and experiment.model.weights is None and not experiment.model.pretrained:
+        print(f"model.weights: found none, training from random weights ({usual})")
 
 
 def _next_folder(recipe: str) -> Path:

@@ -27,8 +27,8 @@ from circlet.recipes.experiment import (
     ModelConfig,
 )
 from circlet.recipes.face_sets import open_face_sets
-from circlet.recipes.names import RECIPES
-from circlet.recipes.recipe import Recipe, find_recipe
+from circlet.recipes.names import RECIPES, find_recipe
+from circlet.recipes.recipe import Recipe
 from circlet.recipes.run import Outcome, load_run, test, train
 from circlet.recipes.testing import FaceSets, TestConfig
 

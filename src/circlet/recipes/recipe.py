@@ -1,7 +1,6 @@
 """A recipe: an experiment with a name, where each of its settings is from, and what the paper found with it."""
 
-import difflib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
@@ -40,30 +39,30 @@ class Recipe:
 
     def settings(self) -> list[Setting]:
         """All settings, in order, each with where it is from; the longest name that fits decides."""
-        origins = [(key, "stated", text) for key, text in self.stated.items()]
+        origins: list[tuple[str, Literal["stated", "chosen"], str]] = []
+        origins += [(key, "stated", text) for key, text in self.stated.items()]
         origins += [(key, "chosen", text) for key, text in self.chosen.items()]
         origins.sort(key=lambda origin: len(origin[0]))
         found = []
-        for name, value in _leaves(self().to_json()):
+        for name, value in leaves(self().to_json()).items():
             setting = Setting(name, value, "chosen", "the library's default")
             for key, origin, text in origins:
                 if name == key or name.startswith(f"{key}."):
-                    setting = Setting(name, value, "stated" if origin == "stated" else "chosen", text)
+                    setting = Setting(name, value, origin, text)
             found.append(setting)
         return found
 
 
-def find_recipe(name: str, recipes: Mapping[str, Callable[[], Experiment]]) -> Callable[[], Experiment]:
-    """The recipe of that name; else a ValueError with the nearest names."""
-    if name not in recipes:
-        near = difflib.get_close_matches(name, recipes, n=3, cutoff=0.4) or recipes
-        raise ValueError(f"recipe: found {name!r}, expected one of {', '.join(near)} (circlet recipes lists all)")
-    return recipes[name]
+def leaves(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The settings in an experiment's JSON by name, such as loss.gamma; the recipe's name is none.
 
-
-def _leaves(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    >>> leaves({"recipe": "mine", "loss": {"name": "circle", "gamma": 80.0}, "ks": [1]})
+    {'loss.name': 'circle', 'loss.gamma': 80.0, 'ks': [1]}
+    """
+    found: dict[str, Any] = {}
     for key, value in content.items():
         if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
+            found |= leaves(value, f"{prefix}{key}.")
         elif key != "recipe":
-            yield f"{prefix}{key}", value
+            found[f"{prefix}{key}"] = value
+    return found
