@@ -7,6 +7,7 @@ from importlib import import_module
 
 VERBS = {
     "train": "train an embedding and test it on classes that it has never seen",
+    "recipes": "list the recipes of train, the paper's among them; show where each setting is from",
     "evaluate": "test a trained embedding again, on the same or on other images",
     "embed": "write the embeddings of images to .npy and Parquet files",
     "report": "build the report of a finished run again",
