@@ -138,7 +138,8 @@ def ticks(low: float, high: float, *, log: bool) -> list[tuple[float, str]]:
     unit = 10.0 ** math.floor(math.log10(rough))
     step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough * 0.999)
     first, last = math.ceil(low / step - 1e-6), math.floor(high / step + 1e-6)
-    return [(i * step, _plain(i * step)) for i in range(first, last + 1)]
+    digits = max(6, 2 + math.floor(math.log10(max(abs(low), abs(high)) / step)))
+    return [(i * step, f"{i * step:.{digits}g}".replace("-", "−")) for i in range(first, last + 1)]
 
 
 def power(exponent: int) -> str:
@@ -148,10 +149,6 @@ def power(exponent: int) -> str:
     ('10⁻⁵', '100')
     """
     return str(10**exponent) if 0 <= exponent <= 4 else "10" + str(exponent).translate(_RAISED)
-
-
-def _plain(value: float) -> str:
-    return f"{value:.6g}".replace("-", "−")
 
 
 def _grid(x: Scale, y: Scale, x_title: str, y_title: str) -> str:

@@ -92,8 +92,8 @@ def map_section(images: ImageSet, embeddings: Tensor) -> MapSection | None:
     first = f" (PCA to {DIMENSIONS} dimensions first)" if _too_many_dimensions(embeddings.shape[1], len(chosen)) else ""
     few = "" if len(chosen) == len(images) else f" of {len(images):,}"
     section = (
-        f"<p>{len(chosen):,}{few} test images of {len(classes)} classes, by t-SNE of their embeddings{first}: what lies "
-        "close together is similar; far distances and directions mean little. Point at one, or choose a class.</p>"
+        f"<p>{len(chosen):,}{few} test images of {len(classes)} classes, by t-SNE of their embeddings{first}: what "
+        "lies close together is similar; far distances and directions mean little. Point at one, or choose a class.</p>"
         f'<figure class="map" id="map"><svg id="map-points" viewBox="0 0 {SIDE} {SIDE}" role="img" '
         f'aria-label="Map of the embeddings of {len(chosen)} images">{circles}</svg>'
         '<figcaption><label>Class <select id="map-class"><option value="">all</option>'
