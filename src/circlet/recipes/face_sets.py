@@ -111,7 +111,8 @@ def alignment(landmarks: Floats) -> tuple[float, float, float, float, float, flo
     p = (centred.conj() * (z - z.mean())).sum() / (np.abs(centred) ** 2).sum()
     back = 1 / p
     shift = w.mean() - back * z.mean()
-    return back.real, -back.imag, shift.real, back.imag, back.real, shift.imag
+    turn = float(back.real), float(back.imag)
+    return turn[0], -turn[1], float(shift.real), turn[1], turn[0], float(shift.imag)
 
 
 def _readers(places: FaceSets) -> dict[str, tuple[Path | None, Callable[[Path], FaceSet]]]:
