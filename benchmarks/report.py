@@ -25,6 +25,7 @@ from circlet.analyse import Hardest
 from circlet.data import FileReader, ImageSet
 from circlet.losses import CircleLoss
 from circlet.report import Embedded, ReportData, build_report
+from circlet.report.survey import MAX_PAIRS
 from circlet.train import environment
 
 RESULTS = Path(__file__).parent / "results"
@@ -58,6 +59,7 @@ def main(told: Arguments) -> None:
         "environment": {**made, "cpus": os.cpu_count(), "load": round(os.getloadavg()[0], 1)},
         "images": told.images,
         "dim": told.dim,
+        "pairs": min(told.images * (told.images - 1) // 2, MAX_PAIRS // told.images * (told.images - 1)),
         "seconds": round(clock, 1),
         "cpu_seconds": round(cpu, 1),
         "page_mb": round(len(page.encode()) / 1e6, 2),
@@ -103,10 +105,10 @@ def write(results: dict[str, object]) -> None:
         f"{made['cpu_threads']} threads on {made['cpus']} CPUs with a load of {made['load']} (other work included), "
         f"{made['platform']}, {versions}, {made['date'][:10]}.",
         "",
-        "| test images | embedding | on the clock | CPU | peak memory | page |",
-        "|---|---|---|---|---|---|",
-        f"| {results['images']:,} | {results['dim']} | {results['seconds']} s | {results['cpu_seconds']} s | "
-        f"{results['peak_memory_mib']} MiB | {results['page_mb']} MB |",
+        "| test images | embedding | pairs looked at | on the clock | CPU | peak memory | page |",
+        "|---|---|---|---|---|---|---|",
+        f"| {results['images']:,} | {results['dim']} | {results['pairs']:,} | {results['seconds']} s | "
+        f"{results['cpu_seconds']} s | {results['peak_memory_mib']} MiB | {results['page_mb']} MB |",
     ]
     text = "\n".join(lines) + "\n"
     (RESULTS / "report.md").write_text(text)

@@ -20,6 +20,5 @@
 from circlet.report.build import build_report
 from circlet.report.data import Embedded, ReportData
 from circlet.report.neighbours import contact_sheet
-from circlet.report.page import build_page
 
-__all__ = ["Embedded", "ReportData", "build_page", "build_report", "contact_sheet"]
+__all__ = ["Embedded", "ReportData", "build_report", "contact_sheet"]
