@@ -1,7 +1,6 @@
 """The page as text: numbers, escaping, and what is left out."""
 
 import base64
-import dataclasses
 import hashlib
 import html.parser
 import json
@@ -139,14 +138,13 @@ def test_embeddings_must_be_finite():
 def test_junk_of_reid_is_passed_over():
     names = ("-1", "7", "9")
     query, gallery = image_set([1, 2], names), image_set([1, 0, 2, 0], names, shift=5)
-    cameras = {"query": np.array([0, 0]), "gallery": np.array([0, 1, 1, 0])}
-    query, gallery = (dataclasses.replace(s, cameras=cameras[k]) for s, k in ((query, "query"), (gallery, "gallery")))
     embedded = Embedded(torch.eye(3)[:2], torch.eye(3)[[0, 0, 1, 1]])
-    page = build_report(run(query=query, gallery=gallery, embedded=embedded))
+    page = build_report(run(query=query, gallery=gallery, embedded=embedded, reid=True))
     assert "2 within a class, 2 between two" in page
     assert "in a gallery of 2 images" in page
     assert "Hardest confusions" not in page
-    assert "Pairs of one camera count" in page
+    assert "pairs of one camera count" in page
+    assert "in a gallery of 4 images" in build_report(run(query=query, gallery=gallery, embedded=embedded))
 
 
 # The plane.

@@ -84,6 +84,7 @@ def write_report(
             log=folder.read_metrics(),
             trace=trace,
             loss=build_loss(experiment.loss),
+            reid=experiment.task == "reid",
             details={"Settings": experiment.to_json(), "Environment": folder.read_json("environment.json")},
         )
     )

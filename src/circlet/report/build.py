@@ -104,8 +104,8 @@ def _similarities(run: ReportData, found: Survey) -> str:
         f"<p>{which} of the test set, by cosine similarity: {num_within:,} within a class, {num_between:,} between "
         "two.</p>"
     )
-    if run.query.cameras is not None:
-        words += "<p>Pairs of one camera count here and below; the re-ID metrics above pass over those of a class.</p>"
+    if run.reid:
+        words += "<p>Here and below pairs of one camera count; the metrics above pass over those within a class.</p>"
     shares = histogram(found.within, found.between)
     seen = (shares.within > 0) | (shares.between > 0)
     low = float(shares.similarity[seen].min()) - 0.02

@@ -33,6 +33,7 @@ class ReportData:
     embedded: their embeddings, in the same order.
     log: lines of metrics.jsonl. trace: the hardest pairs of single anchors by step. loss: what was trained with.
     details: what is printed as JSON at the end, by heading.
+    reid: the metrics are those of re-ID, which pass over some images: gallery images of class "-1" are left out here.
     """
 
     title: str
@@ -44,6 +45,7 @@ class ReportData:
     trace: Sequence[Hardest] = ()
     loss: PairLoss | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    reid: bool = False
 
     def __post_init__(self) -> None:
         sets = {"query": (self.query, self.embedded.query), "gallery": (self.gallery, self.embedded.gallery)}
@@ -56,9 +58,9 @@ class ReportData:
                 checked_embeddings(f"embedded.{name}", rows)
 
     def without_junk(self) -> "ReportData":
-        """The same without the gallery images of class "-1" of a set with cameras: re-ID passes over them."""
+        """The same without the gallery images that re-ID passes over."""
         images, rows = self.gallery, self.embedded.gallery
-        if images is None or rows is None or images.cameras is None or JUNK not in images.class_names:
+        if not self.reid or images is None or rows is None or JUNK not in images.class_names:
             return self
         kept = np.flatnonzero(images.labels != images.class_names.index(JUNK))
         embedded = Embedded(self.embedded.query, rows[torch.from_numpy(kept)])
