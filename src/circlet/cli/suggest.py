@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from circlet.compare.suggest import suggest_for
+from circlet.compare import suggest_for
 
 DESCRIPTION = """Say what to change in a run (gamma, margin, learning rate, warm-up, steps), and which numbers say so.
 
