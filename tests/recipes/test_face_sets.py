@@ -1,5 +1,6 @@
 """Alignment of faces by their landmarks, and the way of the face test sets from disk to numbers."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from circlet.data import ijbc
 from circlet.data.decode import decode
 from circlet.evaluate import template_verification, verification
+from circlet.models import embed
 from circlet.recipes import RECIPES, FaceSets, open_face_sets
 from circlet.recipes.face_sets import TEMPLATE, AlignedReader, aligned, alignment, face_metrics
 from tests.data import miniature
@@ -78,10 +80,6 @@ class Thumbnail(torch.nn.Module):
 
 
 def test_face_sets_are_judged_by_their_protocols(places):
-    from dataclasses import replace
-
-    from circlet.models import embed
-
     experiment = RECIPES["circle-r34-ms1m"]()
     experiment = replace(experiment, data=replace(experiment.data, workers=0))
     sets = open_face_sets(places[0])
