@@ -68,14 +68,14 @@ def query_rows(run: ReportData, found: Survey, places: list[int], album: Album) 
     for place in places:
         index = int(found.queries[place])
         name = _class(run.query, index)
-        shown = [_picture(album, run.query, index, "query", name, "the query, ")]
+        shown = [_picture(album, run.query, index, "query", "query", "the query, ")]
         for rank in range(min(NUM_NEIGHBOURS, found.hits.shape[1])):
             neighbour, right = int(found.indices[place, rank]), bool(found.hits[place, rank])
             mark, kind = ("✓", "right") if right else ("✗", "wrong")
             spoken = f"neighbour {rank + 1}, {kind}, "
             text = f"{mark} {found.values[place, rank]:.2f}"
             shown.append(_picture(album, others, neighbour, kind, text, spoken))
-        rows.append(f'<div class="row">{"".join(shown)}</div>')
+        rows.append(f'<p class="whose"><bdi>{html.escape(name)}</bdi></p><div class="row">{"".join(shown)}</div>')
     return "".join(rows)
 
 
