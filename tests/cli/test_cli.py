@@ -91,7 +91,7 @@ def test_a_run_leaves_everything_behind(run, capsys):
     assert result["checkpoint"] == "best.pt"
     page = (run / "report.html").read_text()
     assert "data:image/" in page
-    assert "src=\"http" not in page
+    assert 'src="http' not in page
 
 
 def test_evaluate_says_the_same_as_train(run, photos, capsys, tmp_path):
