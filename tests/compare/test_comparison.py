@@ -121,6 +121,16 @@ def test_page_is_whole_and_says_what_it_rests_on(made):
         assert text in page
 
 
+def test_other_tasks_show_their_own_metrics(made):
+    _, _, result = made
+    found = {"rank-1": 0.9, "rank-5": 0.95, "mAP": 0.8, "mINP": 0.5}
+    entries = [entry._replace(test=[found, found]) for entry in result.entries]
+    reid = result._replace(entries=entries, raw_pixels=found)
+    assert reid.headline == ["rank-1", "mINP", "mAP"]
+    assert markdown(reid).startswith("| loss | rank-1 | mINP | mAP | mAP, difference to circle:pair:gamma=32 |")
+    assert "mAP against circle:pair:gamma=32" in build_page(reid, ["circlet"])
+
+
 def test_finished_runs_are_read(made, no_processes):
     plan, folder, result = made
     assert compare(plan, folder, TWO).entries == result.entries
@@ -200,7 +210,7 @@ def test_losses_are_two_or_more_and_each_once(tiny, texts):
     ("arguments", "message"),
     [
         (["--search", "2", "--validation-share", "0"], "validation_share: found 0.0 with search 2"),
-        (["faces"], "recipe: found 'faces', expected one of glyphs"),
+        (["faces"], "recipe: found 'faces', expected one of"),
         (["--losses", "circle", "circles"], "found 'circles'"),
         (["--loss.gamma", "3"], "loss: found --loss flags, expected the settings in --losses"),
         (["folder"], "data.root: found none"),

@@ -10,24 +10,24 @@ from circlet.compare.extremes import Counts, chance_loss, counts, perfect_loss
 from circlet.recipes import RECIPES, Experiment, LossConfig
 from circlet.recipes.experiment import BatchConfig
 
-HUGE = 200_000  # a dimension in which random similarities are 0
+HUGE = 50_000  # a dimension in which random similarities are 0
 
 
-@pytest.mark.parametrize(("margin", "gamma", "references"), [(0.4, 80.0, Counts(4, 75)), (0.25, 256.0, Counts(1, 999))])
+@pytest.mark.parametrize(("margin", "gamma", "references"), [(0.4, 80.0, Counts(4, 75)), (0.25, 256.0, Counts(1, 199))])
 def test_circle_at_chance_is_the_formula(margin, gamma, references):
     expected = math.log(math.prod(references)) + gamma * (1 - 2 * margin**2)
-    assert chance_loss(CircleLoss(margin, gamma), references, HUGE) == pytest.approx(expected, rel=0.01)
+    assert chance_loss(CircleLoss(margin, gamma), references, HUGE) == pytest.approx(expected, rel=0.02)
 
 
 def test_am_softmax_at_chance_is_the_formula():
-    assert chance_loss(AMSoftmaxLoss(0.35, 64.0), Counts(1, 999), HUGE) == pytest.approx(
-        64 * 0.35 + math.log(999), rel=0.01
+    assert chance_loss(AMSoftmaxLoss(0.35, 64.0), Counts(1, 199), HUGE) == pytest.approx(
+        64 * 0.35 + math.log(199), rel=0.02
     )
 
 
 def test_large_gamma_sees_the_largest_of_random_similarities():
-    small, large = (chance_loss(NormFaceLoss(1024.0), Counts(1, 999), dim) for dim in (HUGE, 64))
-    assert small < 20
+    small, large = (chance_loss(NormFaceLoss(1024.0), Counts(1, 199), dim) for dim in (HUGE, 64))
+    assert small < 30
     assert large > 300
 
 

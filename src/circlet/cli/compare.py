@@ -5,15 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import tyro
 
 from circlet.cli.common import choose_device
 from circlet.compare import Machine, Plan, build_page, compare, csv_text, markdown, parse_contender
-from circlet.recipes import RECIPES, Experiment, build_splits
+from circlet.recipes import RECIPES, Experiment, build_splits, find_recipe, open_face_sets
 from circlet.train import write_atomically
 
 DESCRIPTION = """Compare losses: the same data, network, batches and steps for all, several seeds, 95 % intervals.
 
+The first word is a recipe, as in circlet train; its settings are flags here too.
 A loss is its name, with a level (pair, class, joint) and settings if they are not those of its paper: circle,
 circle:class, triplet:margin=0.2, circle:pair:margin=0.4:gamma=32. --search tries other settings first, on classes held
 out of the training classes. The test classes are used once, at the end, and choose nothing.
@@ -52,8 +54,8 @@ class CompareArguments:
     """Loss that the others are compared with, as in --losses; by default the first."""
     jobs: int = 1
     """Runs at a time."""
-    threads: int = 1
-    """CPU threads of each run."""
+    threads: int | None = None
+    """CPU threads of each run; by default this machine's are shared out among the jobs."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
     """Folder of the runs and the report; by default runs/compare-<recipe>."""
     device: str = "auto"
@@ -64,24 +66,25 @@ def main(arguments: list[str]) -> None:
     """Parse, compare, write."""
     given = bool(arguments) and not arguments[0].startswith("-")
     recipe = arguments[0] if given else next(iter(RECIPES))
-    if recipe not in RECIPES:
-        raise ValueError(f"recipe: found {recipe!r}, expected one of {', '.join(RECIPES)}")
+    base = find_recipe(recipe)()
     told = tyro.cli(
         CompareArguments,
         args=arguments[given:],
         prog=f"circlet compare {recipe}",
         description=DESCRIPTION,
-        default=CompareArguments(RECIPES[recipe]()),
+        default=CompareArguments(base),
     )
     experiment = told.experiment
-    if experiment.loss != RECIPES[recipe]().loss:
+    if experiment.loss != base.loss:
         raise ValueError("loss: found --loss flags, expected the settings in --losses, such as circle:pair:gamma=32")
     contenders = [parse_contender(text, experiment.loss.level) for text in told.losses]
     baseline = None if told.baseline is None else parse_contender(told.baseline, experiment.loss.level).label
     plan = Plan(
         experiment, tuple(contenders), told.seeds, told.search, told.search_steps, told.validation_share, baseline
     )
-    machine = Machine(told.jobs, told.threads, choose_device(told.device))
+    threads = max(1, torch.get_num_threads() // max(1, told.jobs)) if told.threads is None else told.threads
+    machine = Machine(told.jobs, threads, choose_device(told.device))
+    open_face_sets(experiment.faces)
     build_splits(experiment.data)  # missing data are an error before the first run, and are downloaded once
     folder = told.out or Path("runs") / f"compare-{recipe}"
     result = compare(plan, folder, machine)

@@ -57,6 +57,10 @@ class Plan:
         return self.baseline or self.contenders[0].label
 
 
+# Shown of each task, the last one as the measure of difference; those that a run does not have are left out.
+HEADLINES = ("recall@1", "r_precision", "rank-1", "mINP", "mAP (trapezoid)", "mAP", "map@r")
+
+
 class Candidate(NamedTuple):
     """A setting that the search tried, and the MAP@R that it reached on validation classes."""
 
@@ -99,6 +103,11 @@ class Result(NamedTuple):
     raw_pixels: dict[str, float]
     environment: dict[str, Any]
     facts: dict[str, Any]
+
+    @property
+    def headline(self) -> list[str]:
+        """The metrics that are shown; the last is the one by which losses are told apart."""
+        return [name for name in HEADLINES if name in self.entries[0].test[0]]
 
     def difference(self, entry: Entry, metric: str) -> Interval:
         """Of an entry to the baseline, paired by seed."""

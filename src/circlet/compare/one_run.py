@@ -3,7 +3,8 @@
     python -m circlet.compare.one_run FOLDER DEVICE THREADS VALIDATION_SHARE < experiment.json
 
 VALIDATION_SHARE above 0: a run of the search. That share of the *training* classes takes the place of the test
-classes, which the process then does not touch. An interrupted run goes on where its last checkpoint is.
+classes, which the process then does not touch; whatever the task, the test is retrieval among them. An interrupted run
+goes on where its last checkpoint is.
 """
 
 import json
@@ -30,7 +31,9 @@ def main(arguments: list[str]) -> None:
     splits = build_splits(experiment.data)
     if share:
         splits = without_test_classes(splits, share)
-        experiment = replace(experiment, data=replace(experiment.data, validation_share=0.0))
+        plain = replace(experiment.test, expand=0, rerank=False, draws=0)
+        data = replace(experiment.data, validation_share=0.0)
+        experiment = replace(experiment, task="retrieval", data=data, test=plain)
     there = (path / "config.json").is_file()
     folder = RunFolder.open(path) if there else RunFolder.create(path, experiment.to_json())
     before = folder.read_json(COST) if (path / COST).exists() else {}

@@ -80,14 +80,14 @@ def summary(result: Result) -> str:
     unclear: list[str] = []
     for entry in result.entries:
         if entry.label != result.baseline:
-            difference = result.difference(entry, "map@r")
+            difference = result.difference(entry, result.headline[-1])
             (better if difference.low > 0 else worse if difference.high < 0 else unclear).append(entry.label)
     verdicts = [
         f"{name}: {', '.join(labels)}"
         for name, labels in (("above it", better), ("below it", worse), ("not told apart from it", unclear))
         if labels
     ]
-    return f"{told} MAP@R against {result.baseline}, by the paired intervals: {'; '.join(verdicts)}."
+    return f"{told} {result.headline[-1]} against {result.baseline}, by the paired intervals: {'; '.join(verdicts)}."
 
 
 def caveats(result: Result) -> list[str]:

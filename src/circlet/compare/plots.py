@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from circlet.compare.comparison import Result
-from circlet.compare.tables import HEADLINE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,17 +19,17 @@ def interval_plot(result: Result) -> "Figure":
     entries = result.entries
     places = np.arange(len(entries))[::-1]
     figure = Figure(figsize=(11, 1.6 + 0.42 * len(entries)), layout="constrained")
-    panels = figure.subplots(1, len(HEADLINE) + 1, sharey=True)
-    for axes, metric in zip(panels, HEADLINE, strict=False):
+    panels = figure.subplots(1, len(result.headline) + 1, sharey=True)
+    for axes, metric in zip(panels, result.headline, strict=False):
         for place, entry in zip(places, entries, strict=True):
             colour = BASELINE if entry.label == result.baseline else DOT
             _dots(axes, place, entry.values(metric), entry.interval(metric), colour)
         axes.set_title(metric, fontsize=10)
     for place, entry in zip(places, entries, strict=True):
         if entry.label != result.baseline:
-            _dots(panels[-1], place, [], result.difference(entry, "map@r"), DOT)
+            _dots(panels[-1], place, [], result.difference(entry, result.headline[-1]), DOT)
     panels[-1].axvline(0, color=BASELINE, linewidth=1)
-    panels[-1].set_title(f"map@r, difference to\n{result.baseline}", fontsize=10)
+    panels[-1].set_title(f"{result.headline[-1]}, difference to\n{result.baseline}", fontsize=10)
     panels[0].set_yticks(places, [entry.label for entry in entries])
     for axes in panels:
         axes.grid(alpha=0.3, axis="x")

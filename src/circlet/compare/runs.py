@@ -126,5 +126,5 @@ def _end_of(path: Path) -> str:
 
 def _result(run: Run) -> str:
     result: dict[str, Any] = RunFolder(run.path).read_json("result.json")
-    where = "validation" if run.validation_share else "test"
-    return f"{where} map@r {result['test']['map@r']:.4f} after {result['train_seconds']:.0f} s"
+    found = ", ".join(f"{name} {value:.4f}" for name, value in list(result["test"].items())[:1])
+    return f"{found} on {'validation' if run.validation_share else 'test'} classes, {result['train_seconds']:.0f} s"

@@ -7,8 +7,6 @@ import math
 from circlet.compare.comparison import Entry, Result
 from circlet.compare.statistics import Interval, mean_interval
 
-HEADLINE = ("recall@1", "r_precision", "map@r")
-
 
 def markdown(result: Result) -> str:
     """The main table: means with 95 % intervals, the paired difference to the baseline, costs.
@@ -22,12 +20,13 @@ def markdown(result: Result) -> str:
 
 def headings(result: Result) -> list[str]:
     """Of the main table."""
-    return ["loss", *HEADLINE, f"map@r, difference to {result.baseline}", "training, s", "CPU, s", "memory, MiB"]
+    difference = f"{result.headline[-1]}, difference to {result.baseline}"
+    return ["loss", *result.headline, difference, "training, s", "CPU, s", "memory, MiB"]
 
 
 def table_rows(result: Result) -> list[tuple[str, list[str]]]:
     """(label, cells) of the main table: raw pixels first."""
-    raw = [f"{result.raw_pixels[metric]:.4f}" for metric in HEADLINE]
+    raw = [f"{result.raw_pixels[metric]:.4f}" for metric in result.headline]
     return [("raw pixels", [*raw, "", "", "", ""]), *((entry.label, _cells(result, entry)) for entry in result.entries)]
 
 
@@ -63,9 +62,9 @@ def mean_cost(entry: Entry, name: str) -> float:
 
 
 def _cells(result: Result, entry: Entry) -> list[str]:
-    difference = result.difference(entry, "map@r")
+    difference = result.difference(entry, result.headline[-1])
     return [
-        *(interval_text(entry.interval(metric)) for metric in HEADLINE),
+        *(interval_text(entry.interval(metric)) for metric in result.headline),
         "baseline" if entry.label == result.baseline else interval_text(difference, sign=True),
         f"{mean_cost(entry, 'train_seconds'):.1f}",
         f"{mean_cost(entry, 'cpu_seconds'):.1f}",
