@@ -216,6 +216,7 @@ def test_existing_run_folder_is_refused(run, photos, capsys):
         (["embed", "."], 1, "no config.json in it"),
         (["train", "--batch.samples", "1"], 1, "batch.samples: found 1, expected at least 2"),
         (["train", "--loss.level", "class"], 1, "augment.composed_classes: found with class weights"),
+        (["train", "--task", "reid"], 1, "task reid: found images without cameras"),
         (["train", "--loss.memory", "64"], 1, "augment.composed_classes: found with loss.memory"),
     ],
 )

@@ -31,7 +31,8 @@ class EvaluateArguments:
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Run folder of circlet train."""
     root: Annotated[Path | None, tyro.conf.arg(metavar="IMAGES")] = None
-    """Folder or manifest in which every image queries all the others; by default the test classes of the run."""
+    """Folder or manifest in which every image queries all the others, by retrieval if it has no cameras; by default the
+    test classes of the run."""
     test: TestConfig = field(default_factory=TestConfig)
     faces: FaceSets = field(default_factory=FaceSets)
     checkpoint: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None

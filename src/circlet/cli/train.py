@@ -11,7 +11,16 @@ from circlet.cli.common import choose_device
 from circlet.cli.evaluate import result_text
 from circlet.cli.report import write_report
 from circlet.data import Splits
-from circlet.recipes import RECIPES, Experiment, build_loss, build_splits, find_recipe, open_face_sets, train
+from circlet.recipes import (
+    RECIPES,
+    Experiment,
+    build_loss,
+    build_splits,
+    check_task,
+    find_recipe,
+    open_face_sets,
+    train,
+)
 from circlet.recipes.names import OWN
 from circlet.train import RunFolder, alike, first_speaks, is_first, on_first, process_group, together
 
@@ -93,11 +102,13 @@ def _run(told: TrainArguments | ResumeArguments, device: torch.device) -> None:
 
 
 def _splits(experiment: Experiment) -> Splits:
-    """The images; on rank 0 first, which may download them, and looks whether the face test sets are there."""
+    """The images; on rank 0 first, which may download them, and looks whether they can be tested as asked."""
 
     def on_rank_0() -> Splits:
         open_face_sets(experiment.faces)
-        return build_splits(experiment.data)
+        splits = build_splits(experiment.data)
+        check_task(experiment.task, splits)
+        return splits
 
     splits = together(lambda: on_rank_0() if is_first() else None)
     return together(lambda: splits or build_splits(experiment.data))

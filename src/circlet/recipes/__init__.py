@@ -17,7 +17,7 @@
 | face_sets      | the face test sets                                                                  |
 """
 
-from circlet.recipes.build import build_loss, build_splits, load_pixels
+from circlet.recipes.build import build_loss, build_splits, check_task, load_pixels
 from circlet.recipes.embedding import embed_pixels, embed_test_set, load_test_set
 from circlet.recipes.experiment import (
     BatchConfig,
@@ -45,6 +45,7 @@ __all__ = [
     "TestConfig",
     "build_loss",
     "build_splits",
+    "check_task",
     "embed_pixels",
     "embed_test_set",
     "find_recipe",

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from circlet import losses
 from circlet.data import (
+    DataError,
     DecodedImages,
     ImageSet,
     Splits,
@@ -20,7 +21,7 @@ from circlet.data import (
 )
 from circlet.data.catalogue import find_data_set
 from circlet.models import Embedder, backbone
-from circlet.recipes.experiment import BatchConfig, DataConfig, LossConfig, ModelConfig
+from circlet.recipes.experiment import BatchConfig, DataConfig, LossConfig, ModelConfig, Task
 from circlet.references.collectives import num_ranks, rank_in
 from circlet.sampling import PKSampler, ShuffledBatches
 from circlet.train import Objective
@@ -55,6 +56,13 @@ def build_splits(config: DataConfig) -> Splits:
     elif find_data_set(config.source).task == "face training":
         options = {"seed": config.seed, "held_out": config.test_share}
     return open_data_set(config.source, config.root, **options)
+
+
+def check_task(task: Task, splits: Splits) -> None:
+    """DataError where the data cannot be tested by that task, so that it is found before the training."""
+    tested = (splits.query, splits.query if splits.gallery is None else splits.gallery)
+    if task == "reid" and any(images.cameras is None for images in tested):
+        raise DataError("task reid: found images without cameras, expected a camera for each")
 
 
 def build_model(config: ModelConfig, channels: int) -> Embedder:

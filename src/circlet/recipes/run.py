@@ -13,7 +13,7 @@ from circlet.data import Splits, hold_out_classes
 from circlet.data.augment import Augment
 from circlet.evaluate import retrieval
 from circlet.models import Embedder
-from circlet.recipes.build import Pixels, TrainBatches, build_model, build_objective
+from circlet.recipes.build import Pixels, TrainBatches, build_model, build_objective, check_task
 from circlet.recipes.embedding import (
     Embedded,
     TestSet,
@@ -54,6 +54,7 @@ def train(experiment: Experiment, splits: Splits, folder: RunFolder, device: tor
     splits: the images of `build_splits(experiment.data)`. In a process group all ranks call this together; rank 0
     alone tests and writes, and the others get None.
     """
+    together(lambda: check_task(experiment.task, splits))
     data = together(lambda: _load_data(experiment.data, splits, folder))
     resumed = on_first(folder.last.exists)
 
