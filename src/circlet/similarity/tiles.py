@@ -51,8 +51,9 @@ def pair_lse(
         lse, _ = symmetric_lse(x, order, ranges(labels, labels), *settings, keep)
         return PairLse(*lse.to(compute_dtype(x)))
     if keep and y is not None and y.requires_grad:
-        # What is kept gives way, slab by slab, to the gradient of the references.
-        keep = max(keep, y.numel() * compute_dtype(x, y).itemsize - SLAB_BYTES)
+        # What is kept gives way, slab by slab, to the gradient of the references: in all a tenth more than that.
+        gradient = y.numel() * compute_dtype(x, y).itemsize
+        keep = max(keep, gradient + gradient // 10 - SLAB_BYTES)
     x_order, y_order, positives, mask = kinds_of(pairs)
     references = x if y is None else y
     lse, _ = cross_lse(x, references, x_order, y_order, positives, mask, y is None, *settings, keep)
