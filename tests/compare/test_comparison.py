@@ -16,10 +16,11 @@ import pytest
 
 from circlet.cli import main
 from circlet.compare import Machine, Plan, build_page, compare, csv_text, markdown, parse_contender
-from circlet.compare.one_run import without_test_classes
+from circlet.compare.one_run import stop_without, without_test_classes
 from circlet.compare.runs import Run, finish
 from circlet.recipes import RECIPES, build_splits
 from circlet.train import RunFolder
+from circlet.train.stop import stop_requests
 
 TWO = Machine(jobs=2)
 
@@ -177,6 +178,16 @@ def test_an_interrupted_comparison_goes_on(tiny, tmp_path):
     cost = RunFolder(shorter.path).read_json("cost.json")
     assert cost["sessions"] == 2
     assert cost["wall_seconds"] > RunFolder(shorter.path).read_json("result.json")["train_seconds"]
+
+
+def test_a_run_stops_where_the_comparison_was_killed():
+    with stop_requests() as stop:
+        watching = threading.Thread(target=stop_without, args=(os.getppid(), 0.01), daemon=True)
+        watching.start()
+        time.sleep(0.1)
+        assert not stop.requested
+        stop_without(-1)
+        assert stop.requested
 
 
 def test_a_run_that_fails_is_named_with_its_reason(tiny, tmp_path):

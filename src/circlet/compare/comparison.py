@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from circlet.compare.contenders import Contender, at_edge, candidates, in_common, settings_text
-from circlet.compare.one_run import COST
-from circlet.compare.runs import Machine, Run, finish
+from circlet.compare.runs import COST, Machine, Run, finish
 from circlet.compare.statistics import Interval, mean_interval, paired_difference
 from circlet.recipes import Experiment, LossConfig
 from circlet.train import RunFolder

@@ -8,18 +8,20 @@ goes on where its last checkpoint is.
 """
 
 import json
+import os
+import signal
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from circlet.compare.runs import COST
 from circlet.data import Splits, hold_out_classes
 from circlet.recipes import Experiment, build_splits, train
 from circlet.train import RunFolder
-
-COST = "cost.json"
 
 
 def main(arguments: list[str]) -> None:
@@ -55,6 +57,13 @@ def main(arguments: list[str]) -> None:
         folder.write_json(COST, cost)
 
 
+def stop_without(parent: int, seconds: float = 1.0) -> None:
+    """Ask this process to stop once `parent` has gone, so that the next comparison does not find it at work."""
+    while os.getppid() == parent:
+        time.sleep(seconds)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def without_test_classes(splits: Splits, share: float) -> Splits:
     """Training classes alone: train on the rest, validate on a share of them; the test classes are left out."""
     return Splits(*hold_out_classes(splits.train, share))
@@ -75,6 +84,7 @@ def peak_memory_mib() -> float:
 
 
 if __name__ == "__main__":
+    threading.Thread(target=stop_without, args=(os.getppid(),), daemon=True).start()
     try:
         main(sys.argv[1:])
     except KeyboardInterrupt as error:

@@ -8,11 +8,12 @@ import html
 import io
 import json
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from circlet.compare.comparison import Result
 from circlet.compare.plots import interval_plot, loss_curves
 from circlet.compare.tables import headings, table_rows
+from circlet.recipes.recipe import leaves
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,14 +33,14 @@ pre { overflow-x: auto; padding: 1rem; border: 1px solid var(--line); border-rad
 def build_page(result: Result, command: list[str]) -> str:
     """The page as text. command: what was typed, to repeat it."""
     experiment, facts = result.experiment, result.facts
-    title = f"{experiment.recipe}: {len(result.entries)} losses, {len(result.seeds)} seeds"
+    title = f"{experiment.recipe}: {len(result.entries)} losses, {_number(len(result.seeds), 'seed')}"
     sections = [
         f"<h1>{html.escape(title)}</h1>",
         f"<p>{html.escape(summary(result))}</p>",
         _table(headings(result), table_rows(result)),
         "<p>Mean over the seeds ± half of the 95 % t interval; differences are paired by seed. Times and memory are "
-        f"means of a run, {facts['jobs']} at once with {facts['threads']} thread(s) each: training is the wall time "
-        "of the steps, CPU time and peak memory are of the whole process.</p>",
+        f"means of a run, {facts['jobs']} at once with {_number(facts['threads'], 'thread')} each: training is the "
+        "wall time of the steps, CPU time and peak memory are of the whole process.</p>",
         _image(interval_plot(result), "Mean and interval of each metric for each loss"),
         "<p>Grey ticks are single runs, bars 95 % intervals, pink is the baseline.</p>",
         "<h2>What this does and does not show</h2>",
@@ -53,9 +54,9 @@ def build_page(result: Result, command: list[str]) -> str:
         "<h2>Command</h2>",
         f"<pre>{html.escape(shlex.join(command))}</pre>",
         "<h2>What all runs share</h2>",
-        _json({key: value for key, value in experiment.to_json().items() if key != "loss"}),
+        _settings_list({key: value for key, value in experiment.to_json().items() if key != "loss"}),
         "<h2>Environment</h2>",
-        _json({key: value for key, value in result.environment.items() if key != "command"}),
+        _settings_list({key: value for key, value in result.environment.items() if key != "command"}),
     ]
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -67,11 +68,12 @@ def build_page(result: Result, command: list[str]) -> str:
 def summary(result: Result) -> str:
     """One paragraph: the protocol, and which losses differ from the baseline."""
     facts, loop, batch = result.facts, result.experiment.loop, result.experiment.batch
+    seeds = f"{_number(len(result.seeds), 'seed')} ({', '.join(map(str, result.seeds))})"
     told = (
         f"Each loss trained for {loop.steps} steps of {batch.classes * batch.samples} images on "
-        f"{facts['train_images']} images of {facts['train_classes']} classes, with each of the seeds "
-        f"{', '.join(map(str, result.seeds))}, and tested once on {facts['test_images']} images of "
-        f"{facts['test_classes']} classes that no run and no choice of settings has seen."
+        f"{facts['train_images']} images of {facts['train_classes']} classes, with {seeds}, and was tested once on "
+        f"{facts['test_images']} images of {facts['test_classes']} classes that no run and no choice of settings has "
+        "seen."
     )
     if len(result.seeds) == 1:
         return told + " One seed: no interval, and no difference can be told from chance."
@@ -96,7 +98,7 @@ def caveats(result: Result) -> list[str]:
     searched = [entry.label for entry in result.entries if len(entry.candidates) > 1]
     unsearched = [entry.label for entry in result.entries if len(entry.candidates) < 2]
     texts = [
-        f"{n} seed{'s' * (n > 1)}: the intervals rest on {n} run{'s' * (n > 1)} a loss. They hold the chance of "
+        f"{_number(n, 'seed')}: the intervals rest on {_number(n, 'run')} a loss. They hold the chance of "
         "weights, batches and augmentation, not that of other data or other test classes; and with several losses "
         "against one baseline, one interval in twenty misses by chance.",
         f"One budget: {loop.steps} steps. A loss that learns slowly at first may overtake in a longer run.",
@@ -148,9 +150,11 @@ def _costs(result: Result) -> str:
 
 
 def _table(columns: list[str], rows: "list[tuple[str, list[str]]]", kind: str = "numbers") -> str:
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
+    head = "".join(f"<th scope='col'>{html.escape(name)}</th>" for name in columns)
     body = "".join(
-        f"<tr><th>{html.escape(name)}</th>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
+        f"<tr><th scope='row'>{html.escape(name)}</th>"
+        + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
+        + "</tr>"
         for name, cells in rows
     )
     return f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
@@ -163,5 +167,10 @@ def _image(figure: "Figure", alt: str) -> str:
     return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{data}">'
 
 
-def _json(content: object) -> str:
-    return f"<pre>{html.escape(json.dumps(content, indent=2, ensure_ascii=False))}</pre>"
+def _settings_list(content: dict[str, Any]) -> str:
+    text = "\n".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in leaves(content).items())
+    return f"<pre>{html.escape(text)}</pre>"
+
+
+def _number(count: int, name: str) -> str:
+    return f"{count} {name}{'' if count == 1 else 's'}"

@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 
-from circlet.compare.one_run import COST
 from circlet.recipes import Experiment
 from circlet.train import RunFolder
 from circlet.train.stop import stop_requests
 
+COST = "cost.json"  # of a run, beside its result.json
 SECONDS_BETWEEN_LOOKS = 0.1
 
 
