@@ -94,6 +94,31 @@ def test_embed_is_in_evaluation_mode_and_gives_the_mode_back():
         embed(model, [])
 
 
+def test_frozen_parts_stay_frozen_and_a_failure_leaves_no_evaluation_mode_behind():
+    backbone = SmallResNet().train()
+    norm = next(module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)).eval()
+    model = Embedder(backbone, 8, image_size=(16, 16), channels=1, mean=(0.5,), std=(1.0,))
+    assert backbone.training
+    assert not norm.training
+    embed(model, [torch.rand(2, 1, 16, 16)])
+    assert model.training
+    assert not norm.training
+
+    def broken():
+        yield torch.rand(2, 1, 16, 16)
+        raise OSError("no image")
+
+    with pytest.raises(OSError, match="no image"):
+        embed(model, broken())
+    assert model.training
+
+
+def test_embeddings_can_be_trained_on_and_changed():
+    embeddings = embed(nn.Flatten(), [torch.rand(3, 1, 2, 2)])
+    nn.Linear(4, 1)(embeddings).sum().backward()
+    embeddings.sub_(embeddings.mean(0))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

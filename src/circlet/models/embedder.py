@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from circlet.models.mode import evaluating
 from circlet.models.pooling import PoolingName, pooling_layer
 
 HeadName = Literal["linear", "linear+bn", "bnneck", "none"]
@@ -74,9 +75,7 @@ class Embedder(nn.Module):
 
     def _num_features(self) -> int:
         """Width of the pooled features, found by one blank image."""
-        training = self.backbone.training
-        self.backbone.eval()
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(self.backbone):
             features = self.backbone(torch.zeros(1, self.channels, *self.image_size))
             if features.ndim not in (2, 4):
                 raise ValueError(f"backbone: gave shape {tuple(features.shape)}, expected feature maps "
@@ -85,7 +84,6 @@ class Embedder(nn.Module):
                 raise ValueError(f"pooling: found a layer for feature maps, expected flatten: the backbone gives "
                                  f"vectors {tuple(features.shape)}")  # fmt: skip
             width = self.pooling(features).shape[1]
-        self.backbone.train(training)
         return int(width)
 
 

@@ -5,10 +5,11 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from circlet.models.mode import evaluating
 from circlet.models.views import views
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode: what it makes could not be trained on or changed in place
 def embed(
     model: nn.Module,
     batches: Iterable[Tensor],
@@ -25,7 +26,7 @@ def embed(
     normalize: give embeddings unit length, after the addition; a zero embedding stays zero. False keeps the norm,
     as the templates of IJB-C want it.
 
-    The model is put into evaluation mode for the time being.
+    The model is put into evaluation mode for the time being; each part of it then has its own mode back.
 
     >>> embed(nn.Flatten(), [torch.ones(2, 1, 2, 2), torch.zeros(1, 1, 2, 2)])
     tensor([[0.5000, 0.5000, 0.5000, 0.5000],
@@ -34,14 +35,12 @@ def embed(
     >>> embed(nn.Flatten(), [torch.tensor([[[[3.0, 1.0]]]])], flip=True, normalize=False)
     tensor([[4., 4.]])
     """
-    training = model.training
-    model.eval()
     rows = []
-    for images in batches:
-        each = [model(view).float() for view in views(images.to(device), flip=flip, crop=crop)]
-        total = torch.stack(each).sum(0)
-        rows.append((nn.functional.normalize(total, dim=1) if normalize else total).cpu())
-    model.train(training)
+    with evaluating(model):
+        for images in batches:
+            each = [model(view).float() for view in views(images.to(device), flip=flip, crop=crop)]
+            total = torch.stack(each).sum(0)
+            rows.append((nn.functional.normalize(total, dim=1) if normalize else total).cpu())
     if not rows:
         raise ValueError("batches: found none, expected at least one batch of images")
     return torch.cat(rows)
