@@ -1,3 +1,4 @@
+import importlib
 import math
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from circlet.evaluate import reid_from_distances, rerank
 
+rerank_module = importlib.import_module("circlet.evaluate.rerank")
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "rerank.npz", allow_pickle=False)
 LABELS = [torch.from_numpy(GOLDEN[name]) for name in ("query_pid", "query_cam", "gallery_pid", "gallery_cam")]
 SETTINGS = {
@@ -117,6 +119,26 @@ def test_invariances(seed):
 def test_all_equal():
     found = rerank(torch.ones(2, 4), torch.ones(4, 4), k1=5, k2=1)
     assert torch.equal(found, torch.zeros(2, 4))
+
+
+def test_a_collapsed_embedding_takes_no_more_memory_than_a_block(monkeypatch):
+    lengths = []
+
+    def ranges(starts, counts):
+        lengths.append(int(counts.sum()))
+        return original(starts, counts)
+
+    original = rerank_module._ranges
+    monkeypatch.setattr(rerank_module, "_ranges", ranges)
+    rerank_module._shared(collapsed := everything_in_one_column(300), 100, 300, block_size=32)
+    assert len(collapsed.row) == 300
+    assert sum(lengths) == 100 * 200
+    assert max(lengths) <= 32 * 32 // 16 + 200
+
+
+def everything_in_one_column(num_images):
+    rows = torch.arange(num_images)
+    return rerank_module._Encodings(rows, torch.zeros_like(rows), torch.ones(num_images))
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,10 @@ def _shared(encodings: _Encodings, num_queries: int, num_images: int, block_size
 
     shared = item_value.new_zeros(num_queries, num_items)
     own = (encodings.row < num_queries).nonzero().squeeze(1)
-    for part in own.split(max(1, block_size * 4)):
+    # Parts by how many gallery items they meet: in a collapsed embedding a column may have them all.
+    met = count[encodings.column[own]].cumsum(0)
+    blocks = met.div_(max(1, block_size * block_size // 16), rounding_mode="floor")
+    for part in own.split(blocks.unique_consecutive(return_counts=True)[1].tolist()):
         row, column, value = (x[part] for x in encodings)
         entry = _ranges(start[column], count[column])
         least = torch.minimum(value.repeat_interleave(count[column]), item_value[entry])
