@@ -100,3 +100,10 @@ def test_links(tmp_path):
     (root / "d").symlink_to(tmp_path / "secret")
     with pytest.raises(DataError, match="found a link"):
         image_folder(root)
+
+
+def test_a_split_that_is_a_link(tmp_path):
+    put(tmp_path, "elsewhere/a/1.png", "root/test/b/1.png")
+    (tmp_path / "root" / "train").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=r"train: found a link to .*elsewhere \(1 such links"):
+        image_folder(tmp_path / "root")

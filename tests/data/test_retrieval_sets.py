@@ -5,6 +5,7 @@ import pytest
 
 from circlet.data import DataError, cars196, cub200, decode, inshop, open_data_set, sop
 from circlet.data.check import count
+from circlet.data.listing import require_files
 from tests.data import miniature
 
 WRITERS = {
@@ -169,3 +170,17 @@ def test_bad_annotations_of_cars(tmp_path):
     test_list.unlink()
     with pytest.raises(DataError, match=r"withlabels.mat: found no such list"):
         cars196(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../secret.jpg", "a/../../secret.jpg", "/secret.jpg", "/a/b.jpg"])
+def test_a_list_cannot_lead_out_of_its_folder(tmp_path, name):
+    (tmp_path / "a").mkdir()
+    for present in ("secret.jpg", "a/b.jpg"):
+        (tmp_path / present).touch()
+    with pytest.raises(DataError, match=rf"list.txt: found the image '{name}', expected paths below"):
+        require_files(tmp_path, ["secret.jpg", "a/b.jpg", name], tmp_path / "list.txt")
+
+
+def test_a_zero_byte_in_a_list(tmp_path):
+    with pytest.raises(DataError, match=r"found 1 of the 1 images of list.txt missing"):
+        require_files(tmp_path, ["a\0/b.jpg"], "list.txt")

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from circlet.data.images import DataError, FileReader, ImageSet, Splits, split_classes
+from circlet.data.listing import make_splits
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
 _LAYOUTS = "root/class/image, or root/train/class/image with root/query (and root/gallery), root/test or root/val"
@@ -40,7 +41,7 @@ def image_folder(root: str | Path, *, held_out: float = 0.5, seed: int = 0, clos
         others = ", ".join(sorted(folders - found))
         raise DataError(f"{root}: found the folders {others} beside those of the split, expected no other")
     gallery = scan_folder(root, root / "gallery") if "gallery" in found else None
-    return Splits(scan_folder(root, root / "train"), scan_folder(root, root / query), gallery, closed_set)
+    return make_splits(root, scan_folder(root, root / "train"), scan_folder(root, root / query), gallery, closed_set)
 
 
 def scan_folder(root: Path, base: Path, *, unsorted: bool = False) -> ImageSet:
@@ -50,7 +51,7 @@ def scan_folder(root: Path, base: Path, *, unsorted: bool = False) -> ImageSet:
     """
     classes: list[str] = []
     names: list[str] = []
-    refused: list[str] = []
+    refused = [str(base)] if base != root and base.is_symlink() else []
     real_root = os.path.realpath(root)
     for folder, folders, files in os.walk(base):
         folders[:] = sorted(name for name in folders if not name.startswith("."))

@@ -107,12 +107,12 @@ def require_files(root: Path, names: Sequence[str], listed_in: Path) -> None:
     missing = []
     for name in names:
         folder, _, base = name.rpartition("/")
+        if name.startswith("/") or (folder not in entries and ".." in PurePosixPath(name).parts):
+            raise DataError(f"{listed_in}: found the image {name!r}, expected paths below {root}")
         if folder not in entries:
-            if name.startswith("/") or ".." in PurePosixPath(name).parts:
-                raise DataError(f"{listed_in}: found the image {name!r}, expected paths below {root}")
             try:
                 entries[folder] = set(os.listdir(root / folder))
-            except OSError:
+            except (OSError, ValueError):  # ValueError: a name with a zero byte
                 entries[folder] = set()
         if base not in entries[folder] or base in (".", ".."):
             missing.append(name)
@@ -133,9 +133,11 @@ def listed_images(
     )
 
 
-def make_splits(where: Path, train: ImageSet, query: ImageSet, gallery: ImageSet | None = None) -> Splits:
+def make_splits(
+    where: Path, train: ImageSet, query: ImageSet, gallery: ImageSet | None = None, closed_set: bool = False
+) -> Splits:
     """`Splits`, whose errors (no image in a role, classes in train and test) name the file."""
     try:
-        return Splits(train, query, gallery)
+        return Splits(train, query, gallery, closed_set)
     except DataError as error:
         raise DataError(f"{where}: {error}") from error

@@ -3,12 +3,14 @@
 Only the table is read: whether the files exist and hold images shows when they are decoded.
 """
 
-from pathlib import Path
+import os
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 
 from circlet.data.images import DataError, FileReader, ImageSet, Splits, split_classes
+from circlet.data.listing import make_splits
 
 _ROLES = ("train", "query", "gallery", "test")
 _EXPECTED = "columns path and label, optionally split (train, query, gallery or test) and camera"
@@ -24,11 +26,13 @@ def manifest(
 ) -> Splits:
     """Read a manifest (.csv, comma-separated UTF-8 with a header; or .parquet).
 
-    Columns: `path`, relative to `root` (the manifest's folder where None); `label`, any text; optionally `split`: train
-    with query (and gallery), or train with test, whose every image searches all the others; optionally `camera`, any
-    text, numbered in sorted order over the whole table. Other columns are passed over. Without `split`, the classes are
-    split (`split_classes` with `held_out` and `seed`). Rows keep their order. `closed_set` allows test classes that are
-    trained on. An empty cell, a missing or repeated column and an unknown split are a DataError naming file and line.
+    Columns: `path`, below `root` (the manifest's folder where None) and relative to it or absolute; `label`, any text;
+    optionally `split`: train with query (and gallery), or train with test, whose every image searches all the others;
+    optionally `camera`, any text, numbered in sorted order over the whole table. Other columns are passed over. Without
+    `split`, the classes are split (`split_classes` with `held_out` and `seed`). Rows keep their order. `closed_set`
+    allows test classes that are trained on. An empty cell, a missing or repeated column, an unknown split and a path
+    that leaves `root` are a DataError naming file and line: a table from others must not put pictures of your own into
+    a report. Where images lie elsewhere, name a `root` above them, or put the table there.
     """
     path = Path(path)
     images, splits = read_manifest(path, root)
@@ -45,7 +49,8 @@ def manifest(
             f"{path}: found the splits {', '.join(found)}, expected train and query (and gallery), or train and test"
         )
     parts = {role: images.subset(np.flatnonzero(roles == role)) for role in found}
-    return Splits(parts["train"], parts["test" if "test" in parts else "query"], parts.get("gallery"), closed_set)
+    query = parts["test" if "test" in parts else "query"]
+    return make_splits(path, parts["train"], query, parts.get("gallery"), closed_set)
 
 
 def read_manifest(path: Path, root: str | Path | None = None) -> tuple[ImageSet, list[str] | None]:
@@ -55,7 +60,11 @@ def read_manifest(path: Path, root: str | Path | None = None) -> tuple[ImageSet,
     if not columns["path"]:
         raise DataError(f"{path}: found no row, expected at least one image")
     names = tuple(columns["path"])
-    reader = FileReader(str(path.parent if root is None else root), names)
+    below = path.parent if root is None else Path(root)
+    for row, name in enumerate(names):
+        if not _is_below(name, below):
+            raise DataError(f"{_where(path, row)}: found the image {name!r}, expected paths below {below}")
+    reader = FileReader(str(below), names)
     cameras = np.unique(columns["camera"], return_inverse=True)[1] if "camera" in columns else None
     return ImageSet.from_classes(columns["label"], names, reader, cameras), columns.get("split")
 
@@ -105,6 +114,13 @@ def _column(path: Path, table: dict[str, Any], name: str) -> list[str]:
         row = next(row for row, cell in enumerate(cells) if not cell or cell.isspace())
         raise DataError(f"{_where(path, row)}: found an empty cell in column {name!r}, expected {_EXPECTED}")
     return texts
+
+
+def _is_below(name: str, root: Path) -> bool:
+    """Whether a path leads nowhere but below `root`, as far as its text says."""
+    if os.pardir in name and os.pardir in PurePath(name).parts:
+        return False
+    return not os.path.isabs(name) or PurePath(name).is_relative_to(os.path.abspath(root))
 
 
 def _where(path: Path, row: int) -> str:
