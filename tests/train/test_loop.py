@@ -102,17 +102,25 @@ def test_nan_in_the_images_is_found(tmp_path):
         run(tmp_path / "run", batches=batches)
 
 
-def test_diverged_loss_names_the_step(tmp_path):
-    class Infinite(torch.nn.Module):
+@pytest.mark.parametrize(("log_every", "found_at"), [(5, 5), (100, 6)])
+def test_diverged_loss_names_the_step_and_is_not_saved(tmp_path, log_every, found_at):
+    class InfiniteFromStep4(torch.nn.Module):
+        steps = 0
+
         def forward(self, embeddings, labels):
-            return embeddings.sum() * float("inf")
+            self.steps += 1
+            return embeddings.square().sum() * (float("inf") if self.steps >= 4 else 1.0)
 
     from circlet.train import RunFolder, fit
     from tests.train.tiny import config, parts
 
     folder = RunFolder.create(tmp_path / "run", {})
-    with pytest.raises(FloatingPointError, match=r"step 5: the loss is (nan|-?inf), expected a finite number"):
-        fit(parts()[0], Infinite(), Batches(), config(), folder, device=torch.device("cpu"), augment=noise)
+    settings = config(log_every=log_every, checkpoint_every=3)
+    with pytest.raises(FloatingPointError, match=rf"step {found_at}: the loss is (nan|inf), expected a finite number"):
+        fit(parts()[0], InfiniteFromStep4(), Batches(), settings, folder, device=torch.device("cpu"), augment=noise)
+    state = load(folder.last)
+    assert state["step"] == 3
+    assert all(value.isfinite().all() for value in state["model"].values())
 
 
 def test_bf16_autocast_trains_and_fp16_on_a_cpu_is_refused(tmp_path):

@@ -101,7 +101,7 @@ def test_a_hostile_checkpoint_runs_no_code(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04truncated"])
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04truncated", b"\x80\x02a."])
 def test_unreadable_checkpoints(tmp_path, content):
     path = tmp_path / "last.pt"
     path.write_bytes(content)
@@ -130,3 +130,6 @@ def test_broken_json_names_the_file(tmp_path):
     (folder.path / "config.json").write_text("[]")
     with pytest.raises(ValueError, match=r"config.json: found list, expected a JSON object"):
         folder.read_json("config.json")
+    (folder.path / "metrics.jsonl").write_text('{"step": 1}\n\0\0\n{"step": 3}\n')
+    with pytest.raises(ValueError, match=r"metrics.jsonl: found no valid JSON"):
+        folder.read_metrics()

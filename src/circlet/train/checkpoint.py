@@ -27,7 +27,7 @@ def load(path: Path, *, mapped: bool = False) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # torch warns of pickles that it has not written
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, Warning) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError, Warning) as error:
         reason = (str(error) or "the file ends too early").splitlines()[0]
         raise ValueError(f"{path}: found no readable checkpoint ({reason})") from error
     if not isinstance(state, dict) or "model" not in state:

@@ -13,6 +13,7 @@ averages are rank 0's. Only rank 0 writes, shows progress and validates.
 """
 
 import io
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -103,7 +104,19 @@ def fit(
         step, best, seconds = state["step"], state["best"], state["seconds"]
         losses = [loss.to(device, copy=True) for loss in state["losses"]]
 
+    def mean_loss() -> float:
+        """Since the last line of metrics.jsonl; FloatingPointError if it is not finite."""
+        mean = float(torch.stack(losses).mean())
+        if not math.isfinite(mean):
+            raise FloatingPointError(
+                f"step {step}: the loss is {mean}, expected a finite number; try a longer warm-up, a smaller learning "
+                f"rate, or bf16 for fp16 (last checkpoint: {folder.last})"
+            )
+        return mean
+
     def save(path: Path) -> None:
+        if losses:
+            mean_loss()  # else what has diverged would take the place of what has not
         parts = {"model": model, "objective": objective, "optimizer": optimizer, "schedule": schedule, "scaler": scaler}
         states = {name: part.state_dict() for name, part in parts.items()}  # type: ignore[attr-defined]
         position = {"step": step, "best": best, "seconds": seconds, "losses": losses}
@@ -167,15 +180,9 @@ def fit(
             seconds += time.monotonic() - started
             losses.append(loss)
             if logging:
-                mean_loss = float(torch.stack(losses).mean())
-                losses.clear()
-                if mean_loss != mean_loss or abs(mean_loss) == float("inf"):
-                    raise FloatingPointError(
-                        f"step {step}: the loss is {mean_loss}, expected a finite number; try a longer warm-up, a "
-                        f"smaller learning rate, or bf16 for fp16 (last checkpoint: {folder.last})"
-                    )
-                log({"step": step, "loss": mean_loss, "learning_rate": learning_rate, "gradient_norm": float(norm),
+                log({"step": step, "loss": mean_loss(), "learning_rate": learning_rate, "gradient_norm": float(norm),
                      "seconds": round(seconds, 3), **observed})  # fmt: skip
+                losses.clear()
             if validate is not None and (step % config.validate_every == 0 or last):
                 model.eval()
                 metrics = on_first(partial(validate, model))

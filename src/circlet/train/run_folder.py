@@ -122,8 +122,11 @@ class RunFolder:
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return []
-        lines = path.read_text(encoding="utf-8").split("\n")
-        return [json.loads(line) for line in lines[:-1]]  # what follows the last newline was cut off in the writing
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # what follows the last newline was cut off
+        try:
+            return [json.loads(line) for line in lines]
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}: found no valid JSON ({error}), expected an object in each line") from error
 
 
 def environment() -> dict[str, Any]:
