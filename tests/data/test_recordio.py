@@ -126,6 +126,8 @@ def part(kind, payload):
         part(1, b"first part without an end..."),
         part(5, b"unknown kind" * 4),
         part(0, struct.pack("<IfQQ", 1 << 31, 0, 0, 0)),
+        part(0, struct.pack("<IfQQ", 0, float("nan"), 0, 0)),
+        part(0, struct.pack("<IfQQff", 2, 0, 0, 0, 1.0, float("inf"))),
     ],
 )
 def test_damaged_records(content, tmp_path):

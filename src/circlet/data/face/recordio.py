@@ -7,6 +7,7 @@ encoded image. Only what is asked for is read, and MXNet is not needed.
 """
 
 import io
+import math
 import mmap
 import struct
 from pathlib import Path
@@ -65,11 +66,12 @@ class RecordFile:
             raise self._damaged(key, offset, f"a payload of {len(payload)} bytes", f"at least {_HEADER.size}")
         flag, label, _, _ = _HEADER.unpack_from(payload)
         end = _HEADER.size + 4 * flag
-        if flag == 0:
-            return Record(flag, (label,), payload[end:])
         if len(payload) < end:
             raise self._damaged(key, offset, f"{len(payload)} bytes for {flag} labels", f"at least {end}")
-        return Record(flag, struct.unpack_from(f"<{flag}f", payload, _HEADER.size), payload[end:])
+        labels = struct.unpack_from(f"<{flag}f", payload, _HEADER.size) if flag else (label,)
+        if not all(map(math.isfinite, labels[:2])):  # the class, or a range of keys
+            raise self._damaged(key, offset, f"the labels {labels[:2]}", "finite numbers")
+        return Record(flag, labels, payload[end:])
 
     def _payload(self, key: int, offset: int, *, labels_only: bool) -> bytes:
         """Join the parts of a record. A slice of the map copies so many bytes, never the map."""
