@@ -74,6 +74,9 @@ def test_results_are_kept_and_replaced(tmp_path):
     again.add(Case(80), [Measured("circlet", 0.5, 1.0)], machine(1))
     assert len(json.loads(path.read_text())) == 3
     assert again.cases["pair B=80 D=512"]["rows"][0]["seconds"] == 0.5
+    again.add(Case(80, dtype="bf16", device="cuda"), [Measured("circlet", 0.1, 1.0)], machine(1))
+    again.add(Case(80, dtype="bf16"), [Measured("circlet", 0.9, 1.0)], machine(1))
+    assert again.cases["pair B=80 D=512 bf16 cuda"]["rows"][0]["seconds"] == 0.1
 
 
 def test_table_gives_ratios_to_the_floor():

@@ -30,11 +30,12 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Level and sizes, such as "pair B=80 D=512"."""
+        """Level, sizes, and what is not as usual, such as "pair B=80 D=512" or "pair B=80 D=512 bf16 cuda"."""
         level = "pair" if self.num_classes is None else "class"
         classes = "" if self.num_classes is None else f" C={self.num_classes}"
         dtype = "" if self.dtype == "fp32" else f" {self.dtype}"
-        return f"{level} B={self.batch} D={self.dim}{classes}{dtype}"
+        device = "" if self.device == "cpu" else f" {self.device}"
+        return f"{level} B={self.batch} D={self.dim}{classes}{dtype}{device}"
 
     @property
     def matrix_mib(self) -> float:
