@@ -18,6 +18,7 @@ from circlet.similarity.pairs import Pairs
 
 MARGIN, GAMMA = 0.25, 256.0
 FLOOR = "three bare matrix products"
+COMPILED = "torch.compile of the dense twin"
 
 Step = Callable[[], None]
 Builder = Callable[[Data], Step]
@@ -43,7 +44,7 @@ def contenders(case: Case, memory_limit_mib: float) -> dict[str, Builder | str]:
         offer("pytorch-metric-learning", pytorch_metric_learning, 17)
     elif hasattr(torch.nn.functional, "linear_cross_entropy"):
         offer("F.linear_cross_entropy (plain CE)", linear_cross_entropy, 4)
-    offer("torch.compile of the dense twin", compiled_dense_twin, 10)
+    offer(COMPILED, compiled_dense_twin, 10)
     return found
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from circlet.bench.cases import Case, Data
-from circlet.bench.contenders import FLOOR, Step, contenders
+from circlet.bench.contenders import COMPILED, FLOOR, Step, contenders
 
 SLOW_MIB = 1000  # a similarity matrix from which on a step takes seconds: one round
 
@@ -65,23 +65,25 @@ def time_all(case: Case, settings: Settings) -> dict[str, float | str]:
         name: build if isinstance(build, str) or name not in settings.without else "left out"
         for name, build in contenders(case, settings.memory_limit_mib).items()
     }
-    best: dict[str, float | str] = {}
-    steps: dict[str, Step] = {}
-    for name, build in offers.items():
-        best[name] = build if isinstance(build, str) else float("inf")
-        if not isinstance(build, str):
-            steps[name] = build(data)
-            try:
-                _timed(steps[name], 1, case)  # warms up, compiles
-            except (RuntimeError, ImportError) as error:
-                best[name] = f"failed: {str(error).strip().splitlines()[0][:100]}"
-                del steps[name]
     slow = case.matrix_mib > SLOW_MIB
     # Steps of less than a millisecond are timed by the hundred.
     repeats = 1 if slow else max(1, min(1000, int(2e6 / case.batch / (case.num_classes or case.batch))))
-    for _ in range(1 if slow else settings.steps):
+    best: dict[str, float | str] = {
+        name: build if isinstance(build, str) else float("inf") for name, build in offers.items()
+    }
+    steps = {name: build(data) for name, build in offers.items() if not isinstance(build, str)}
+    for round_ in range(-1, 1 if slow else settings.steps):
         for name, step in steps.items():
-            best[name] = min(float(best[name]), _timed(step, repeats, case))
+            warming = round_ < 0
+            # A step of seconds needs no warm-up, unless it compiles.
+            if isinstance(best[name], str) or (warming and slow and name != COMPILED):
+                continue
+            try:
+                seconds = _timed(step, 1 if warming else repeats, case)
+            except (RuntimeError, ImportError) as error:
+                best[name] = f"failed: {str(error).strip().splitlines()[0][:100]}"
+            else:
+                best[name] = best[name] if warming else min(float(best[name]), seconds)
     return best
 
 
@@ -103,7 +105,7 @@ def peak_extra_mib(case: Case, name: str) -> float:
     builder(Data(small))()  # loads the libraries
     data = Data(case)
     step = builder(data)
-    if name.startswith("torch.compile"):
+    if name == COMPILED:
         step()
     gradients = sum(leaf.numel() * leaf.element_size() for leaf in data.leaves) / 2**20
     if name == FLOOR:
