@@ -122,6 +122,16 @@ def test_page_is_whole_and_says_what_it_rests_on(made):
         assert text in page
 
 
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [360, 1200])
+def test_page_opens_from_disk_and_fits(made, opened, tmp_path, width):
+    (tmp_path / "page.html").write_text(build_page(made[2], ["circlet", "compare", "--out", "a" * 200]))
+    visit = opened(tmp_path / "page.html", width=width)
+    visit.expect_clean()
+    assert visit.fits()
+    assert visit.page.locator("img").evaluate_all("all => all.every(image => image.naturalWidth > 500)")
+
+
 def test_other_tasks_show_their_own_metrics(made):
     _, _, result = made
     found = {"rank-1": 0.9, "rank-5": 0.95, "mAP": 0.8, "mINP": 0.5}

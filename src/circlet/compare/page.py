@@ -25,7 +25,8 @@ h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
 table { border-collapse: collapse; display: block; overflow-x: auto; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th:first-child, .text td { text-align: left; white-space: normal; } thead th { white-space: normal; }
-img { max-width: 100%; height: auto; background: white; border-radius: 4px; }
+.wide { overflow-x: auto; }
+img { width: 100%; min-width: 42rem; height: auto; background: white; border-radius: 4px; }
 pre { overflow-x: auto; padding: 1rem; border: 1px solid var(--line); border-radius: 4px; font-size: .85rem; }
 """
 
@@ -164,7 +165,7 @@ def _image(figure: "Figure", alt: str) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
     data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{data}">'
+    return f'<div class="wide"><img alt="{html.escape(alt)}" src="data:image/png;base64,{data}"></div>'
 
 
 def _settings_list(content: dict[str, Any]) -> str:
