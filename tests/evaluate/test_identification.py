@@ -110,6 +110,7 @@ def test_no_person_with_two_photos():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"distractors": [[1.0, 0.0]]}, "distractors: found list, expected a tensor or an array"),
         ({"probes": torch.ones(2)}, r"probes: found shape \(2,\)"),
         ({"probe_ids": [1]}, r"probe_ids: found shape \(1,\), expected \(2,\)"),
         ({"distractors": torch.ones(4, 3)}, r"distractors: found shape \(4, 3\), expected \(m, 2\)"),

@@ -252,6 +252,8 @@ def test_zero_vectors_and_collapse():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"labels": ["a", "b", "a"]}, "labels: found no numbers"),
+        ({"labels": None}, "labels: found no numbers"),
         ({"embeddings": np.zeros((4, 2))}, "embeddings: found ndarray"),
         ({"embeddings": torch.ones(4, 2, dtype=torch.int64)}, "embeddings: found torch.int64"),
         ({"embeddings": torch.ones(4)}, r"embeddings: found shape \(4,\)"),

@@ -170,6 +170,8 @@ def test_all_scores_equal():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"pairs": [[1, 2], [1]]}, "pairs: found no numbers"),
+        ({"detector_scores": ["a"]}, "detector_scores: found no numbers"),
         ({"features": torch.tensor([[1.0], [1.0], [math.nan]])}, "features: found 1 rows with nan"),
         ({"template_ids": [1, 2]}, r"template_ids: found shape \(2,\), expected \(3,\)"),
         ({"media_ids": [1.0, 2.0, 3.0]}, "media_ids: found dtype torch.float32"),

@@ -140,6 +140,7 @@ def test_perfect_and_hopeless():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"is_same": None}, "is_same: found no numbers"),
         ({"embeddings": torch.ones(7, 2)}, "embeddings: found 7 rows, expected an even number"),
         ({"embeddings": torch.full((8, 2), math.inf)}, "embeddings: found 8 rows with nan or inf"),
         ({"is_same": [True, False]}, r"is_same: found torch.bool \(2,\), expected booleans \(4,\)"),

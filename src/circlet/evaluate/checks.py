@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,9 +23,17 @@ def checked_embeddings(name: str, embeddings: Tensor, first_row: int = 0) -> Ten
     return embeddings
 
 
+def as_tensor(name: str, values: Any, expected: str) -> Tensor:
+    """`values` as a tensor; a ValueError that names the argument if they cannot be one."""
+    try:
+        return torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name}: found no numbers ({error}), expected {expected}") from error
+
+
 def checked_labels(name: str, labels: Tensor | Sequence[int], rows: Tensor) -> Tensor:
     """`labels` as int64 on the device of `rows`, if they are integers, one for each row."""
-    checked = torch.as_tensor(labels)
+    checked = as_tensor(name, labels, f"integers ({len(rows)},)")
     if checked.dtype.is_floating_point or checked.dtype.is_complex or checked.dtype == torch.bool:
         raise ValueError(f"{name}: found dtype {checked.dtype}, expected integers")
     if checked.shape != (len(rows),):
@@ -34,7 +43,7 @@ def checked_labels(name: str, labels: Tensor | Sequence[int], rows: Tensor) -> T
 
 def checked_same(is_same: Tensor | Sequence[bool], num_pairs: int) -> Tensor:
     """`is_same` on the CPU, if it is (num_pairs,) booleans."""
-    checked = torch.as_tensor(is_same)
+    checked = as_tensor("is_same", is_same, f"booleans ({num_pairs},)")
     if checked.dtype != torch.bool or checked.shape != (num_pairs,):
         raise ValueError(f"is_same: found {checked.dtype} {tuple(checked.shape)}, expected booleans ({num_pairs},)")
     return checked.cpu()

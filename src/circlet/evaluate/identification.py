@@ -78,6 +78,8 @@ def identification(
         IdentificationMetrics(rank_accuracy={1: 0.0, 2: 1.0}, tar_at_far={0.5: 1.0}, num_pairs=2)
     """
     ids = checked_labels("probe_ids", probe_ids, checked_embeddings("probes", probes))
+    if not isinstance(distractors, Tensor | np.ndarray):
+        raise ValueError(f"distractors: found {type(distractors).__name__}, expected a tensor or an array")
     if distractors.ndim != 2 or 0 in distractors.shape or distractors.shape[1] != probes.shape[1]:
         raise ValueError(f"distractors: found shape {tuple(distractors.shape)}, expected (m, {probes.shape[1]}), m > 0")
     check_fractions("fars", fars)

@@ -12,7 +12,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from circlet.evaluate.checks import check_fractions, checked_embeddings, checked_labels, checked_same, unit_rows
+from circlet.evaluate.checks import (
+    as_tensor,
+    check_fractions,
+    checked_embeddings,
+    checked_labels,
+    checked_same,
+    unit_rows,
+)
 from circlet.evaluate.roc import FarMode, tar_at_far
 
 __all__ = ["TemplateMetrics", "template_embeddings", "template_verification"]
@@ -74,7 +81,7 @@ def template_verification(
         >>> template_verification(features, [10, 20, 30, 40], [1, 2, 3, 4], pairs, [True, False, True]).tar_at_far[1e-3]
         1.0
     """
-    checked_pairs = torch.as_tensor(pairs)
+    checked_pairs = as_tensor("pairs", pairs, "integers (num_pairs, 2)")
     if checked_pairs.ndim != 2 or checked_pairs.shape[1] != 2:
         raise ValueError(f"pairs: found shape {tuple(checked_pairs.shape)}, expected (num_pairs, 2)")
     if checked_pairs.is_floating_point():
@@ -126,7 +133,7 @@ def template_embeddings(
     dtype = torch.promote_types(features.dtype, torch.float32)
     weight = torch.ones(len(features), dtype=dtype, device=features.device)
     if detector_scores is not None:
-        weight = torch.as_tensor(detector_scores).to(weight)
+        weight = as_tensor("detector_scores", detector_scores, f"({len(features)},)").to(weight)
         if weight.shape != (len(features),) or not weight.isfinite().all():
             raise ValueError(f"detector_scores: found shape {tuple(weight.shape)}, expected finite ({len(features)},)")
     ids, template = template.unique(return_inverse=True)
