@@ -130,6 +130,14 @@ def test_numbers_of_images_and_embeddings_must_agree():
         run(embedded=Embedded(torch.ones(42, 2), torch.ones(2, 2)))
 
 
+def test_one_image_and_two_dimensions_are_refused():
+    rows = torch.eye(2)
+    with pytest.raises(ValueError, match="query: found 1 image, expected at least 2, or a gallery"):
+        ReportData("", {}, image_set([0]), Embedded(rows[:1], None))
+    with pytest.raises(ValueError, match=r"embedded.gallery: found dimension 3, expected 2"):
+        ReportData("", {}, image_set([0, 1]), Embedded(rows, torch.ones(2, 3)), gallery=image_set([0, 1]))
+
+
 def test_embeddings_must_be_finite():
     with pytest.raises(ValueError, match=r"embedded\.query: found 1 rows with nan or inf, the first is row 2"):
         run(embedded=Embedded(torch.ones(42, 2).index_fill_(0, torch.tensor([2]), torch.nan), None))

@@ -56,6 +56,11 @@ class ReportData:
                 raise ValueError(f"embedded.{name}: found {found} rows, expected {expected}, as many as images")
             if rows is not None:
                 checked_embeddings(f"embedded.{name}", rows)
+        query, gallery = self.embedded
+        if gallery is None and len(query) < 2:
+            raise ValueError(f"query: found {len(query)} image, expected at least 2, or a gallery")
+        if gallery is not None and gallery.shape[1] != query.shape[1]:
+            raise ValueError(f"embedded.gallery: found dimension {gallery.shape[1]}, expected {query.shape[1]}")
 
     def without_junk(self) -> "ReportData":
         """The same without the gallery images that re-ID passes over."""

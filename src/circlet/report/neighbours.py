@@ -3,19 +3,22 @@
 from collections.abc import Sequence
 
 import torch
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw
 from torch import Tensor
 
-from circlet.data import ImageSet
+from circlet.data import ImageSet, decode
+from circlet.evaluate.checks import unit_pair
 
 CELL = 72
 GAP = 8
 RIGHT, WRONG, QUERY = "#1b7837", "#c51b7d", "#555555"  # told apart by colour-blind readers too; wrong is also crossed
 
 
+@torch.no_grad()
 def nearest(query: Tensor, gallery: Tensor | None, rows: Sequence[int], count: int) -> Tensor:
-    """(len(rows), count) indices of the most similar gallery rows; gallery None: the other queries."""
-    s = query[list(rows)] @ (query if gallery is None else gallery).T
+    """(len(rows), count) indices of the gallery rows of highest cosine; gallery None: the other queries."""
+    queries, items = unit_pair("query", query, "gallery", query if gallery is None else gallery)
+    s = queries[list(rows)] @ items.T
     if gallery is None:
         s[torch.arange(len(rows)), list(rows)] = -torch.inf
     return s.topk(min(count, s.shape[1]), dim=1).indices
@@ -39,17 +42,17 @@ def contact_sheet(
     sheet = Image.new("RGB", (width, GAP + len(rows) * (CELL + GAP)), "white")
     for y, (row, neighbours) in enumerate(zip(rows, found.tolist(), strict=True)):
         name = query.class_names[query.labels[row]]
-        _paste(sheet, 0, y, query.read(row), QUERY)
+        _paste(sheet, 0, y, query, row, QUERY)
         for x, index in enumerate(neighbours):
             right = others.class_names[others.labels[index]] == name
-            _paste(sheet, x + 1, y, others.read(index), RIGHT if right else WRONG)
+            _paste(sheet, x + 1, y, others, index, RIGHT if right else WRONG)
     return sheet
 
 
-def _paste(sheet: Image.Image, column: int, row: int, image: Image.Image, colour: str) -> None:
+def _paste(sheet: Image.Image, column: int, row: int, images: ImageSet, index: int, colour: str) -> None:
     left = GAP + column * (CELL + GAP) + (GAP if column else 0)
     top = GAP + row * (CELL + GAP)
-    thumbnail = ImageOps.pad(image.convert("RGB"), (CELL - 6, CELL - 6), color="white")
+    thumbnail = Image.fromarray(decode(images, index, size=(CELL - 6, CELL - 6), fit="pad").transpose(1, 2, 0).copy())
     draw = ImageDraw.Draw(sheet)
     draw.rectangle((left, top, left + CELL - 1, top + CELL - 1), fill=colour)
     sheet.paste(thumbnail, (left + 3, top + 3))
