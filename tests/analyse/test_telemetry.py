@@ -194,6 +194,15 @@ def test_steps_without_a_trace_are_left_out(tmp_path):
     assert [line.step for line in read_trace(tmp_path)] == [30]
 
 
+@pytest.mark.parametrize("broken", ["metrics.jsonl", "pairs.jsonl"])
+def test_a_broken_trace_is_named(tmp_path, broken):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 2.0}\n')
+    (tmp_path / "pairs.jsonl").write_text('{"s_p": [0.5], "s_n": [0.1]}\n')
+    (tmp_path / broken).write_text("\0\0\n")
+    with pytest.raises(ValueError, match=rf"{broken}: found no valid JSON"):
+        read_trace(tmp_path)
+
+
 def test_telemetry_writes_the_trace(tmp_path):
     embeddings, labels = batch()
     objective = Objective(circlet.CircleLoss(0.25, 8.0), "pair", 4, 6)

@@ -79,6 +79,12 @@ def test_results_are_kept_and_replaced(tmp_path):
     assert again.cases["pair B=80 D=512 bf16 cuda"]["rows"][0]["seconds"] == 0.1
 
 
+def test_broken_results_are_named(tmp_path):
+    (tmp_path / "bench.json").write_text("{")
+    with pytest.raises(ValueError, match=r"bench.json: found no valid JSON"):
+        Results(tmp_path / "bench.json")
+
+
 def test_table_gives_ratios_to_the_floor():
     text = table(filled())
     assert "| pair B=80 D=512 | circlet | 1.00 | 0.50 | 2 |" in text

@@ -10,7 +10,7 @@ step: the trace is of a population, not of individuals.
 import json
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,8 +55,7 @@ def read_trace(folder: Path) -> list[Hardest]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected the run folder of a run with a trace")
     found = []
-    for step, line in zip(logged_steps(folder), _lines(path), strict=False):
-        anchors = json.loads(line)
+    for step, anchors in zip(logged_steps(folder), _parsed(path), strict=False):
         if anchors is not None:
             found.append(Hardest(step, np.array(anchors["s_p"]), np.array(anchors["s_n"])))
     return found
@@ -64,8 +63,14 @@ def read_trace(folder: Path) -> list[Hardest]:
 
 def logged_steps(folder: Path) -> list[int]:
     """Steps that metrics.jsonl has a loss for; other lines are of validations."""
-    lines = [json.loads(line) for line in _lines(folder / "metrics.jsonl")]
-    return [line["step"] for line in lines if "loss" in line]
+    return [line["step"] for line in _parsed(folder / "metrics.jsonl") if "loss" in line]
+
+
+def _parsed(path: Path) -> list[Any]:
+    try:
+        return [json.loads(line) for line in _lines(path)]
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: found no valid JSON ({error}), expected an object in each line") from error
 
 
 def _lines(path: Path) -> list[str]:

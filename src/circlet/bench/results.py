@@ -27,7 +27,10 @@ class Results:
         self.path = path
         self.cases: dict[str, dict[str, Any]] = {}
         if path is not None and path.exists():
-            self.cases = json.loads(path.read_text())
+            try:
+                self.cases = json.loads(path.read_text())
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{path}: found no valid JSON ({error}), expected results of circlet bench") from error
 
     def add(self, case: Case, rows: Iterable[Measured], about: dict[str, Any]) -> None:
         """Put in, or replace, a case; write the file."""
