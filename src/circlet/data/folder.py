@@ -41,7 +41,8 @@ def image_folder(root: str | Path, *, held_out: float = 0.5, seed: int = 0, clos
         others = ", ".join(sorted(folders - found))
         raise DataError(f"{root}: found the folders {others} beside those of the split, expected no other")
     gallery = scan_folder(root, root / "gallery") if "gallery" in found else None
-    return make_splits(root, scan_folder(root, root / "train"), scan_folder(root, root / query), gallery, closed_set)
+    train, test = scan_folder(root, root / "train"), scan_folder(root, root / query)
+    return make_splits(root, train, test, gallery, closed_set=closed_set)
 
 
 def scan_folder(root: Path, base: Path, *, unsorted: bool = False) -> ImageSet:

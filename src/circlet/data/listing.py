@@ -134,7 +134,7 @@ def listed_images(
 
 
 def make_splits(
-    where: Path, train: ImageSet, query: ImageSet, gallery: ImageSet | None = None, closed_set: bool = False
+    where: Path, train: ImageSet, query: ImageSet, gallery: ImageSet | None = None, *, closed_set: bool = False
 ) -> Splits:
     """`Splits`, whose errors (no image in a role, classes in train and test) name the file."""
     try:

@@ -50,7 +50,7 @@ def manifest(
         )
     parts = {role: images.subset(np.flatnonzero(roles == role)) for role in found}
     query = parts["test" if "test" in parts else "query"]
-    return make_splits(path, parts["train"], query, parts.get("gallery"), closed_set)
+    return make_splits(path, parts["train"], query, parts.get("gallery"), closed_set=closed_set)
 
 
 def read_manifest(path: Path, root: str | Path | None = None) -> tuple[ImageSet, list[str] | None]:
