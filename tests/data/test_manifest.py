@@ -67,6 +67,7 @@ def test_test_role_and_parquet_with_number_labels(tmp_path):
         ("path,label,label\na,x,y\n", "found 2 columns 'label'"),
         ("path,label\na,x,y\n", "found no readable table"),
         ("path,label,split\na,x,train\nb,x,test\n", "classes in train too"),
+        ("path,label\na,x\nb,x\n", "found 0.5 for 1 classes"),
     ],
 )
 def test_bad_tables(tmp_path, text, message):

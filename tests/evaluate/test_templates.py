@@ -167,6 +167,15 @@ def test_all_scores_equal():
     assert template_verification(*arguments, fars=[0.9], far_mode="at_most").tar_at_far == {0.9: 0.0}
 
 
+def test_autocast_changes_nothing():
+    features = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    arguments = features, [1, 1, 2, 2, 3, 3], [1] * 6, [[1, 2], [2, 3]], [True, False]
+    expected = template_verification(*arguments)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = template_verification(*arguments)
+    assert torch.equal(found.scores, expected.scores)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -7,8 +7,8 @@ are passed over. Nothing outside the root is ever read.
 import os
 from pathlib import Path
 
-from circlet.data.images import DataError, FileReader, ImageSet, Splits, split_classes
-from circlet.data.listing import make_splits
+from circlet.data.images import DataError, FileReader, ImageSet, Splits
+from circlet.data.listing import make_splits, split_by_classes
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
 _LAYOUTS = "root/class/image, or root/train/class/image with root/query (and root/gallery), root/test or root/val"
@@ -32,7 +32,7 @@ def image_folder(root: str | Path, *, held_out: float = 0.5, seed: int = 0, clos
     folders = {entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")}
     found = folders & {"train", "query", "gallery", "test", "val"}
     if found <= {"train"}:
-        return split_classes(scan_folder(root, root), held_out, seed)
+        return split_by_classes(root, scan_folder(root, root), held_out, seed)
     query = next((name for name in ("query", "test", "val") if name in found), None)
     is_mixed = "query" in found and bool(found & {"test", "val"})
     if "train" not in found or query is None or is_mixed or (query != "query" and "gallery" in found):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from circlet.data.images import DataError, FileReader, ImageSet, Splits
+from circlet.data.images import DataError, FileReader, ImageSet, Splits, split_classes
 
 _SHOWN = 3
 
@@ -139,5 +139,13 @@ def make_splits(
     """`Splits`, whose errors (no image in a role, classes in train and test) name the file."""
     try:
         return Splits(train, query, gallery, closed_set)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
+
+
+def split_by_classes(where: Path, images: ImageSet, held_out: float, seed: int) -> Splits:
+    """`split_classes`, whose errors (too few classes) name the file."""
+    try:
+        return split_classes(images, held_out, seed)
     except DataError as error:
         raise DataError(f"{where}: {error}") from error

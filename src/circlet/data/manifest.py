@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from circlet.data.images import DataError, FileReader, ImageSet, Splits, split_classes
-from circlet.data.listing import make_splits
+from circlet.data.images import DataError, FileReader, ImageSet, Splits
+from circlet.data.listing import make_splits, split_by_classes
 
 _ROLES = ("train", "query", "gallery", "test")
 _EXPECTED = "columns path and label, optionally split (train, query, gallery or test) and camera"
@@ -37,7 +37,7 @@ def manifest(
     path = Path(path)
     images, splits = read_manifest(path, root)
     if splits is None:
-        return split_classes(images, held_out, seed)
+        return split_by_classes(path, images, held_out, seed)
 
     roles = np.array(splits)
     unknown = np.flatnonzero(~np.isin(roles, _ROLES))

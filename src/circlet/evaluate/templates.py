@@ -95,7 +95,8 @@ def template_verification(
     if far_mode not in ("nearest", "at_most"):
         raise ValueError(f'far_mode: found {far_mode!r}, expected "nearest" or "at_most"')
     templates, ids = template_embeddings(features, template_ids, media_ids, detector_scores=detector_scores)
-    scores = _scores(templates, ids, checked_pairs)
+    with torch.autocast(templates.device.type, enabled=False):
+        scores = _scores(templates, ids, checked_pairs)
     return TemplateMetrics(tar_at_far(scores, same, fars, far_mode), scores, far_mode)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from circlet.data.face.recordio import RecordFile, RecordReader, read_index
-from circlet.data.images import DataError, ImageSet, Ints, Splits, split_classes
-from circlet.data.listing import find_folder, read_lines
+from circlet.data.images import DataError, ImageSet, Ints, Splits
+from circlet.data.listing import find_folder, read_lines, split_by_classes
 
 LAYOUT = """\
 ROOT/ or ROOT/faces_emore/, ROOT/faces_webface_112x112/
@@ -25,7 +25,7 @@ def face_records(root: str | Path, *, held_out: float = 0.01, seed: int = 0) -> 
     usually tested on other sets (`face_bin`, `ijbc`, ...). A class is a person's number. A missing or malformed index,
     a damaged record and a number of persons other than in `property` are a DataError.
     """
-    return split_classes(record_set(root), held_out, seed)
+    return split_by_classes(Path(root), record_set(root), held_out, seed)
 
 
 def record_set(root: str | Path) -> ImageSet:
