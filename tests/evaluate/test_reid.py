@@ -202,6 +202,12 @@ def test_leaves_its_input_alone():
     assert torch.equal(distances, before)
 
 
+def test_any_max_rank_gives_the_whole_curve():
+    points = torch.eye(3)
+    found = reid(points, [1, 2, 3], [0, 0, 0], points, [1, 2, 3], [1, 1, 1], max_rank=2**62)
+    assert found.cmc.tolist() == [1.0, 1.0, 1.0]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -121,6 +121,14 @@ def test_all_equal():
     assert torch.equal(found, torch.zeros(2, 4))
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_distances_are_within_0_and_1(seed):
+    points = torch.randn(30, 4, generator=torch.Generator().manual_seed(seed))
+    found = rerank(points, torch.cat([points, points[:10], -points]), k1=6, k2=1 + seed % 3, lambda_=0.0)
+    assert found.min() >= 0
+    assert found.max() <= 1
+
+
 def test_a_collapsed_embedding_takes_no_more_memory_than_a_block(monkeypatch):
     lengths = []
 

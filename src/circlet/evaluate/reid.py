@@ -196,6 +196,7 @@ def _evaluate(
         if value < 1:
             raise ValueError(f"{name}: found {value}, expected at least 1")
     num_queries, num_items = len(labels.query_ids), len(labels.gallery_ids)
+    max_rank = min(max_rank, num_items)
     ap = torch.empty(num_queries, dtype=torch.float64)
     inp = torch.empty(num_queries, dtype=torch.float64)
     first_rank = torch.empty(num_queries, dtype=torch.int64)
@@ -210,7 +211,7 @@ def _evaluate(
     denominator = int(valid.sum()) if convention == "step" else num_queries
     places = first_rank[valid].clamp(max=max_rank + 1)
     return ReidMetrics(
-        cmc=places.bincount(minlength=max_rank + 1)[1 : min(max_rank, num_items) + 1].cumsum(0).double() / denominator,
+        cmc=places.bincount(minlength=max_rank + 1)[1 : max_rank + 1].cumsum(0).double() / denominator,
         map=(ap[valid].sum() / denominator).item(),
         minp=(inp[valid].sum() / denominator).item(),
         average_precisions=ap,

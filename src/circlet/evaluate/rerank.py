@@ -85,7 +85,7 @@ def rerank(
             encodings = _mean_of_rows(encodings, neighbours[:, :k2])
         result = _shared(encodings, len(queries), num_images, block_size)
         for rows in row_blocks(len(queries), len(items), block_size):
-            jaccard = 1 - result[rows] / (2 - result[rows])  # the rows of V sum to 1
+            jaccard = (1 - result[rows] / (2 - result[rows])).clamp_(min=0)  # the rows of V sum to 1, but for rounding
             distances = _squared_distance(queries[rows] @ items.T).float() / largest_distance[rows, None]
             result[rows] = jaccard * (1 - lambda_) + distances * lambda_
     return result

@@ -32,7 +32,7 @@ def load_weights(module: nn.Module, path: str | PathLike[str]) -> LoadedWeights:
     as old files have them.
 
     Raises FileNotFoundError for no such file; ValueError for one that is broken, asks for code to be run, or does not
-    fit; ImportError for a .safetensors file without that package.
+    fit, of which `module` may have taken a part; ImportError for a .safetensors file without that package.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
