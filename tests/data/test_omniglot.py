@@ -98,6 +98,7 @@ def test_download_into_cache(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "URL", (tiny / "{name}.zip").as_uri().replace("%7B", "{").replace("%7D", "}"))
     check(omniglot())
     assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == sorted(p.name for p in tiny.iterdir())
+    assert all(path.stat().st_mode & 0o777 == 0o644 for path in (tmp_path / "cache").iterdir())  # others may read them
     for archive in tiny.iterdir():
         archive.unlink()
     check(omniglot())  # from the cache, without the source

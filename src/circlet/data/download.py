@@ -58,6 +58,7 @@ def download(url: str, path: Path, sha256: str) -> None:
             raise DataError(f"{url}: the download failed ({error})") from error
         if (found := sha256_of(Path(partial))) != sha256:
             raise DataError(f"{url}: found a file with SHA-256 {found}, expected {sha256}")
+        os.chmod(partial, 0o644)  # mkstemp's files are for one user alone, and a cache may be shared
         os.replace(partial, path)
     finally:
         Path(partial).unlink(missing_ok=True)
