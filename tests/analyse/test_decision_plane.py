@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import circlet
@@ -15,7 +15,6 @@ from tests.analyse.family import FAMILY
 INSIDE = st.floats(-0.99, 0.99)
 
 
-@settings(deadline=None)
 @given(s_n=INSIDE, s_p=INSIDE, m=st.floats(0.05, 0.45), gamma=st.floats(1, 16))
 def test_circle_has_the_gradients_of_the_paper(s_n, s_p, m, gamma):
     found = decision_plane.at_point(circlet.CircleLoss(m, gamma), s_n, s_p)
@@ -29,7 +28,6 @@ def test_circle_has_the_gradients_of_the_paper(s_n, s_p, m, gamma):
 
 
 @pytest.mark.parametrize("name", sorted(FAMILY.keys() - {"circle"}))
-@settings(deadline=None)
 @given(s_n=INSIDE, s_p=INSIDE)
 def test_other_losses_have_the_derivative_of_their_value(name, s_n, s_p):
     loss, h = FAMILY[name], 1e-6
@@ -46,7 +44,6 @@ def test_other_losses_have_the_derivative_of_their_value(name, s_n, s_p):
     assert found.gradient_p == pytest.approx((value(s_n, s_p + h) - value(s_n, s_p - h)) / (2 * h), abs=1e-4)
 
 
-@settings(deadline=None)
 @given(cosines=st.lists(INSIDE, min_size=1, max_size=5))
 def test_vectors_have_the_cosines_asked_for(cosines):
     cosines = torch.tensor(cosines, dtype=torch.float64)

@@ -29,7 +29,7 @@ def decoded(x, y, scale, channels=1):
     return decode(images, 0, size=(32, 32), channels=channels, fit="ink").astype(float)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(x=st.integers(0, 120), y=st.integers(0, 120))
 def test_place_does_not_matter(x, y):
     assert np.abs(decoded(x, y, 72) - decoded(60, 60, 72)).max() <= 2

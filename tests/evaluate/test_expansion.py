@@ -28,7 +28,7 @@ def draw(seed, n, dim=4):
     return torch.randn(n, dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**16),
     k=st.integers(1, 30),
@@ -41,7 +41,7 @@ def test_matches_oracle(seed, k, alpha, block_size):
     assert torch.allclose(found, oracle(query, gallery, k, alpha), rtol=0, atol=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(codes=st.lists(st.integers(0, 15), min_size=2, max_size=20), data=st.data())
 def test_ties_rank_by_index(codes, data):
     points = torch.tensor([[0.5 if code >> bit & 1 else -0.5 for bit in range(4)] for code in codes]).double()
@@ -50,7 +50,7 @@ def test_ties_rank_by_index(codes, data):
     assert torch.allclose(found, oracle(points, points, k, 1.0), rtol=0, atol=1e-12)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**16))
 def test_invariances(seed):
     query, gallery = draw(seed, 5), draw(seed + 1, 20)

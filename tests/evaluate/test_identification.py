@@ -56,7 +56,7 @@ def test_golden(variant, block_size):
     assert found.num_pairs == GOLDEN[f"{variant}_num_pairs"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     codes=st.lists(st.tuples(st.integers(0, 15), st.integers(0, 2)), min_size=1, max_size=12),
     crowd=st.lists(st.integers(0, 15), min_size=3, max_size=20),
@@ -72,7 +72,7 @@ def test_matches_oracle_with_ties(codes, crowd, block_size):
     same(found, oracle(probes, ids, points(crowd), **options))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**16), block_size=st.sampled_from([1, 13, 4096]))
 def test_invariances(seed, block_size):
     probes, ids, distractors = random_set(seed)

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from circlet.evaluate.neighbours import _nearest_by_sorting, _nearest_by_tiles, nearest
@@ -27,7 +27,6 @@ def whole_numbers(seed, n, dim, largest):
     return torch.randint(-largest, largest + 1, (n, dim), generator=torch.Generator().manual_seed(seed)).float()
 
 
-@settings(deadline=None)
 @given(
     seed=st.integers(0, 2**16),
     n=st.integers(2, 100),

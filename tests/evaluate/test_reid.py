@@ -118,7 +118,6 @@ def test_golden_junk_left_in_is_another_number():
 # Against the oracle
 
 
-@settings(deadline=None)
 @given(
     data=st.data(),
     num_queries=st.integers(1, 8),
@@ -155,7 +154,7 @@ def test_features_match_oracle(convention):
 # Invariances
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**16), block_size=st.sampled_from([3, 50, 4096]))
 def test_invariances(seed, block_size):
     query, query_ids, query_cams, gallery, gallery_ids, gallery_cams = random_set(seed)

@@ -79,7 +79,7 @@ def test_golden_defaults():
     assert np.abs(rerank(query, gallery).numpy() - GOLDEN["final_k20_6_03"]).max() < 5e-7
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 2**16),
     k1=st.integers(1, 48),
@@ -93,7 +93,7 @@ def test_matches_oracle(seed, k1, k2, lambda_, block_size):
     assert np.abs(found.numpy() - oracle(query, gallery, k1, k2, lambda_)).max() < 2e-6
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(codes=st.lists(st.integers(0, 7), min_size=4, max_size=25), k1=st.integers(1, 3), k2=st.integers(1, 4))
 def test_ties_and_copies(codes, k1, k2):
     # Rows of ±1/2 in four dimensions: exact products, so ties rank by index in both.
@@ -104,7 +104,7 @@ def test_ties_and_copies(codes, k1, k2):
     assert np.abs(found.numpy() - oracle(points[:2], points[2:], k1, k2, 0.3)).max() < 2e-6
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**16))
 def test_invariances(seed):
     query, gallery = random_set(seed)

@@ -125,7 +125,6 @@ def test_golden_in_shop():
 # Against the oracle
 
 
-@settings(deadline=None)
 @given(data=exact_sets(), block_size=st.integers(1, 40))
 def test_matches_oracle_with_ties(data, block_size):
     embeddings, labels = data
@@ -133,7 +132,6 @@ def test_matches_oracle_with_ties(data, block_size):
     same(retrieval(embeddings, labels, ks=ks, block_size=block_size), oracle(embeddings, labels, ks))
 
 
-@settings(deadline=None)
 @given(query=exact_sets(1, 12), gallery=exact_sets(1), block_size=st.integers(1, 40))
 def test_gallery_matches_oracle_with_ties(query, gallery, block_size):
     ks = range(1, 1 + len(gallery[1]))
@@ -176,7 +174,7 @@ def test_ks_of_online_products():
 
 
 @given(seed=st.integers(0, 2**16), block_size=st.sampled_from([5, 64, 160, 4096]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_invariances(seed, block_size):
     embeddings, labels = random_set(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -192,7 +190,7 @@ def test_invariances(seed, block_size):
 
 
 @given(seed=st.integers(0, 2**16))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_exact_copies_do_not_hide_behind_self(seed):
     # Every image twice: each query finds its copy first; copies under other labels stand in its way instead.
     embeddings, labels = random_set(seed)

@@ -75,7 +75,7 @@ def test_golden_scores_to_tar():
 # Against the oracles
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     pairs=st.lists(st.tuples(st.integers(0, 12), st.booleans()), min_size=0, max_size=40),
     target=st.sampled_from([1e-3, 0.1, 0.25, 0.3, 0.5, 1.0]),
@@ -87,7 +87,7 @@ def test_tar_at_far_matches_oracle(pairs, target, far_mode):
     assert found[target] == pytest.approx(oracle_tar(scores, is_same, target, far_mode), abs=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**16), num_images=st.integers(1, 30), scored=st.booleans())
 def test_template_embeddings_match_oracle(seed, num_images, scored):
     generator = torch.Generator().manual_seed(seed)
@@ -121,7 +121,7 @@ def random_set(seed, dim=6):
     )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**16), far_mode=st.sampled_from(["nearest", "at_most"]))
 def test_invariances(seed, far_mode):
     features, templates, media, pairs, same = random_set(seed)

@@ -73,7 +73,7 @@ def test_golden(source):
     assert np.allclose(found.roc, np.stack([GOLDEN["fpr"], GOLDEN["tpr"]], axis=1), rtol=0, atol=1e-12)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 2**16),
     sizes=st.sampled_from([(20, 2), (20, 10), (23, 5), (31, 3)]),
@@ -92,7 +92,7 @@ def test_matches_oracle(seed, sizes, target):
     assert found.far_found[target] == pytest.approx(np.mean(far), abs=1e-12)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(angles=st.lists(st.integers(0, 3), min_size=12, max_size=12), target=st.sampled_from([0.2, 0.5, 1.0]))
 def test_ties_match_oracle(angles, target):
     # Right angles: distances 0, 2 and 4 exactly, the last beyond all thresholds.
@@ -106,7 +106,7 @@ def test_ties_match_oracle(angles, target):
     assert found.far_found[target] == pytest.approx(np.mean(far), abs=1e-12)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**16))
 def test_invariances(seed):
     embeddings, is_same = random_pairs(seed, 40, 4)
@@ -162,7 +162,7 @@ def test_errors(change, message):
 # Videos
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(ids=st.lists(st.integers(-3, 3), min_size=1, max_size=20), seed=st.integers(0, 2**16))
 def test_video_embeddings_match_oracle(ids, seed):
     frames = torch.randn(len(ids), 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

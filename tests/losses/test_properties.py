@@ -15,7 +15,7 @@ every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
 
 
 @every_loss
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000), num_classes=st.integers(2, 5), per_class=st.integers(2, 4))
 def test_permutation_rotation_and_relabelling_change_nothing(loss, seed, num_classes, per_class):
     embeddings, labels = batch(num_classes, per_class, seed=seed)

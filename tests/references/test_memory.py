@@ -4,14 +4,13 @@ from collections import deque
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import circlet
 from tests.losses.cases import batch
 
 
-@settings(deadline=None)
 @given(size=st.integers(1, 7), batches=st.lists(st.integers(0, 10), max_size=8), data=st.data())
 def test_it_is_a_deque(size, batches, data):
     bank, oracle = circlet.MemoryBank(size, 2), deque(maxlen=size)

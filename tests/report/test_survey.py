@@ -33,7 +33,7 @@ def brute(query, gallery, labels, gallery_labels):
 SIZES = st.tuples(st.integers(0, 1000), st.integers(2, 40), st.one_of(st.none(), st.integers(1, 40)), st.integers(1, 6))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(SIZES, st.sampled_from([8, 16, 2048]))
 def test_every_pair_is_counted_once(size, block_size):
     made_up = made(*size)
@@ -52,7 +52,7 @@ def test_every_pair_is_counted_once(size, block_size):
     torch.testing.assert_close(ranked.gather(1, found.indices), found.values)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(SIZES)
 def test_hits_and_matches(size):
     query, gallery, labels, gallery_labels = made(*size)
@@ -94,7 +94,7 @@ def test_beyond_the_limit_a_sample_of_the_queries_meets_everything(gallery):
     assert torch.equal(survey(*made_up, max_pairs=600).queries, found.queries)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(SIZES, st.sampled_from([1e-4, 1e-3, 1e-2, 0.1, 0.3, 1.0]))
 def test_tar_is_that_of_the_evaluation(size, far):
     """On similarities rounded down to the bins, which changes nothing about the ROC at their edges."""

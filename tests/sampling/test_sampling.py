@@ -5,7 +5,7 @@ from itertools import chain, pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -27,7 +27,6 @@ def samplers(draw):
 # PKSampler
 
 
-@settings(deadline=None)
 @given(made=samplers(), epoch=st.integers(0, 5))
 def test_pk_batches(made, epoch):
     sampler, labels, sizes, P, K = made
@@ -45,7 +44,6 @@ def test_pk_batches(made, epoch):
         assert [c for c, following in pairwise([*labels[batch].tolist(), None]) if c != following] == list(per_class)
 
 
-@settings(deadline=None)
 @given(made=samplers(), epoch=st.integers(0, 5), start=st.integers(0, 80))
 def test_pk_resumes_anywhere(made, epoch, start):
     sampler, _, _, _, _ = made
@@ -120,7 +118,6 @@ def test_set_epoch_errors(sampler):
 # ShuffledBatches
 
 
-@settings(deadline=None)
 @given(n=st.integers(1, 60), batch_size=st.integers(1, 20), drop_last=st.booleans(), start=st.integers(0, 10))
 def test_shuffled_batches(n, batch_size, drop_last, start):
     sampler = ShuffledBatches(n, batch_size, drop_last=drop_last)
@@ -152,7 +149,6 @@ def test_shuffled_errors(arguments, message):
 # Both
 
 
-@settings(deadline=None)
 @given(made=samplers(), num_ranks=st.integers(1, 3), epoch=st.integers(0, 3))
 def test_pk_ranks_share_the_same_batches_by_whole_classes(made, num_ranks, epoch):
     _, labels, sizes, P, K = made
@@ -167,7 +163,6 @@ def test_pk_ranks_share_the_same_batches_by_whole_classes(made, num_ranks, epoch
     assert {len(sampler) for sampler in ranks} == {len(whole)}
 
 
-@settings(deadline=None)
 @given(n=st.integers(8, 60), batch_size=st.integers(8, 20), num_ranks=st.integers(2, 4), drop_last=st.booleans())
 def test_shuffled_ranks_share_the_same_batches_evenly(n, batch_size, num_ranks, drop_last):
     ranks = [

@@ -167,7 +167,7 @@ def test_backward_twice_over_kept_tiles(form):
     torch.testing.assert_close(first, second, rtol=1e-12, atol=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 10_000),
     batch=st.integers(1, 40),
