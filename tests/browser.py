@@ -1,7 +1,5 @@
 """A headless Chromium for tests of pages (marker `browser`): opens files and keeps what went wrong.
 
-from tests.browser import chromium, opened  # noqa: F401  (fixtures)
-
 @pytest.mark.browser
 def test_page(opened, tmp_path):
     visit = opened(tmp_path / "page.html", width=360)

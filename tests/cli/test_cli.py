@@ -120,16 +120,20 @@ def test_embed_writes_rows_in_order(run, photos, tmp_path, capsys):
     assert np.load(tmp_path / "embeddings.npy").shape == (30, 256)
 
 
-def test_manifest_with_cameras(run, photos, tmp_path):
+def test_manifest_with_cameras(run, photos, tmp_path, capsys):
     with open("list.csv", "w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["path", "label", "camera"])
         for c in range(10):
             rows.writerows([str(photos / f"class {c}" / f"{i}.png"), f"thing {c}", f"cam{i % 2}"] for i in range(6))
-    assert main(["embed", str(run), "list.csv"]) == 0
+    assert main(["embed", str(run), "list.csv"]) == 1
+    assert "(--images)" in capsys.readouterr().err
+    images = ["--images", str(photos)]
+    assert main(["embed", str(run), "list.csv", *images]) == 0
+    assert main(["evaluate", str(run), "--root", "list.csv", *images]) == 0
     table = pyarrow.parquet.read_table("embeddings.parquet")
     assert table["camera"].to_pylist()[:3] == [0, 1, 0]
-    assert main(["train", "manifest", "--root", "list.csv", "--run-dir", "m", *SMALL]) == 0
+    assert main(["train", "manifest", "--root", "list.csv", *images, "--run-dir", "m", *SMALL]) == 0
 
 
 def test_class_level_out_of_memory_images(photos):

@@ -6,7 +6,6 @@ import pytest
 from PIL import Image, ImageDraw
 
 from circlet.recipes import RECIPES
-from tests.browser import chromium, opened  # noqa: F401  (fixtures)
 
 
 @pytest.fixture(scope="session")

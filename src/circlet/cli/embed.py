@@ -30,6 +30,8 @@ class EmbedArguments:
     """Run folder of circlet train."""
     root: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="[IMAGES]")] = None
     """A folder (all images below it, classes by folder) or a manifest; by default the query images of the run."""
+    images: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """The folder that a manifest's paths start from and must stay below; by default the manifest's own."""
     out: Path = Path("embeddings")
     """Path of the files to write, without their suffix."""
     on_error: Literal["raise", "skip"] = "raise"
@@ -43,7 +45,7 @@ def main(arguments: list[str]) -> None:
     told = tyro.cli(EmbedArguments, args=arguments, prog="circlet embed", description=DESCRIPTION)
     device = choose_device(told.device)
     experiment, model = load_run(told.run, device)
-    images = build_splits(experiment.data).query if told.root is None else every_image(told.root)
+    images = build_splits(experiment.data).query if told.root is None else every_image(told.root, told.images)
     config = replace(experiment.data, on_error=told.on_error)
     pixels, broken = load_pixels(images, config)
     for name, reason in broken:

@@ -33,6 +33,8 @@ class EvaluateArguments:
     root: Annotated[Path | None, tyro.conf.arg(metavar="IMAGES")] = None
     """Folder or manifest in which every image queries all the others, by retrieval if it has no cameras; by default the
     test classes of the run."""
+    images: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """The folder that a manifest's paths start from and must stay below; by default the manifest's own."""
     test: TestConfig = field(default_factory=TestConfig)
     faces: FaceSets = field(default_factory=FaceSets)
     checkpoint: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
@@ -52,7 +54,7 @@ def main(arguments: list[str]) -> None:
     if told.root is None:
         splits = build_splits(experiment.data)
     else:
-        images = every_image(told.root)
+        images = every_image(told.root, told.images)
         splits = Splits(images, images, closed_set=True)
         if images.cameras is None:  # nothing to search across
             experiment = replace(experiment, task="retrieval", test=replace(experiment.test, rerank=False))

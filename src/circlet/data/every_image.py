@@ -7,8 +7,8 @@ from circlet.data.images import DataError, ImageSet
 from circlet.data.manifest import read_manifest
 
 
-def every_image(path: str | Path) -> ImageSet:
-    """All images below a folder, or all rows of a manifest.
+def every_image(path: str | Path, root: str | Path | None = None) -> ImageSet:
+    """All images below a folder, or all rows of a manifest, whose paths start from `root` (see `manifest`).
 
     In a folder the class of an image is the folder that holds it, relative to `path` ("." for `path` itself).
     """
@@ -17,4 +17,4 @@ def every_image(path: str | Path) -> ImageSet:
         return scan_folder(path, path, unsorted=True)
     if not path.exists():
         raise DataError(f"{path}: found nothing, expected a folder of images, or a manifest (.csv or .parquet)")
-    return read_manifest(path)[0]
+    return read_manifest(path, root)[0]

@@ -32,7 +32,7 @@ def manifest(
     `split`, the classes are split (`split_classes` with `held_out` and `seed`). Rows keep their order. `closed_set`
     allows test classes that are trained on. An empty cell, a missing or repeated column, an unknown split and a path
     that leaves `root` are a DataError naming file and line: a table from others must not put pictures of your own into
-    a report. Where images lie elsewhere, name a `root` above them, or put the table there.
+    a report. Where images lie elsewhere, name a `root` above them.
     """
     path = Path(path)
     images, splits = read_manifest(path, root)
@@ -63,7 +63,8 @@ def read_manifest(path: Path, root: str | Path | None = None) -> tuple[ImageSet,
     below = path.parent if root is None else Path(root)
     for row, name in enumerate(names):
         if not _is_below(name, below):
-            raise DataError(f"{_where(path, row)}: found the image {name!r}, expected paths below {below}")
+            where = f"paths below {below}, or the folder above all images (--images)"
+            raise DataError(f"{_where(path, row)}: found the image {name!r}, expected {where}")
     reader = FileReader(str(below), names)
     cameras = np.unique(columns["camera"], return_inverse=True)[1] if "camera" in columns else None
     return ImageSet.from_classes(columns["label"], names, reader, cameras), columns.get("split")

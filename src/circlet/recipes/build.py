@@ -48,8 +48,9 @@ def build_splits(config: DataConfig) -> Splits:
         raise ValueError(f"data.root: found none, expected the path of the {config.source} (--data.root PATH)")
     if own:
         assert config.root is not None
-        read = image_folder if config.source == "folder" else manifest
-        return read(config.root, held_out=config.test_share, seed=config.seed)
+        if config.source == "folder":
+            return image_folder(config.root, held_out=config.test_share, seed=config.seed)
+        return manifest(config.root, root=config.images, held_out=config.test_share, seed=config.seed)
     options: dict[str, float] = {}
     if config.source == "glyphs" or config.source.startswith("vehicleid"):
         options = {"seed": config.seed}

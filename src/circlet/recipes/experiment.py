@@ -43,6 +43,8 @@ class DataConfig:
     `circlet datasets`."""
     root: Annotated[Path | None, tyro.conf.arg(aliases=["--root"], metavar="PATH")] = None
     """Folder or manifest file; omniglot: a folder with a local copy."""
+    images: Annotated[Path | None, tyro.conf.arg(aliases=["--images"], metavar="FOLDER")] = None
+    """Manifest: the folder that its paths start from and must stay below; None: the manifest's own."""
     size: tuple[int, int] = (48, 48)
     """Height and width to which images are decoded; augmentation works on these."""
     channels: Literal[1, 3] = 1
