@@ -7,6 +7,7 @@ fresh process for each contender; on a GPU of the allocator. Both run as child p
     python -m circlet.bench.measure '{"batch": 80, ...}' [NAME]
 """
 
+import ctypes
 import json
 import subprocess
 import sys
@@ -71,20 +72,27 @@ def time_all(case: Case, settings: Settings) -> dict[str, float | str]:
     best: dict[str, float | str] = {
         name: build if isinstance(build, str) else float("inf") for name, build in offers.items()
     }
-    steps = {name: build(data) for name, build in offers.items() if not isinstance(build, str)}
+    builders = {name: build for name, build in offers.items() if not isinstance(build, str)}
+    steps = {name: build(data) for name, build in builders.items()}
     for round_ in range(-1, 1 if slow else settings.steps):
         for name, step in steps.items():
             warming = round_ < 0
-            # A step of seconds needs no warm-up, unless it compiles.
-            if isinstance(best[name], str) or (warming and slow and name != COMPILED):
+            if isinstance(best[name], str):
                 continue
+            # For a step of seconds a small one is warm-up enough, unless it compiles.
+            small = warming and slow and name != COMPILED
             try:
-                seconds = _timed(step, 1 if warming else repeats, case)
+                seconds = _timed(builders[name](Data(_small(case))) if small else step, 1 if warming else repeats, case)
             except (RuntimeError, ImportError) as error:
                 best[name] = f"failed: {str(error).strip().splitlines()[0][:100]}"
             else:
                 best[name] = best[name] if warming else min(float(best[name]), seconds)
     return best
+
+
+def _small(case: Case) -> Case:
+    """A case whose step loads all libraries of the large one, those of the tiles too."""
+    return Case(min(case.batch, 1024), case.dim, case.num_classes and 4096, case.dtype, case.device)
 
 
 def _timed(step: Step, repeats: int, case: Case) -> float:
@@ -101,8 +109,7 @@ def peak_extra_mib(case: Case, name: str) -> float:
     """High-water mark of one step above the operands, less the gradients."""
     builder = contenders(case, float("inf"))[name]
     assert not isinstance(builder, str)
-    small = Case(min(case.batch, 640), case.dim, case.num_classes and 4096, case.dtype, case.device)
-    builder(Data(small))()  # loads the libraries
+    builder(Data(_small(case)))()
     data = Data(case)
     step = builder(data)
     if name == COMPILED:
@@ -115,6 +122,7 @@ def peak_extra_mib(case: Case, name: str) -> float:
         before = torch.cuda.memory_allocated() / 2**20
         step()
         return torch.cuda.max_memory_allocated() / 2**20 - before - gradients
+    ctypes.CDLL(None).malloc_trim(0)  # what the small step has left must not hide a part of this one
     Path("/proc/self/clear_refs").write_text("5")
     before = _status("VmRSS")
     step()
