@@ -13,6 +13,7 @@ from circlet.data.images import DataError, FileReader, ImageSet, Splits
 from circlet.data.listing import make_splits, split_by_classes
 
 _ROLES = ("train", "query", "gallery", "test")
+_COLUMNS = ("path", "label", "split", "camera")
 _EXPECTED = "columns path and label, optionally split (train, query, gallery or test) and camera"
 
 
@@ -56,7 +57,7 @@ def manifest(
 def read_manifest(path: Path, root: str | Path | None = None) -> tuple[ImageSet, list[str] | None]:
     """All images of a manifest as one set, and the cells of its column `split` if it has one."""
     table = _read_table(path)
-    columns = {name: _column(path, table, name) for name in ("path", "label", "split", "camera") if name in table}
+    columns = {name: _column(path, table, name) for name in _COLUMNS if name in table}
     if not columns["path"]:
         raise DataError(f"{path}: found no row, expected at least one image")
     names = tuple(columns["path"])
@@ -80,26 +81,28 @@ def _read_table(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: found {'a folder' if path.is_dir() else 'nothing'}, expected a CSV or Parquet file")
     try:
         if path.suffix.lower() == ".csv":
-            as_text = dict.fromkeys(("path", "label", "split", "camera"), pa.string())
+            as_text = dict.fromkeys(_COLUMNS, pa.string())
             table = pyarrow.csv.read_csv(
                 path,
                 parse_options=pyarrow.csv.ParseOptions(ignore_empty_lines=False),
                 convert_options=pyarrow.csv.ConvertOptions(column_types=as_text),
             )
+            names = table.column_names
         elif path.suffix.lower() in (".parquet", ".pq"):
-            table = pyarrow.parquet.read_table(path)
+            names = pyarrow.parquet.read_schema(path).names
+            # A table of circlet embed has all embeddings in another column.
+            table = pyarrow.parquet.read_table(path, columns=[name for name in _COLUMNS if name in names])
         else:
             raise DataError(f"{path}: found the suffix {path.suffix!r}, expected .csv, .parquet or .pq")
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: found no readable table ({error}), expected {_EXPECTED}") from error
-    names = table.column_names
     for name in ("path", "label"):
         if name not in names:
             raise DataError(f"{path}: found the columns {', '.join(names)}, without {name!r}; expected {_EXPECTED}")
-    for name in ("path", "label", "split", "camera"):
+    for name in _COLUMNS:
         if names.count(name) > 1:
             raise DataError(f"{path}: found {names.count(name)} columns {name!r}, expected one")
-    return dict(zip(names, table.columns, strict=True))
+    return dict(zip(table.column_names, table.columns, strict=True))
 
 
 def _column(path: Path, table: dict[str, Any], name: str) -> list[str]:
