@@ -53,7 +53,7 @@ def test_help_of_each(number, capsys):
         (["1", "--out", "x.gif"], "out: found x.gif, expected a file name that ends in .png, .svg, .pdf"),
         (["explorer", "--out", "x.png"], "out: found x.png, expected a file name that ends in .html"),
         (["2", "--losses", "cricle"], "config.loss.name: found 'cricle', expected one of ('circle'"),
-        (["2", "--losses", "circle:margin"], "losses: found 'margin' in 'circle:margin', expected margin=NUMBER"),
+        (["2", "--losses", "circle:margin"], "losses: found 'margin' in 'circle:margin', expected SETTING=NUMBER"),
         (["2", "--losses", "circle:colour=1"], "config.loss: found unknown settings ['colour']"),
         (["2", "--losses", "triplet:gamma=1"], "loss.gamma: found with triplet"),
         (["2", "--points", "1"], "points: found 1"),

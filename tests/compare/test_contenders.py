@@ -60,9 +60,17 @@ def test_candidates_start_with_the_own_settings_and_differ(name):
     tried = candidates(contender, 8)
     assert tried[0] == contender.loss
     assert len({settings_text(loss) for loss in tried}) == len(tried)
-    numbers = [value for value in (contender.loss.margin, contender.loss.gamma) if value is not None]
-    assert len(tried) == {0: 1, 1: 4 if contender.loss.gamma is None else 6, 2: 8}[len(numbers)]
+    scaled = contender.loss.gamma is not None or contender.loss.alpha is not None
+    with_margin = contender.loss.margin is not None or contender.loss.base is not None
+    assert len(tried) == {(False, False): 1, (False, True): 4, (True, False): 6, (True, True): 8}[scaled, with_margin]
     assert all(build_loss(loss) for loss in tried)
+
+
+def test_a_loss_with_two_scales_is_searched_too():
+    tried = candidates(parse_contender("multi_similarity"), 4)
+    assert [(loss.alpha, loss.beta, loss.base) for loss in tried[::3]] == [(2.0, 50.0, 0.5), (0.5, 12.5, 0.3333)]
+    assert parse_contender("multi_similarity:beta=40").loss.beta == 40.0
+    assert build_loss(parse_contender("info_nce:temperature=0.2").loss).hyper_parameters == {"temperature": 0.2}
 
 
 def test_the_edge_of_a_search():

@@ -41,7 +41,7 @@ class CompareArguments:
         "normface",
         "multi_similarity",
     )
-    """NAME[:LEVEL][:margin=NUMBER][:gamma=NUMBER] each."""
+    """NAME[:LEVEL][:SETTING=NUMBER ...] each; settings such as margin, gamma, alpha, beta."""
     seeds: int = 3
     """Runs of each loss, with seeds from --loop.seed on."""
     search: int = 0

@@ -10,7 +10,7 @@ import torch
 
 from circlet.analyse.forms import form_of
 from circlet.losses import PairLoss
-from circlet.recipes import RECIPES, Experiment, LossConfig, build_loss, build_splits, train
+from circlet.recipes import RECIPES, Experiment, LossConfig, build_loss, build_splits, train, with_defaults
 from circlet.train import Level, RunFolder
 
 
@@ -27,10 +27,9 @@ def parse_loss(text: str) -> LossConfig:
         try:
             given[key] = float(value)
         except ValueError:
-            raise ValueError(f"losses: found {setting!r} in {text!r}, expected margin=NUMBER or gamma=NUMBER") from None
+            raise ValueError(f"losses: found {setting!r} in {text!r}, expected SETTING=NUMBER") from None
     config: LossConfig = Experiment.from_json({"loss": {"name": name, **given}}).loss
-    numbers = build_loss(config).hyper_parameters
-    return replace(config, margin=numbers.get("margin"), gamma=numbers.get("gamma"))
+    return with_defaults(config)
 
 
 def base_experiment(recipe: str, root: Path | None, level: Level | None, steps: int | None, seed: int) -> Experiment:

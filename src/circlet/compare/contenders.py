@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
-from circlet.recipes import Experiment, LossConfig, build_loss
+from circlet.recipes import Experiment, LossConfig, build_loss, with_defaults
 from circlet.train import Level
 
 CLASS_LEVEL = ("am_softmax", "arcface", "normface", "softmax")
@@ -22,7 +22,10 @@ IN_THE_PAPER: dict[tuple[str, str], tuple[dict[str, float], str]] = {
     ("arcface", "class"): ({"margin": 0.5, "gamma": 64.0}, "faces, as a baseline"),
 }
 
-# What a search tries, as factors of (gamma, margin) above; a loss without one of them skips what repeats itself.
+SCALES, MARGINS = ("gamma", "alpha", "beta"), ("margin", "base")
+
+# What a search tries, as factors of (scales, margins); a loss without one of them skips what repeats itself. InfoNCE's
+# temperature is not searched: NormFace's gamma is its inverse.
 FACTORS = (
     (1.0, 1.0),
     (1 / 4, 1.0),
@@ -62,7 +65,7 @@ def parse_contender(text: str, recipe_level: Level = "pair") -> Contender:
     name, *rest = text.split(":")
     levels = [part for part in rest if "=" not in part]
     if len(levels) > 1 or not set(levels) <= set(get_args(Level)):
-        raise ValueError(f"losses: found {text!r}, expected NAME[:pair|class|joint][:margin=NUMBER][:gamma=NUMBER]")
+        raise ValueError(f"losses: found {text!r}, expected NAME[:pair|class|joint][:SETTING=NUMBER ...]")
     default = "class" if name in CLASS_LEVEL else recipe_level if name == "circle" else "pair"
     level = levels[0] if levels else default
     given: dict[str, Any] = {}
@@ -75,8 +78,7 @@ def parse_contender(text: str, recipe_level: Level = "pair") -> Contender:
                 raise ValueError(f"losses: found {part!r} in {text!r}, expected a number") from None
     settings, task = IN_THE_PAPER.get((name, level), ({}, ""))
     loss: LossConfig = Experiment.from_json({"loss": {"name": name, "level": level, **settings, **given}}).loss
-    numbers = build_loss(loss).hyper_parameters
-    loss = replace(loss, margin=numbers.get("margin"), gamma=numbers.get("gamma"))
+    loss = with_defaults(loss)
     label = ":".join([name, level, *(part for part in rest if "=" in part)])
     chosen_by = f"the Circle-loss paper ({task})" if task else "the library's default"
     return Contender(label, loss, "given" if given else chosen_by, fixed=bool(given))
@@ -93,25 +95,22 @@ def candidates(contender: Contender, count: int) -> list[LossConfig]:
     own = contender.loss
     if contender.fixed:
         return [own]
-    varied = [
-        replace(
-            own,
-            gamma=None if own.gamma is None else own.gamma * gamma,
-            margin=None if own.margin is None else round(own.margin * margin, 4),
-        )
-        for gamma, margin in FACTORS
-    ]
+    varied = []
+    for scale, margin in FACTORS:
+        factors = {**dict.fromkeys(SCALES, scale), **dict.fromkeys(MARGINS, margin)}
+        numbers = {name: getattr(own, name) for name in factors if getattr(own, name) is not None}
+        varied.append(replace(own, **{name: round(value * factors[name], 4) for name, value in numbers.items()}))
     return list(dict.fromkeys(varied))[:count]
 
 
 def at_edge(chosen: LossConfig, tried: Sequence[LossConfig]) -> bool:
-    """Whether the chosen gamma or margin is the smallest or largest of the three or more that were tried.
+    """Whether a chosen setting is the smallest or largest of the three or more that were tried.
 
     >>> tried = candidates(parse_contender("normface"), 3)
     >>> [at_edge(loss, tried) for loss in tried]
     [True, False, True]
     """
-    for name in ("gamma", "margin"):
+    for name in SCALES + MARGINS:
         values = {getattr(loss, name) for loss in tried}
         if len(values) > 2 and getattr(chosen, name) in (min(values), max(values)):
             return True

@@ -17,7 +17,7 @@
 | face_sets      | the face test sets                                                                  |
 """
 
-from circlet.recipes.build import build_loss, build_splits, check_task, load_pixels
+from circlet.recipes.build import build_loss, build_splits, check_task, load_pixels, with_defaults
 from circlet.recipes.embedding import embed_pixels, embed_test_set, load_test_set
 from circlet.recipes.experiment import (
     BatchConfig,
@@ -55,4 +55,5 @@ __all__ = [
     "open_face_sets",
     "test",
     "train",
+    "with_defaults",
 ]

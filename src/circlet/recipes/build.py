@@ -1,7 +1,8 @@
 """From an experiment's description to its parts: splits, pixels, model, objective, batches."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -89,13 +90,20 @@ def build_model(config: ModelConfig, channels: int) -> Embedder:
 
 def build_loss(config: LossConfig) -> losses.PairLoss:
     """The loss with its settings; ValueError for a setting that this loss does not have."""
-    given = {name: value for name in ("margin", "gamma") if (value := getattr(config, name)) is not None}
+    names = ("margin", "gamma", "alpha", "beta", "base", "temperature")
+    given = {name: value for name in names if (value := getattr(config, name)) is not None}
     loss = LOSSES[config.name]()
     unknown = given.keys() - loss.hyper_parameters.keys()
     if unknown:
         raise ValueError(f"loss.{min(unknown)}: found with {config.name}, which has "
                          f"{', '.join(loss.hyper_parameters) or 'no settings'}")  # fmt: skip
     return LOSSES[config.name](**given)
+
+
+def with_defaults(config: LossConfig) -> LossConfig:
+    """The same, those settings that were not given set to the loss's own defaults."""
+    numbers: dict[str, Any] = build_loss(config).hyper_parameters
+    return replace(config, **numbers)
 
 
 def build_objective(config: LossConfig, num_classes: int, embedding_dim: int, device: torch.device) -> Objective:

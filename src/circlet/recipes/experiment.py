@@ -105,6 +105,14 @@ class LossConfig:
     """Margin; None: the loss's own default."""
     gamma: float | None = None
     """Scale; None: the loss's own default."""
+    alpha: float | None = None
+    """Multi-Similarity: scale of the positives; None: the loss's own default."""
+    beta: float | None = None
+    """Multi-Similarity: scale of the negatives; None: the loss's own default."""
+    base: float | None = None
+    """Multi-Similarity: the similarity that both are measured from; None: the loss's own default."""
+    temperature: float | None = None
+    """InfoNCE: 1 / scale; None: the loss's own default."""
     memory: int = 0
     """Embeddings of the last batches that join the references (memory bank); 0: none."""
     sample: float = 1.0

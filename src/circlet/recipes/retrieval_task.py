@@ -67,8 +67,9 @@ OUTSIDE = {
 def retrieval(data: DataName, loss: LossName) -> Experiment:
     """BN-Inception on a retrieval data set with a pair-wise loss.
 
-    >>> retrieval("cub", "circle").loss
-    LossConfig(name='circle', level='pair', margin=0.4, gamma=80.0, memory=0, sample=1.0)
+    >>> loss = retrieval("cub", "circle").loss
+    >>> loss.level, loss.margin, loss.gamma
+    ('pair', 0.4, 80.0)
     """
     form = PREPROCESSING["bn_inception"]
     small = data in ("cub", "cars")
