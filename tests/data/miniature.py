@@ -229,13 +229,15 @@ def image_payload(labels, image: bytes, key: int = 0) -> bytes:
     return struct.pack("<IfQQ", len(labels), 0, key, 0) + struct.pack(f"<{len(labels)}f", *labels) + image
 
 
-def write_face_records(root: Path, persons: int = 6, images: int = 4, *, header: bool = True) -> dict[str, int]:
+def write_face_records(
+    root: Path, persons: int = 6, images: int = 4, *, header: bool = True, first_key: int = 1
+) -> dict[str, int]:
     """train.rec, train.idx and property; every third image contains the magic and is stored in parts.
 
     header: with record 0 and a record for each person, as insightface writes them.
     """
     payloads = {}
-    key = 1 if header else 0
+    key = first_key if header else 0
     bounds = []
     for person in range(persons):
         bounds.append((key, key + images))

@@ -107,6 +107,10 @@ def hostile(marker):
     yield pickle.dumps(([1.5], [True]))
     yield pickle.dumps(([np.arange(3)], [True]))
     yield pickle.dumps(([np.array([None])], [True]))
+    shared = []
+    for _ in range(60):
+        shared = [shared, shared]
+    yield pickle.dumps((shared, [True]))  # 2^60 lists in some hundred bytes
     yield b""
     yield b"\x80\x04\x95"
     yield b"(" * 10

@@ -161,6 +161,15 @@ def test_other_property(tmp_path):
     assert record_set(tmp_path).num_classes == 6
 
 
+@pytest.mark.parametrize("first_key", range((1 << 24) - 30, (1 << 24) + 6))
+def test_keys_that_float32_rounds(tmp_path, first_key):
+    """Some, all or none of the keys of images and persons lie beyond 2^24."""
+    miniature.write_face_records(tmp_path, first_key=first_key)
+    whole = record_set(tmp_path)
+    assert whole.labels.tolist() == [person for person in range(6) for _ in range(4)]
+    assert whole.names == tuple(str(first_key + image) for image in range(24))
+
+
 def test_persons_that_do_not_tile_are_read_from_the_images(tmp_path):
     """As beyond 2^24 keys, where float32 rounds them."""
     miniature.write_face_records(tmp_path)

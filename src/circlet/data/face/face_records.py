@@ -18,6 +18,9 @@ ROOT/ or ROOT/faces_emore/, ROOT/faces_webface_112x112/
   property                     number of persons, height, width: 85742,112,112 (may be absent)"""
 
 
+_EXACT = 1 << 24  # above it the float32 that keys are stored in is a multiple of 2, 4, ...
+
+
 def face_records(root: str | Path, *, held_out: float = 0.01, seed: int = 0) -> Splits:
     """Read an insightface training set: all persons train but a few, whose images search each other.
 
@@ -34,6 +37,8 @@ def record_set(root: str | Path) -> ImageSet:
     keys, offsets = read_index(folder / "train.idx")
     file = RecordFile(str(folder / "train.rec"))
     first, end = _persons(file, keys, offsets)
+    if end > _EXACT:
+        first, end = _next_person(file, keys, offsets, first), int(keys[-1]) + 1
     is_image = (keys != 0) & (keys < first) if end else np.ones(len(keys), bool)
     image_keys, image_offsets = keys[is_image], offsets[is_image]
     is_person = (keys >= first) & (keys < end)
@@ -54,15 +59,27 @@ def _persons(file: RecordFile, keys: Ints, offsets: Ints) -> tuple[int, int]:
     return (int(header.labels[0]), int(header.labels[1])) if header.flag == 2 else (0, 0)
 
 
+def _next_person(file: RecordFile, keys: Ints, offsets: Ints, rounded: int) -> int:
+    """Key of the first record of a person, of which only the rounded value is known."""
+    near = (keys >= rounded - 8) & (keys <= rounded + 8)  # up to 2^27 keys
+    for key, offset in zip(keys[near].tolist(), offsets[near].tolist(), strict=True):
+        record = file.read(key, offset)
+        if record.flag == 2 and not record.image:
+            return int(key)
+    raise DataError(f"{file.path}: found no record of a person near key {rounded}, expected the first as in record 0")
+
+
 def _from_persons(file: RecordFile, keys: Ints, offsets: Ints, image_keys: Ints) -> Ints | None:
     """Number of the person of each image, from the record of each person: (its first image, end).
 
-    None if these do not cover the images once: float32 keys are inexact beyond 16.7 million.
+    None if these do not cover the images once, or may have been rounded.
     """
     bounds = [file.read(*at, labels_only=True).labels[:2] for at in zip(keys.tolist(), offsets.tolist(), strict=True)]
     if any(len(pair) != 2 for pair in bounds):
         return None
     starts, ends = np.array(bounds, dtype=np.int64).T
+    if ends.max() > _EXACT:
+        return None
     persons = np.searchsorted(starts, image_keys, side="right") - 1
     tiles = (starts[1:] == ends[:-1]).all() and (starts <= ends).all()
     covers = image_keys.size > 0 and starts[0] <= image_keys[0] and image_keys[-1] < ends[-1]

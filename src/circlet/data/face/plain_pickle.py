@@ -14,6 +14,7 @@ import numpy as np
 
 from circlet.data.images import DataError
 
+_MOST_VALUES = 1_000_000
 _DTYPES = {"u1": np.uint8, "b1": np.bool_, "bool": np.bool_, "uint8": np.uint8}
 
 
@@ -24,7 +25,7 @@ def read_plain_pickle(path: Path) -> Any:
     """
     try:
         with path.open("rb") as file:
-            return _plain(_Plain(file, encoding="bytes").load())
+            return _plain(_Plain(file, encoding="bytes").load(), [0])
     except OSError as error:
         raise DataError(f"{path}: found no readable file ({error.strerror}), expected a pickle") from error
     except Exception as error:  # a hostile or damaged pickle fails in many ways
@@ -107,10 +108,16 @@ _KNOWN: dict[str, Callable[..., Any]] = {
 }
 
 
-def _plain(value: Any) -> Any:
-    """The value with the arrays in place of what stood for them; anything else than plain values is an error."""
+def _plain(value: Any, num_values: list[int]) -> Any:
+    """The value with the arrays in place of what stood for them; anything else than plain values is an error.
+
+    num_values counts: lists that hold the same list again and again are small as a file and endless as a value.
+    """
+    num_values[0] += 1
+    if num_values[0] > _MOST_VALUES:
+        raise pickle.UnpicklingError(f"it has more than {_MOST_VALUES:,} values")
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_plain(item, num_values) for item in value]
     if isinstance(value, _Array):
         value = value.value
     if not isinstance(value, bytes | str | bool | int | np.bool_ | np.uint8 | np.ndarray):
