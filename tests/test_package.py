@@ -64,7 +64,10 @@ def test_installed_package_is_whole(tmp_path):
     """The built wheel, not the checkout: typed, with its command, and nothing of the tests."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(tmp_path), str(ROOT)]
     subprocess.run(command, check=True, capture_output=True)
-    assert (tmp_path / "circlet" / "py.typed").is_file()
+    source = ROOT / "src" / "circlet"
+    for path in source.rglob("*"):  # scripts and styles of the pages too
+        if path.is_file() and "__pycache__" not in path.parts:
+            assert (tmp_path / "circlet" / path.relative_to(source)).is_file(), path
     assert (tmp_path / "bin" / "circlet").is_file()
     assert not (tmp_path / "tests").exists()
     script = "import sys; sys.path.insert(0, sys.argv[1]); import circlet; print(circlet.__file__, circlet.CosFace)"

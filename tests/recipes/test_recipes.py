@@ -69,7 +69,8 @@ def test_the_stated_numbers_are_the_papers(name):
         ("circle", "retrieval"): {"loss.gamma": 80, "loss.margin": 0.4, "batch.classes": 16, "batch.samples": 5},
     }.get((recipe().loss.name, recipe().task), {})
     assert expected.items() <= stated.items()
-    assert stated["model.backbone"] == recipe().model.backbone
+    is_quoted = recipe().loss.name == "multi_similarity"  # the paper did not train it
+    assert stated.get("model.backbone") == (None if is_quoted else recipe().model.backbone)
 
 
 def test_what_the_paper_does_not_state_is_marked_chosen():

@@ -50,7 +50,8 @@ CHOSEN = {
     "model.pooling": f"{INSIGHTFACE}: the network ends in batch norm, dropout, linear layer, batch norm",
     "model.dropout": "Deng et al. 2019 (ArcFace)",
     "batch": f"{INSIGHTFACE}: 512 images",
-    "loop.optimizer": f"{INSIGHTFACE}: SGD with momentum 0.9, weight decay 5e-4, gradient norm at most 5",
+    "loop.optimizer": f"{INSIGHTFACE}: SGD with momentum 0.9, weight decay 5e-4, gradient norm at most 5; "
+    "here Nesterov's momentum, no decay of norms and biases, the class weights' gradient in the norm",
     "loop.optimizer.warmup": "the library's default: Circle loss begins large",
     "test.flip": "the field's protocol: original and mirrored image",
 }

@@ -45,6 +45,8 @@ CHOSEN = {
     "augment": f"{BASELINE}: flip, pad by 10 and crop, random erasing",
     "loop.steps": f"{BASELINE}: {EPOCHS} epochs",
     "loop.optimizer": f"{BASELINE}: Adam, 10 epochs of warm-up, divided by 10 after 40 and 70",
+    "loop.optimizer.weight_decay": f"{BASELINE}; here not on norms and biases",
+    "loop.optimizer.clip_norm": "the library's default, against a bad start",
     "test.average_precision": "as torchreid and fast-reid; the official Matlab code's is lower",
 }
 

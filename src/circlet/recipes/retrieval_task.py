@@ -41,7 +41,7 @@ STATED = {
 CIRCLE_STATED = {"loss.name": SETTINGS, "loss.level": SETTINGS, "loss.margin": SETTINGS, "loss.gamma": SETTINGS}
 CHOSEN = {
     "data.size": f"{PUBLIC}: the shorter side to 256",
-    "data.fit": PUBLIC,
+    "data.fit": f"the centre, so that decoded images have one size; {PUBLIC}, crops from the whole",
     "data.in_memory": "memory: Stanford Online Products, In-Shop and VehicleID would take 20 GB and more",
     "model.size": f"{PUBLIC}: 227",
     "model.view": f"{PUBLIC}: the central 227 of 256 pixels",
@@ -54,9 +54,16 @@ CHOSEN = {
     "loop.steps": f"{PUBLIC}: 3,000; four times as many for the data sets of more than 10,000 classes or 25,000 images",
     "loop.optimizer": f"{PUBLIC}: Adam, backbone at a tenth, divided by 10 at 1,200 and 2,400 of 3,000",
     "loop.optimizer.warmup": "the library's default: Circle loss begins large",
+    "loop.optimizer.clip_norm": "the library's default, against a bad start",
     "loop.optimizer.freeze_batchnorm": f"{PUBLIC}: batch norms frozen",
 }
-RIVAL_CHOSEN = {"loss": "Wang et al. 2019, which the paper quotes; trained here as Circle loss is"}
+RIVAL_STATED = {key: STATED[key] for key in ("data.source", "ks")}
+RIVAL_CHOSEN = {
+    "model.backbone": "Wang et al. 2019, whose figures the paper quotes",
+    "model.embedding_dim": "Wang et al. 2019, whose figures the paper quotes",
+    "batch": "as for Circle loss: P = 16, K = 5",
+    "loss": "Wang et al. 2019, whose figures the paper quotes; without its mining of pairs",
+}
 OUTSIDE = {
     "data.source": "not in the paper; settings as for its retrieval data",
     "ks": "customary for the data",

@@ -108,7 +108,8 @@ def _reid(data: reid_task.DataName, backbone: reid_task.Backbone, loss: reid_tas
 def _retrieval(data: retrieval_task.DataName, loss: retrieval_task.LossName) -> Recipe:
     inside = data in retrieval_task.IN_PAPER
     is_circle = loss == "circle"
-    stated = retrieval_task.STATED | (retrieval_task.CIRCLE_STATED if is_circle else {})
+    circle_stated = retrieval_task.STATED | retrieval_task.CIRCLE_STATED
+    stated = circle_stated if is_circle else retrieval_task.RIVAL_STATED
     if not inside:
         stated = {key: text for key, text in stated.items() if key not in retrieval_task.OUTSIDE}
     ks = retrieval_task.KS[data]
