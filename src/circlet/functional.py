@@ -81,12 +81,13 @@ def pair_loss(
     parts = [pair_lse(pairs, form.rule, normalize=form.normalize, statistic=form.statistic) for pairs in sources]
     lse = merge(parts, form.statistic) if batch is None else batch.merge(parts, form.statistic)
     loss = aggregate.reduce(form.aggregate(lse.pos, lse.neg), lse.valid, reduction)
-    if batch is not None and reduction == "none":
-        loss = batch.own_rows(loss)
     if not torch.compiler.is_compiling() and loss.device.type == "cpu" and not loss.isfinite().all():
-        for name, rows in [("embeddings", embeddings), *(("references", pairs.references) for pairs in sources)]:
-            _check_finite(name, rows)
-    return loss
+        error = _not_finite([("embeddings", embeddings), *(("references", pairs.references) for pairs in sources)])
+        if batch is not None:
+            batch.agree(error)
+        elif error is not None:
+            raise error
+    return loss if batch is None or reduction != "none" else batch.own_rows(loss)
 
 
 def unified_loss(
@@ -325,11 +326,12 @@ def multi_similarity_loss(
     return pair_loss(embeddings, labels, references, reference_labels, positive_mask, reduction, form)
 
 
-def _check_finite(name: str, rows: Tensor | None) -> None:
-    if rows is None:
-        return
-    bad = ~rows.isfinite().all(dim=1)
-    if bad.any():
-        first = int(bad.nonzero()[0])
-        raise ValueError(f"{name}: found NaN or infinity in {int(bad.sum())} of {len(rows)} rows (first: row {first}), "
-                         "expected finite values")  # fmt: skip
+def _not_finite(named_rows: list[tuple[str, Tensor | None]]) -> ValueError | None:
+    """The error of the first tensor that has NaN or infinity."""
+    for name, rows in named_rows:
+        bad = torch.zeros(0) if rows is None else ~rows.isfinite().all(dim=1)
+        if bad.any():
+            first = int(bad.nonzero()[0])
+            return ValueError(f"{name}: found NaN or infinity in {int(bad.sum())} of {len(bad)} rows (first: row "
+                              f"{first}), expected finite values")  # fmt: skip
+    return None

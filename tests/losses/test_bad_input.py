@@ -26,6 +26,7 @@ LOSS = circlet.CircleLoss()
         ((E, L - 1, torch.randn(3, 8)), r"labels: found class id -1, expected 0 to 2"),
         ((E, L, torch.randn(3, 7)), r"references: found 7 columns, expected 8"),
         ((E, L, torch.randn(3, 8), L), r"reference_labels: found shape \(4,\), expected \(3,\)"),
+        ((E, L, torch.randn(3, 8, device="meta"), L[:3]), r"references: found on meta, expected on cpu as embeddings"),
         ((E, L, None, L), r"reference_labels: found without references"),
         ((E, L, nn.Linear(8, 3)), r"references: found Linear, expected a tensor"),
         ((E, L, []), r"references: found an empty list"),

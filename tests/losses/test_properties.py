@@ -203,7 +203,7 @@ def test_per_anchor_losses_can_be_weighted():
 
 
 @every_loss
-@pytest.mark.parametrize("size", [6, 400])  # densely and in tiles
+@pytest.mark.parametrize("size", [6, 800])  # whole and in tiles
 def test_joint_gradients_are_finite_for_anchors_without_any_positive(loss, size):
     embeddings = torch.randn(size, 8, requires_grad=True)
     labels = torch.arange(size) // 2

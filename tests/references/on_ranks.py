@@ -234,6 +234,29 @@ def disagree(rank, num_ranks, folder):
         circlet.MemoryBank(5, DIM).update(torch.randn(3, DIM), labels.double() if last else labels)
 
 
+def not_finite(rank, num_ranks, folder):
+    """NaN in the batch or in the class weights of one rank is an error on all, whatever each sees of it."""
+    last = rank == num_ranks - 1
+    labels, classes = torch.arange(3), circlet.ShardedClassWeights(2 * num_ranks, DIM)
+    for sources in (classes, circlet.AllRanks(), [classes, circlet.AllRanks()]):
+        for reduction in ("mean", "none"):
+            embeddings = torch.randn(3, DIM)
+            embeddings[1, 2] = torch.nan if last else 0.0
+            with pytest.raises(ValueError, match=r"found NaN or infinity in 1 of|found bad ones on ranks"):
+                circlet.CircleLoss(reduction=reduction)(embeddings, labels, sources)
+    with torch.no_grad():
+        classes.own_weight[0] = torch.nan if last else 0.0
+    message = "references: found NaN or infinity in 1 of 2 rows" if last else rf"bad ones on ranks \[{num_ranks - 1}\]"
+    with pytest.raises(ValueError, match=message):
+        circlet.CircleLoss()(torch.randn(3, DIM), labels, classes)
+
+
+def world_by_name(rank, num_ranks, folder):
+    """None and the group of all ranks are the same group."""
+    classes = circlet.ShardedClassWeights(NUM_CLASSES, DIM, process_group=dist.group.WORLD)
+    circlet.CircleLoss()(torch.randn(3, DIM), torch.arange(3), [classes, circlet.AllRanks()])
+
+
 def a_rank_is_missing(rank, num_ranks, folder):
     group = dist.new_group(timeout=timedelta(seconds=1))
     if rank > 0:

@@ -85,6 +85,7 @@ def test_half_storage(dtype):
             ValueError,
             r"labels: found shape \(3,\), expected \(2,\)",
         ),
+        (lambda: circlet.ClassWeights(2**45, 512), MemoryError, "num_classes: found 35184372088832 rows"),
         (lambda: circlet.ShardedClassWeights(2**45, 512), MemoryError, "num_classes: found 35184372088832 rows"),
         (
             lambda: circlet.ShardedClassWeights(4, 4, sample_rate=0),

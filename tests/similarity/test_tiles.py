@@ -209,6 +209,24 @@ def test_a_rule_of_ones_own(form, statistic):
     assert_same(run(tiled, *case, Cubic(), statistic=statistic), run(dense_lse, *case, Cubic(), statistic=statistic))
 
 
+@dataclass(frozen=True, kw_only=True)
+class ByName(Circle):
+    power: float
+
+
+@dataclass(frozen=True)
+class Whole(Circle):
+    power: int = 3
+
+
+def test_a_rule_defined_anew_is_the_new_one(monkeypatch):
+    path, numbers = spec_of(Cubic(2.0))
+    assert type(rule_of(path, numbers)) is Cubic
+    again = dataclass(frozen=True)(type("Cubic", (Cubic,), {}))
+    monkeypatch.setitem(globals(), "Cubic", again)
+    assert type(rule_of(path, numbers)) is again
+
+
 def test_spec():
     for rule in [*RULES.values(), Cubic(2.0)]:
         assert rule_of(*spec_of(rule)) == rule
@@ -219,6 +237,8 @@ def test_spec():
     class NotNumbers:
         positive = negative = positive_slope = negative_slope = staticmethod(lambda s: s)
 
+    assert rule_of(*spec_of(ByName(power=2.0))) == ByName(power=2.0)
+    assert spec_of(Whole()) is None  # a whole number must stay one
     assert spec_of(Local()) is None
     assert spec_of(NotNumbers()) is None
     assert spec_of(Cubic(torch.tensor(3.0))) is None  # a learnt number needs autograd, so the dense backend
@@ -237,7 +257,7 @@ def test_dispatch_gives_the_same_numbers_on_both_sides(statistic, monkeypatch):
 
 
 def test_no_references_and_no_anchors(monkeypatch):
-    monkeypatch.setattr(similarity, "WHOLE_PAIRS", 0)
+    monkeypatch.setattr(similarity, "WHOLE_PAIRS", -1)
     for batch, references in ((0, 3), (3, 0), (0, 0)):
         x, y = torch.randn(batch, 4, requires_grad=True), torch.randn(references, 4, requires_grad=True)
         for statistic in ("logsumexp", "max"):
@@ -245,3 +265,5 @@ def test_no_references_and_no_anchors(monkeypatch):
             lse = similarity.pair_lse(pairs, Circle(), normalize=True, statistic=statistic)
             assert (lse.pos == -torch.inf).all()
             assert lse.neg.shape == (batch,)
+            for gradient in torch.autograd.grad(lse.pos.sum() + lse.neg.sum(), (x, y)):
+                assert (gradient == 0).all()

@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, such as head, has seen enough
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
         return 141
-    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+    except (ValueError, OSError, ImportError, MemoryError, FloatingPointError) as error:
         if os.environ.get("CIRCLET_TRACEBACK"):
             raise
         print(f"circlet {verb}: {error}", file=sys.stderr)

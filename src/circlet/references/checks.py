@@ -1,5 +1,8 @@
 """Checks of rows and labels, shared by all sources: a ValueError names argument, what was found, what was expected."""
 
+import math
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
@@ -14,6 +17,12 @@ def check_rows(name: str, rows: Tensor, num_columns: int | None = None, like: st
         raise ValueError(f"{name}: found {rows.dtype}, expected a floating-point dtype")
     if num_columns is not None and rows.shape[1] != num_columns:
         raise ValueError(f"{name}: found {rows.shape[1]} columns, expected {num_columns} as in {like}")
+
+
+def check_device(name: str, tensor: Tensor, embeddings: Tensor) -> None:
+    """On the device of the embeddings."""
+    if tensor.device != embeddings.device:
+        raise ValueError(f"{name}: found on {tensor.device}, expected on {embeddings.device} as embeddings")
 
 
 def check_labels(name: str, labels: Tensor, rows: Tensor, rows_name: str) -> None:
@@ -52,11 +61,26 @@ def check_sizes(**sizes: int) -> None:
 def allocate(
     name: str, rows: int, columns: int, dtype: torch.dtype | None, device: torch.device | str | None
 ) -> Tensor:
-    """Uninitialised (rows, columns); a MemoryError names the argument and the size if there is no room."""
+    """Uninitialised (rows, columns); a MemoryError names the argument and the size if there is no room.
+
+    On a CPU memory is only taken when it is written to, and the process would be killed then, so what is free counts.
+    """
+    dtype = dtype or torch.get_default_dtype()
+    gib = rows * columns * dtype.itemsize / 2**30
+    message = f"{name}: found {rows} rows of {columns} {dtype} here ({gib:,.1f} GiB), expected what fits into memory"
+    kind = torch.get_default_device() if device is None else torch.device(device)
+    if kind.type == "cpu" and gib > (free := _free_gib()):
+        raise MemoryError(f"{message} ({free:,.1f} GiB are free)")
     try:
         return torch.empty(rows, columns, dtype=dtype, device=device)
     except RuntimeError as error:
-        dtype = dtype or torch.get_default_dtype()
-        gib = rows * columns * dtype.itemsize / 2**30
-        raise MemoryError(f"{name}: found {rows} rows of {columns} {dtype} here ({gib:,.1f} GiB), expected what fits "
-                          "into memory") from error  # fmt: skip
+        raise MemoryError(message) from error
+
+
+def _free_gib() -> float:
+    """What Linux says is available; elsewhere unknown, so endless."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return math.inf
+    return next((int(line.split()[1]) / 2**20 for line in lines if line.startswith("MemAvailable")), math.inf)

@@ -26,6 +26,11 @@ def num_ranks(group: Group) -> int:
     return dist.get_world_size(group) if dist.is_available() and dist.is_initialized() else 1
 
 
+def own_or_world(group: Group) -> Group:
+    """The group of all ranks for None, which stands for it."""
+    return dist.group.WORLD if group is None and num_ranks(None) > 1 else group
+
+
 def rank_in(group: Group) -> int:
     """Own rank; 0 without an initialised process group."""
     return dist.get_rank(group) if num_ranks(group) > 1 else 0

@@ -45,6 +45,10 @@ class GlobalBatch:
         self.embeddings_of = gather_rows(self.embeddings, self.sizes, group, "embeddings")
         self.labels_of = gather_rows(self.labels, self.sizes, group, "labels")
 
+    def agree(self, error: ValueError | None) -> None:
+        """Raise what this rank has found wrong; then the others raise a ValueError too. Collective."""
+        agree(self.embeddings, self.group, error)
+
     @property
     def all_embeddings(self) -> Tensor:
         """(global batch, dim) of all ranks in order."""

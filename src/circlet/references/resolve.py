@@ -7,7 +7,8 @@ here.
 import torch
 from torch import Tensor
 
-from circlet.references.checks import check_labels, check_range, check_rows
+from circlet.references.checks import check_device, check_labels, check_range, check_rows
+from circlet.references.collectives import own_or_world
 from circlet.references.ranks import GlobalBatch, SpreadSource
 from circlet.references.sources import References, Source
 from circlet.similarity import Pairs
@@ -35,7 +36,7 @@ def resolve(
         if reference_labels is not None or positive_mask is not None:
             name = "positive_mask" if reference_labels is None else "reference_labels"
             raise ValueError(f"{name}: found with a source over all ranks, expected labels alone")
-        if len({source.process_group for source in spread}) > 1:
+        if len({own_or_world(source.process_group) for source in spread}) > 1:
             raise ValueError("references: found sources of several process groups, expected one for all")
         plain = [source for source in sources if not isinstance(source, SpreadSource)]
         # With the batch itself at the end, so that its checks run if there is no plain source.
@@ -109,11 +110,13 @@ def _pairs(
 ) -> Pairs:
     if references is not None:
         check_rows("references", references, embeddings.shape[1])
+        check_device("references", references, embeddings)
     if positive_mask is not None:
         expected = (len(embeddings), len(embeddings if references is None else references))
         if positive_mask.dtype != torch.bool or positive_mask.shape != expected:
             raise ValueError(f"positive_mask: found {positive_mask.dtype} {tuple(positive_mask.shape)}, "
                              f"expected torch.bool {expected}")  # fmt: skip
+        check_device("positive_mask", positive_mask, embeddings)
         return Pairs(embeddings, references, None, None, positive_mask)
     assert labels is not None
     if references is None:

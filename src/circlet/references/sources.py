@@ -2,10 +2,9 @@
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
-import torch
 from torch import Tensor, nn
 
-from circlet.references.checks import check_sizes
+from circlet.references.checks import allocate, check_sizes
 from circlet.references.ranks import SpreadSource
 
 
@@ -43,7 +42,7 @@ class ClassWeights(nn.Module):
     def __init__(self, num_classes: int, embedding_dim: int) -> None:
         super().__init__()
         check_sizes(num_classes=num_classes, embedding_dim=embedding_dim)
-        self.weight = nn.Parameter(torch.empty(num_classes, embedding_dim))
+        self.weight = nn.Parameter(allocate("num_classes", num_classes, embedding_dim, None, None))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -45,11 +45,11 @@ def pair_lse(pairs: Pairs, rule: Rule, *, normalize: bool, statistic: Statistic 
 
     Small problems go whole, large ones in tiles; a rule that neither can carry (`spec_of`) always goes densely.
     """
-    if spec_of(rule) is None:
-        return dense.pair_lse(pairs, rule, normalize=normalize, statistic=statistic)
     num_references = len(pairs.anchors if pairs.references is None else pairs.references)
+    if spec_of(rule) is None or not num_references:
+        return dense.pair_lse(pairs, rule, normalize=normalize, statistic=statistic)
     if len(pairs.anchors) * num_references <= WHOLE_PAIRS:
-        if statistic == "max" or torch.compiler.is_compiling() or not num_references:
+        if statistic == "max" or torch.compiler.is_compiling():
             return dense.pair_lse(pairs, rule, normalize=normalize, statistic=statistic)
         return whole.pair_lse(pairs, rule, normalize=normalize)
     if USE_TRITON and gpu.supports(pairs, rule, statistic):

@@ -97,7 +97,8 @@ def cross_lse_backward(
         kept = KeptTiles(slabs, release=release)
         scratch = anchors.unit.new_empty(min(height, len(x)) * min(width, len(y)))
         total = torch.zeros_like(anchors.unit) if needs_x else None
-        out = torch.empty_like(y, memory_format=torch.contiguous_format) if needs_y else y.new_empty(0, y.shape[1])
+        new = torch.empty_like if len(x) else torch.zeros_like
+        out = new(y, memory_format=torch.contiguous_format) if needs_y else y.new_empty(0, y.shape[1])
         for c, d in spans(len(y), width):
             references = prepare(y, span(y_order, c, d), dtype, normalize=normalize)
             part = _place(out, y_order, c, d, dtype) if needs_y else None

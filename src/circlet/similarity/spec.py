@@ -2,7 +2,7 @@
 
 `torch.library` operators take strings and floats, not objects, and this package must not know the rules above it. So
 a rule travels like a pickle, as an import path and the values of its fields, and is built again on the other side.
-That serves every frozen dataclass of numbers that a module defines; any other rule has no spec (and goes densely).
+That serves every frozen dataclass of floats that a module defines; any other rule has no spec (and goes densely).
 """
 
 import dataclasses
@@ -21,28 +21,30 @@ class RuleSpec(NamedTuple):
 
 
 def spec_of(rule: Rule) -> RuleSpec | None:
-    """Spec of a rule that is a module-level dataclass of numbers, else None."""
+    """Spec of a rule that is a module-level dataclass of floats, else None."""
     instance: Any = rule
     kind = type(instance)
     if not dataclasses.is_dataclass(kind) or "<locals>" in kind.__qualname__:
         return None
     fields = dataclasses.fields(instance)
     numbers = [getattr(rule, field.name) for field in fields]
-    if not all(field.init for field in fields) or not all(isinstance(number, float | int) for number in numbers):
+    if not all(field.init and field.type in (float, "float") for field in fields):
+        return None
+    if not all(isinstance(number, float | int) for number in numbers):
         return None
     return RuleSpec(f"{kind.__module__}:{kind.__qualname__}", [float(number) for number in numbers])
 
 
 def rule_of(path: str, numbers: list[float]) -> Rule:
     """The rule that `spec_of` described."""
-    return _build(path, tuple(numbers))
+    module, _, name = path.partition(":")
+    kind: Any = sys.modules[module]
+    for part in name.split("."):
+        kind = getattr(kind, part)
+    return _build(kind, tuple(numbers))
 
 
 @cache
-def _build(path: str, numbers: tuple[float, ...]) -> Rule:
-    module, _, name = path.partition(":")
-    kind: object = sys.modules[module]
-    for part in name.split("."):
-        kind = getattr(kind, part)
-    assert callable(kind)
-    return cast(Rule, kind(*numbers))
+def _build(kind: Any, numbers: tuple[float, ...]) -> Rule:
+    names = (field.name for field in dataclasses.fields(kind))
+    return cast(Rule, kind(**dict(zip(names, numbers, strict=True))))

@@ -50,8 +50,9 @@ def pair_lse(
         order, labels = sort_by_label(pairs.labels)
         lse, _ = symmetric_lse(x, order, ranges(labels, labels), *settings, keep)
         return PairLse(*lse.to(compute_dtype(x)))
-    if keep and y is not None and y.requires_grad:
-        # What is kept gives way, slab by slab, to the gradient of the references: in all a tenth more than that.
+    if keep and y is not None and y.requires_grad and y.device.type == "cpu":
+        # What is kept gives way, slab by slab, to the gradient of the references: in all a tenth more than that, where
+        # memory is taken only when it is written to.
         gradient = y.numel() * compute_dtype(x, y).itemsize
         keep = max(keep, gradient + gradient // 10 - SLAB_BYTES)
     x_order, y_order, positives, mask = kinds_of(pairs)

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from circlet.similarity.curves import Curves
 from circlet.similarity.dense import masks
+from circlet.similarity.operators import refuse
 from circlet.similarity.pairs import PairLse, Pairs, Rule
 from circlet.similarity.rows import Rows, compute_dtype, prepare, through_norm_
 
@@ -47,18 +47,33 @@ class _Whole(torch.autograd.Function):
         # The weight of the peak is 1 / sum e^(logit - peak).
         lse = peak.sub_(weights.amax(2).log_()).masked_fill_(empty, -torch.inf)
         ctx.scales, ctx.dtypes = (curves.pos.scale, curves.neg.scale), (x.dtype, None if y is None else y.dtype)
-        ctx.save_for_backward(weights, empty, pos_bend, neg_bend, *anchors, *(() if y is None else references))
+        ctx.save_for_backward(x, y, weights, empty, pos_bend, neg_bend, *anchors, *(() if y is None else references))
         return lse[0] + curves.pos.offset, lse[1] + curves.neg.offset
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        with _no_autocast(grads[0]):
-            return _gradients(ctx, *grads)
+        with _no_autocast(grads[0]), torch.no_grad():
+            found = _gradients(ctx, *grads)
+        if not torch.is_grad_enabled():
+            return found
+        inputs = (*ctx.saved_tensors[:2], *[None] * 3)
+        return tuple(g if g is None else _Once.apply(g, of) for g, of in zip(found, inputs, strict=True))  # type: ignore[no-untyped-call]
+
+
+class _Once(torch.autograd.Function):
+    """A gradient that is not differentiated again; `of` is what it is the gradient of."""
+
+    @staticmethod
+    def forward(ctx: Any, grad: Tensor, of: Tensor) -> Tensor:
+        return grad.view_as(grad)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> None:
+        refuse()
 
 
 def _gradients(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-    weights, empty, pos_bend, neg_bend, *rows = ctx.saved_tensors
+    weights, empty, pos_bend, neg_bend, *rows = ctx.saved_tensors[2:]
     anchors = Rows(rows[0], rows[1])
     weights = weights * torch.stack(grads).masked_fill_(empty, 0.0)[..., None]
     pos, neg = (w if bend is None else w.mul_(bend) for w, bend in zip(weights, (pos_bend, neg_bend), strict=True))

@@ -10,6 +10,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
+from circlet.references.collectives import naming
+
 
 @torch.no_grad()
 def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
@@ -29,7 +31,8 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
     norms = [get_total_norm(plain)] if plain else []
     for grad in sharded:
         square = torch.linalg.vector_norm(grad.to_local()).square()
-        dist.all_reduce(square, group=grad.device_mesh.get_group())  # type: ignore[attr-defined]
+        with naming("all-reduce of the norm of the class weights' gradient"):
+            dist.all_reduce(square, group=grad.device_mesh.get_group())  # type: ignore[attr-defined]
         norms.append(square.sqrt())
     if not norms:
         return torch.zeros(())

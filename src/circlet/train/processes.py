@@ -139,7 +139,8 @@ def on_first(work: Callable[[], T]) -> T:
     """Do `work` on rank 0 while the others wait, however long; all get its (small) result, or end with its error."""
     found = [together(lambda: work() if is_first() else None)]
     if num_ranks(None) > 1:
-        dist.broadcast_object_list(found, src=0, group=patient())
+        with naming("broadcast of what rank 0 has found"):
+            dist.broadcast_object_list(found, src=0, group=patient())
     return found[0]  # type: ignore[return-value]
 
 
