@@ -133,7 +133,10 @@ def write_inshop(root: Path, classes: int = 3, images: int = 4) -> dict[str, int
 
 
 def write_market(root: Path, ids: int = 3, cameras: int = 3, *, duke: bool = False) -> dict[str, int]:
-    """Odd ids train, even ones are tested: a query and a gallery image in each camera; junk (not Duke), distractors."""
+    """Odd ids train, even ones are tested: a query and a gallery image in each camera; junk (not Duke), distractors.
+
+    The distractors of Market-1501 all have the id 0000, those of Duke are persons with ids of their own.
+    """
     folder = root / ("DukeMTMC-reID" if duke else "Market-1501-v15.09.15")
 
     def name(person, camera, instance):
@@ -153,7 +156,7 @@ def write_market(root: Path, ids: int = 3, cameras: int = 3, *, duke: bool = Fal
         for instance in range(3):
             add("bounding_box_test", -1, 1 + instance % cameras, 100 + instance)
     for instance in range(2):
-        add("bounding_box_test", 0, 1 + instance % cameras, 200 + instance)
+        add("bounding_box_test", 2 * (ids + instance) + 2 if duke else 0, 1 + instance % cameras, 200 + instance)
     (folder / "bounding_box_test" / "Thumbs.db").write_bytes(b"not an image")
     return {
         "train images": 2 * ids * cameras,
@@ -161,12 +164,15 @@ def write_market(root: Path, ids: int = 3, cameras: int = 3, *, duke: bool = Fal
         "query images": ids * cameras,
         "query classes": ids,
         "gallery images": ids * cameras + (2 if duke else 5),
-        "gallery classes": ids + (1 if duke else 2),
+        "gallery classes": ids + 2,
     }
 
 
-def write_msmt17(root: Path, ids: int = 3, *, version: int = 1) -> dict[str, int]:
-    """`ids` to train on and as many to test, both from 0; cameras 1, 9 and 12; one training image in list_val.txt."""
+def write_msmt17(root: Path, ids: int = 3, *, version: int = 1, with_val: bool = True) -> dict[str, int]:
+    """`ids` to train on and as many to test, both from 0; cameras 1, 9 and 12; one training image in list_val.txt.
+
+    with_val: whether the counts are those of both training lists.
+    """
     folder = root / f"MSMT17_V{version}"
     train, test = ("train", "test") if version == 1 else ("mask_train_v2", "mask_test_v2")
     lists: dict[str, list[str]] = {"train": [], "val": [], "query": [], "gallery": []}
@@ -179,7 +185,7 @@ def write_msmt17(root: Path, ids: int = 3, *, version: int = 1) -> dict[str, int
     for role, lines in lists.items():
         text(folder / f"list_{role}.txt", lines)
     return {
-        "train images": 3 * ids,
+        "train images": (3 if with_val else 2) * ids,
         "train classes": ids,
         "query images": ids,
         "query classes": ids,

@@ -17,6 +17,7 @@ WRITERS = {
     "market1501": miniature.write_market,
     "dukemtmc": partial(miniature.write_market, duke=True),
     "msmt17": miniature.write_msmt17,
+    "msmt17-train": partial(miniature.write_msmt17, with_val=False),
     **{f"vehicleid-{size}": partial(miniature.write_vehicleid, size=size) for size in (800, 1600, 2400, 13164)},
     "ms1mv2": miniature.write_face_records,
     "casia-webface": miniature.write_face_records,

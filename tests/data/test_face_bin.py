@@ -50,21 +50,22 @@ def python2_array(image):
 def test_python_2(tmp_path):
     path = tmp_path / "lfw.bin"
     images = [miniature.jpeg(number) for number in range(4)]
-    path.write_bytes(python2(images, [True, False]))
+    images *= 2
+    path.write_bytes(python2(images, [True, False] * 2))
     pairs = face_bin(path, num_folds=2)
-    assert [pairs.images.read.encoded[i] for i in range(4)] == images
-    assert pairs.is_same.tolist() == [True, False]
-    path.write_bytes(b"\x80\x02](" + b"".join(map(python2_array, images)) + b"e](\x88\x89e\x86.")
+    assert [pairs.images.read.encoded[i] for i in range(8)] == images
+    assert pairs.is_same.tolist() == [True, False] * 2
+    path.write_bytes(b"\x80\x02](" + b"".join(map(python2_array, images)) + b"e](\x88\x89\x88\x89e\x86.")
     pickletools.dis(path.read_bytes(), io.StringIO())
     assert face_bin(path, num_folds=2).images.read.encoded == tuple(images)
 
 
 def test_flags_as_numpy(tmp_path):
     path = tmp_path / "a.bin"
-    images = [miniature.jpeg(number) for number in range(4)]
-    for flags in (np.array([True, False]), [np.True_, np.False_], (1, 0)):
+    images = [miniature.jpeg(number) for number in range(8)]
+    for flags in (np.array([True, False] * 2), [np.True_, np.False_] * 2, (1, 0, 1, 0)):
         path.write_bytes(pickle.dumps((images, flags)))
-        assert face_bin(path, num_folds=2).is_same.tolist() == [True, False]
+        assert face_bin(path, num_folds=2).is_same.tolist() == [True, False] * 2
     array = np.asfortranarray(np.arange(6, dtype=np.uint8).reshape(2, 3))
     path.write_bytes(pickle.dumps([array, b"", np.uint8(7)], 5))
     found = read_plain_pickle(path)
@@ -148,6 +149,8 @@ def test_array_whose_content_is_too_short(tmp_path):
         (([b"x", b""], [True]), "image 1: found bytes"),
         (([b"x", "y"], [True]), "image 1: found str"),
         (([b"x", b"y"], [True]), "num_folds: found 10 for 1 pairs"),
+        (([b"x", b"y"] * 20, [True, False] * 9 + [True] * 2), "is_same: found 2 of the 2 pairs of fold 10 the same"),
+        (([b"x", b"y"] * 20, [True, False] * 2 + [False] * 16), "is_same: found 0 of the 2 pairs of fold 3 the same"),
     ],
 )
 def test_other_content(content, message, tmp_path):

@@ -46,8 +46,20 @@ def test_lfw_in_other_folders(tmp_path):
         person.rename(tmp_path / person.name)
     (tmp_path / "lfw-deepfunneled").rmdir()
     assert lfw(tmp_path).images.names == expected
-    with pytest.raises(DataError, match=r"missing .*_0001.png"):
-        lfw(tmp_path, suffix=".png")
+
+
+def test_lfw_in_aligned_copies_that_are_png(tmp_path):
+    miniature.write_lfw(tmp_path)
+    expected = [name.removesuffix(".jpg") for name in lfw(tmp_path).images.names]
+    for path in (tmp_path / "lfw").glob("*/*.jpg"):
+        path.rename(path.with_suffix(".png"))
+    pairs = lfw(tmp_path)
+    assert [name.removesuffix(".png") for name in pairs.images.names] == expected
+    with pairs.images.read(0) as image:
+        assert image.size == (32, 32)
+    (tmp_path / "lfw" / "Person_B_van_BB" / "Person_B_van_BB_0002.png").unlink()
+    with pytest.raises(DataError, match=r"pairs.txt, line 3: .* missing, 1 of the 15 listed in all \(.*BB_0002.png\)"):
+        lfw(tmp_path)
 
 
 def test_ytf_videos(tmp_path):
@@ -99,13 +111,20 @@ SPLITS, META = "splits.txt", "IJBC/meta"
         ("lfw", "pairs.txt", "10\t2", "40", r"pairs.txt, line 1: found 1 columns"),
         ("lfw", "pairs.txt", "10\t2", "ten\t2", r"pairs.txt, line 1: found 'ten'"),
         ("lfw", "pairs.txt", "\t1\t3", "\t1\tx", r"pairs.txt, line 2: found 'x', expected a whole number"),
-        ("lfw", "pairs.txt", "\t1\t3", "\t8\t3", r"1 of the .* missing \(Person_A_van_AA/Person_A_van_AA_0008.jpg\)"),
-        ("ytf", SPLITS, "\n10, 1,", "\n9, 1,", r"splits.txt, line 38: found split 9, expected 10 splits of equal size"),
+        (
+            "lfw",
+            "pairs.txt",
+            "\t1\t3",
+            "\t8\t3",
+            r"pairs.txt, line 2: found an .* 1 of the .* \(Person_A_van_AA/Person_A_van_AA_0008.jpg",
+        ),
+        ("ytf", SPLITS, "\n10, 1,", "\n9, 1,", r"splits.txt, line 38: found split 9, expected 10 splits of"),
         ("ytf", SPLITS, "\n1, 1,", "\n11, 1,", r"splits.txt, line 2: found split 11"),
         ("ytf", SPLITS, "/4, 0", "/4, 2", r"splits.txt, line 2: found '2', expected 1"),
         ("ytf", SPLITS, "/4, 0", "/4", r"splits.txt, line 2: found 4 columns"),
-        ("ytf", SPLITS, "Person_A/0", "Person_X/0", r"Person_X/0: found no frame"),
-        ("ytf", SPLITS, "Person_A/0", "../Person_X/0", r"splits.txt: found the video '../Person_X/0'"),
+        ("ytf", SPLITS, "Person_A/0", "Person_X/0", r"splits.txt, line 2: found no frame in .*Person_X/0,"),
+        ("ytf", SPLITS, "Person_A/0", "../Person_X/0", r"splits.txt, line 2: found the video '../Person_X/0'"),
+        ("ytf", SPLITS, "10, 4, ", "11, 4, ", r"splits.txt, line 41: found the end in split 11 after 40 pairs"),
         ("ytf", SPLITS, "split number", "number", r"splits.txt, line 1: found .* expected the header split"),
         ("ijbc", f"{META}/ijbc_face_tid_mid.txt", "3.jpg 1 101", "3.jpg 1", r"tid_mid.txt: found no readable .*Row #3"),
         (
@@ -132,7 +151,7 @@ SPLITS, META = "splits.txt", "IJBC/meta"
             r"label.txt: pairs: found 1 temp.*99",
         ),
         ("megaface", "data/megaface_lst", "1/1@N00/", "", r"megaface_lst, line 2: found '1@N00_0.jpg', expected a fol"),
-        ("megaface", "data/facescrub_lst", "Person_0/", "/", r"facescrub_lst: found the image '/Person_0_0.png'"),
+        ("megaface", "data/facescrub_lst", "Person_0/", "/", r"facescrub_lst, line 1: found the image '/Person_0"),
     ],
 )
 def test_bad_lists(name, file, old, new, message, tmp_path):
@@ -145,6 +164,32 @@ def test_bad_lists(name, file, old, new, message, tmp_path):
         load(tmp_path)
 
 
+def test_ytf_with_a_list_cut_off(tmp_path):
+    miniature.write_ytf(tmp_path)
+    path = tmp_path / "splits.txt"
+    lines = path.read_text().splitlines(keepends=True)
+    for kept, message in ((37, "line 37: found the end in split 9 after 36 pairs"), (40, "line 40: found .* 39 pairs")):
+        path.write_text("".join(lines[:kept]))
+        with pytest.raises(DataError, match=rf"splits.txt, {message}, expected it in split 10"):
+            ytf(tmp_path)
+    path.write_text("".join(lines[:37]))
+    assert ytf(tmp_path, num_folds=9).num_folds == 9
+
+
+def test_pairs_of_one_kind_are_found_when_a_set_is_opened(tmp_path):
+    miniature.write_ytf(tmp_path / "ytf")
+    path = tmp_path / "ytf" / "splits.txt"
+    path.write_text("".join(f"{line[:-1]}1\n" if line.startswith("2,") else f"{line}\n"
+                            for line in path.read_text().splitlines()))  # fmt: skip
+    with pytest.raises(DataError, match=r"splits.txt: is_same: found 4 of the 4 pairs of fold 2 the same"):
+        ytf(tmp_path / "ytf")
+    miniature.write_ijbc(tmp_path / "ijbc")
+    path = tmp_path / "ijbc" / META / "ijbc_template_pair_label.txt"
+    path.write_text(path.read_text().replace(" 1\n", " 0\n"))
+    with pytest.raises(DataError, match=r"label.txt: is_same: found 0 of 28 pairs the same, expected both kinds"):
+        ijbc(tmp_path / "ijbc")
+
+
 @pytest.mark.parametrize("name", WRITERS)
 def test_half_extracted(name, tmp_path):
     load, write = WRITERS[name]
@@ -152,7 +197,7 @@ def test_half_extracted(name, tmp_path):
     for folder in [path for path in tmp_path.rglob("*") if path.is_dir() and any(path.glob("*.*g"))][-2:]:
         for path in folder.iterdir():
             path.unlink()
-    with pytest.raises(DataError, match=r"missing \(|found no frame"):
+    with pytest.raises(DataError, match=r"found an image missing|found no frame"):
         load(tmp_path)
 
 
@@ -165,6 +210,9 @@ def test_nothing_there(name, tmp_path):
 def test_missing_lists_and_folders(tmp_path):
     for name, (_, write) in WRITERS.items():
         write(tmp_path / name)
+    (tmp_path / "lfw" / "pairs.txt").write_text("10 0\n")
+    with pytest.raises(DataError, match=r"pairs.txt, line 1: found '10 0' and 0 pairs below"):
+        lfw(tmp_path / "lfw")
     (tmp_path / "ytf" / "aligned_images_DB").rename(tmp_path / "ytf" / "other")
     with pytest.raises(DataError, match="found none of aligned_images_DB, frame_images_DB"):
         ytf(tmp_path / "ytf")
@@ -196,6 +244,8 @@ def images(count):
         ([[0, 1], [1, 2]], [True], 2, r"is_same: found bool \(1,\)"),
         ([[0, 1], [1, 2]], [True, False], 3, "num_folds: found 3 for 2 pairs"),
         ([[0, 1], [1, 2]], [True, False], 1, "num_folds: found 1"),
+        ([[0, 1], [1, 2]], [True, False], 2, "is_same: found 1 of the 1 pairs of fold 1 the same, expected both"),
+        ([[0, 1], [1, 2]] * 3, [True, False] * 2 + [False] * 2, 3, "found 0 of the 2 pairs of fold 3 the same"),
     ],
 )
 def test_pairs_must_fit(pairs, is_same, num_folds, message):
@@ -207,12 +257,12 @@ def test_templates_must_fit():
     fields = {
         "template_ids": np.array([1, 1, 2]),
         "media_ids": np.array([1, 2, 3]),
-        "pairs": np.array([[1, 2]]),
-        "is_same": np.array([False]),
+        "pairs": np.array([[1, 2], [2, 2]]),
+        "is_same": np.array([False, True]),
         "landmarks": np.zeros((3, 5, 2), np.float32),
         "detector_scores": np.ones(3, np.float32),
     }
-    assert Templates(images(3), **fields).pairs.shape == (1, 2)
+    assert Templates(images(3), **fields).pairs.shape == (2, 2)
     for field in ("template_ids", "media_ids", "landmarks", "detector_scores"):
         with pytest.raises(DataError, match=rf"{field}: found \(2"):
             Templates(images(3), **{**fields, field: fields[field][:2]})

@@ -52,6 +52,12 @@ def test_overlap(tmp_path):
     assert image_folder(tmp_path, closed_set=True).query.class_names == ("a",)
 
 
+def test_overlap_with_the_gallery(tmp_path):
+    put(tmp_path, "train/a/1.png", "query/b/2.png", "gallery/b/3.png", "gallery/a/4.png")
+    with pytest.raises(DataError, match=r"gallery: .* \('a'; gallery/a/4.png has the class of train/a/1.png\)"):
+        image_folder(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("paths", "message"),
     [

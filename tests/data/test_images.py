@@ -70,8 +70,13 @@ def test_empty_set_is_allowed_but_no_role():
 
 
 def test_class_overlap_is_listed_and_can_be_allowed():
-    with pytest.raises(DataError, match=r"found 1 of its 2 classes in train too \('b'\)"):
+    with pytest.raises(DataError, match=r"query: found 1 of its 2 classes in train too \('b'; 0.png has .* of 1.png\)"):
         Splits(make("ab"), make("bc"))
+    with pytest.raises(
+        DataError, match=r"gallery: found 1 of its 3 classes in train too \('b'; 1.png has .* of 2.png\)"
+    ):
+        Splits(make("aab"), make("c"), make("cbd"))
+    assert Splits(make("ab"), make("c"), make("cb"), closed_set=True).gallery.num_classes == 2
     assert Splits(make("ab"), make("bc"), closed_set=True).query.num_classes == 2
     many = [f"c{i}" for i in range(15)]
     with pytest.raises(DataError, match="and 5 more"):

@@ -66,7 +66,9 @@ def test_test_role_and_parquet_with_number_labels(tmp_path):
         ("path,label,camera\na,x,\nb,y,1\n", "line 2: found an empty cell in column 'camera'"),
         ("path,label,label\na,x,y\n", "found 2 columns 'label'"),
         ("path,label\na,x,y\n", "found no readable table"),
-        ("path,label,split\na,x,train\nb,x,test\n", "classes in train too"),
+        ("path,label,split\na,x,train\nb,x,test\n", "line 3: query: found 1 of its 1 classes in train too"),
+        ("path,label,split\na,x,train\na,x,test\n", "line 3: query: found 1 of its 1 classes in train too"),
+        ("path,label,split\na,x,train\nb,y,query\nc,y,gallery\nd,x,gallery\n", "line 5: gallery: found 1 of its 2"),
         ("path,label\na,x\nb,x\n", "found 0.5 for 1 classes"),
     ],
 )

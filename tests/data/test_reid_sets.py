@@ -33,8 +33,9 @@ def test_duke_and_subsets_keep_ids(tmp_path):
     expected = miniature.write_market(tmp_path, duke=True)
     splits = dukemtmc(tmp_path)
     assert {what: count(splits)[what] for what in expected} == expected
-    assert set(splits.gallery.ids()) == {0, 2, 4, 6}
-    assert set(splits.gallery.subset([3, 4]).ids()) <= {0, 2, 4, 6}
+    assert set(splits.gallery.ids()) == {2, 4, 6, 8, 10}  # 8 and 10 are in no query
+    assert set(splits.query.ids()) == {2, 4, 6}
+    assert set(splits.gallery.subset([3, 4]).ids()) <= {2, 4, 6}
 
 
 def test_ids_of_other_class_names():
@@ -50,7 +51,16 @@ def test_ids_of_other_class_names():
         ("bounding_box_train/0001_c1s1_000010_01.jpg", "bounding_box_train/-1_c1s1_000010_01.jpg", "no id from 1 on"),
         ("query/0002_c1s1_000010_01.jpg", "query/0000_c1s1_000010_01.jpg", "no id from 1 on"),
         ("query/0002_c1s1_000010_01.jpg", "query/copy.jpg", "copy.jpg: found no id"),
-        ("query/0002_c1s1_000010_01.jpg", "query/0001_c1s1_000010_01.jpg", "v15.09.15: query: .* in train too"),
+        (
+            "query/0002_c1s1_000010_01.jpg",
+            "query/0001_c1s1_000010_01.jpg",
+            r"v15.09.15: query: .* in train too \('0001'; query/0001_c1s1_000010_01.jpg has the class of bound",
+        ),
+        (
+            "bounding_box_test/0000_c1s1_000200_01.jpg",
+            "bounding_box_test/0003_c1s1_000200_01.jpg",
+            r"v15.09.15: gallery: found 1 of its 6 classes in train too \('0003'; bounding_box_test/0003_c1s1_0002",
+        ),
         ("query", "queries", "query: found no such folder"),
         ("bounding_box_test", "gallery", "bounding_box_test: found no such folder"),
     ],
@@ -96,7 +106,7 @@ def test_bad_msmt17(tmp_path):
     for bad, message in (
         ("0000/0000.jpg 0\n", "list_query.txt, line 1: found '0000/0000.jpg', expected ID/"),
         (good.replace(" 1\n", " one\n"), "list_query.txt, line 2: found 'one'"),
-        (good.replace("0001/", "0007/"), "images of .*list_query.txt missing"),
+        (good.replace("0001/", "0007/"), r"list_query.txt, line 2: found an image missing, 1 of the 3 listed in all"),
     ):
         (root / "list_query.txt").write_text(bad)
         with pytest.raises(DataError, match=message):
@@ -131,8 +141,9 @@ def test_bad_vehicleid(tmp_path):
         vehicleid(tmp_path, size=2400)
     train = tmp_path / "train_test_split" / "train_list.txt"
     train.write_text(train.read_text() + "0000400 4\n")
-    with pytest.raises(DataError, match=r"test_list_800.txt: query: found 1 of its 3 classes in train too \('4'\)"):
+    message = r"test_list_800.txt, line [1-4]: query: found 1 of its 3 classes in train too \('4'; image/000040"
+    with pytest.raises(DataError, match=message):
         vehicleid(tmp_path)
     next((tmp_path / "image").glob("0000103.jpg")).unlink()
-    with pytest.raises(DataError, match=r"image/0000103.jpg"):
+    with pytest.raises(DataError, match=r"train_list.txt, line 4: found an image missing.* \(image/0000103.jpg\)"):
         vehicleid(tmp_path)

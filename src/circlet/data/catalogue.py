@@ -52,6 +52,7 @@ TrainingSet = Literal[
     "market1501",
     "dukemtmc",
     "msmt17",
+    "msmt17-train",
     "vehicleid-800",
     "vehicleid-1600",
     "vehicleid-2400",
@@ -115,6 +116,19 @@ def _counts(train: tuple[int, int], query: tuple[int, int], gallery: tuple[int, 
     return {
         f"{role} {what}": n for role, pair in roles.items() for what, n in zip(("images", "classes"), pair, strict=True)
     }
+
+
+def _msmt17(title: str, num_train: int, train_lists: tuple[str, ...]) -> DataSet:
+    return DataSet(
+        title=title,
+        task="re-identification",
+        load=msmt17,
+        options={"train_lists": train_lists},
+        counts=_counts((num_train, 1_041), (11_659, 3_060), (82_161, 3_060)),
+        source="https://www.pkuvmc.com/dataset.html",
+        licence="research only, by agreement with Peking University",
+        layout=MSMT17_LAYOUT,
+    )
 
 
 def _vehicleid(size: int, num_images: int) -> DataSet:
@@ -228,15 +242,8 @@ DATA_SETS: Mapping[str, DataSet] = {
         licence="CC BY-NC-SA 4.0 when it was published; the persons did not consent",
         layout=DUKE_LAYOUT,
     ),
-    "msmt17": DataSet(
-        title="MSMT17, persons",
-        task="re-identification",
-        load=msmt17,
-        counts=_counts((32_621, 1_041), (11_659, 3_060), (82_161, 3_060)),
-        source="https://www.pkuvmc.com/dataset.html",
-        licence="research only, by agreement with Peking University",
-        layout=MSMT17_LAYOUT,
-    ),
+    "msmt17": _msmt17("MSMT17, persons", 32_621, ("train", "val")),
+    "msmt17-train": _msmt17("MSMT17, persons, trained on list_train.txt alone", 30_248, ("train",)),
     "vehicleid-800": _vehicleid(800, 6_493),
     "vehicleid-1600": _vehicleid(1600, 13_377),
     "vehicleid-2400": _vehicleid(2400, 19_777),

@@ -18,13 +18,13 @@ Floats = npt.NDArray[np.float32]
 class FacePairs:
     """Pairs of images, of the same person or not (LFW, AgeDB-30, CFP-FP).
 
-    `pairs` (P, 2) index `images`; `is_same` (P,) bool; `num_folds` contiguous folds of pairs. For
+    `pairs` (P, 2) index `images`; `is_same` (P,) bool; `num_folds` contiguous folds, each with pairs of both kinds. For
     `evaluate.verification`, which wants pair i in rows 2i and 2i + 1: `embeddings[pairs.ravel()]`.
 
     >>> from circlet.data import FileReader
     >>> images = ImageSet.from_classes(["ann", "ann", "bob"], ["1.jpg", "2.jpg", "3.jpg"], FileReader("faces", ()))
-    >>> FacePairs(images, np.array([[0, 1], [0, 2]]), np.array([True, False]), num_folds=2).pairs.shape
-    (2, 2)
+    >>> FacePairs(images, np.array([[0, 1], [0, 2]] * 2), np.array([True, False] * 2), num_folds=2).pairs.shape
+    (4, 2)
     """
 
     images: ImageSet
@@ -34,7 +34,7 @@ class FacePairs:
 
     def __post_init__(self) -> None:
         _check_pairs(self.pairs, self.is_same, len(self.images))
-        _check_folds(self.num_folds, len(self.pairs))
+        _check_folds(self.num_folds, self.is_same)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class VideoPairs:
 
     def __post_init__(self) -> None:
         _check_pairs(self.pairs, self.is_same, self.frames.num_classes)
-        _check_folds(self.num_folds, len(self.pairs))
+        _check_folds(self.num_folds, self.is_same)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +60,8 @@ class Templates:
     """Sets of images of one person each, and pairs of such sets (IJB-C, 1:1).
 
     `template_ids` and `media_ids` (M,) say where image i belongs; `pairs` (P, 2) are template ids and `is_same` (P,)
-    bool. `landmarks` (M, 5, 2) are x and y in pixels of eyes, nose and corners of the mouth, to align the face by;
-    `detector_scores` (M,) weigh the embeddings. A class of `images` is a template.
+    bool, both kinds present. `landmarks` (M, 5, 2) are x and y in pixels of eyes, nose and corners of the mouth, to
+    align the face by; `detector_scores` (M,) weigh the embeddings. A class of `images` is a template.
     """
 
     images: ImageSet
@@ -83,6 +83,10 @@ class Templates:
             if (found := getattr(self, field).shape) != shape:
                 raise DataError(f"{field}: found {found}, expected {shape}")
         _check_pairs(self.pairs, self.is_same, None)
+        if self.is_same.all() or not self.is_same.any():
+            raise DataError(
+                f"is_same: found {self.is_same.sum()} of {len(self.pairs)} pairs the same, expected both kinds"
+            )
         if (absent := np.unique(self.pairs[~np.isin(self.pairs, self.template_ids)])).size:
             raise DataError(f"pairs: found {absent.size} templates without an image (the first is {absent[0]})")
 
@@ -112,6 +116,11 @@ def _check_pairs(pairs: Ints, is_same: Bools, num_items: int | None) -> None:
         raise DataError(f"pairs: found {pairs.min()}..{pairs.max()}, expected 0..{num_items - 1}")
 
 
-def _check_folds(num_folds: int, num_pairs: int) -> None:
-    if not 2 <= num_folds <= num_pairs:
-        raise DataError(f"num_folds: found {num_folds} for {num_pairs} pairs, expected 2..{num_pairs}")
+def _check_folds(num_folds: int, is_same: Bools) -> None:
+    """As `evaluate.verification` demands, but when the set is opened and not after a training."""
+    if not 2 <= num_folds <= len(is_same):
+        raise DataError(f"num_folds: found {num_folds} for {len(is_same)} pairs, expected 2..{len(is_same)}")
+    for number, fold in enumerate(np.array_split(is_same, num_folds), 1):
+        if fold.all() or not fold.any():
+            raise DataError(f"is_same: found {fold.sum()} of the {len(fold)} pairs of fold {number} the same, expected "
+                            "both kinds in each fold")  # fmt: skip

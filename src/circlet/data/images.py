@@ -23,6 +23,14 @@ class DataError(ValueError):
     """Data that cannot be used; the message names the file, what was found and what was expected."""
 
 
+class SeenClassError(DataError):
+    """A class of the test that is trained on; `image` is the name of its first image in the test."""
+
+    def __init__(self, message: str, image: str) -> None:
+        super().__init__(message)
+        self.image = image
+
+
 @dataclass(frozen=True, eq=False)
 class ImageSet:
     """Images with a label each, and optionally a camera each.
@@ -83,7 +91,7 @@ class ImageSet:
         return len(self.class_names)
 
     def ids(self) -> Ints:
-        """Class names as numbers (N,), for protocols that give some a meaning: in re-ID -1 is junk, 0 a distractor.
+        """Class names as numbers (N,), for protocols that give some a meaning: in Market-1501 -1 is junk, 0 a distractor.
 
         A class name that is no whole number is a DataError.
 
@@ -152,7 +160,8 @@ class Splits:
     """What to train on and what to test on.
 
     Every query searches `gallery`; where that is None, it searches all the other queries. Unseen classes are the point:
-    a class name that is both in train and query is a DataError, unless `closed_set` says that this is meant.
+    a class name that is both in train and in query or gallery is a DataError, unless `closed_set` says that this is
+    meant.
     """
 
     train: ImageSet
@@ -165,13 +174,24 @@ class Splits:
             images = getattr(self, role)
             if images is not None and not len(images):
                 raise DataError(f"{role}: found no image, expected at least one")
+        if not self.closed_set:
+            for role, images in (("query", self.query), ("gallery", self.gallery)):
+                if images is not None:
+                    self._require_unseen(role, images)
+
+    def _require_unseen(self, role: str, images: ImageSet) -> None:
         seen = set(self.train.class_names)
-        shared = [name for name in self.query.class_names if name in seen]
-        if shared and not self.closed_set:
+        shared = [name for name in images.class_names if name in seen]
+        if shared:
             listed = ", ".join(map(repr, shared[:10])) + (f" and {len(shared) - 10} more" if len(shared) > 10 else "")
-            raise DataError(
-                f"query: found {len(shared)} of its {self.query.num_classes} classes in train too ({listed}), "
-                "expected unseen classes; closed_set=True allows seen ones"
+            first, trained = (
+                part.names[np.flatnonzero(part.labels == part.class_names.index(shared[0]))[0]]
+                for part in (images, self.train)
+            )
+            raise SeenClassError(
+                f"{role}: found {len(shared)} of its {images.num_classes} classes in train too ({listed}; {first} has "
+                f"the class of {trained}), expected unseen classes; closed_set=True allows seen ones",
+                first,
             )
 
     def matching_labels(self) -> tuple[Ints, Ints]:

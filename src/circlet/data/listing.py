@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from circlet.data.images import DataError, FileReader, ImageSet, Splits, split_classes
+from circlet.data.images import DataError, FileReader, ImageSet, SeenClassError, Splits, split_classes
 
 _SHOWN = 3
 
@@ -101,26 +101,34 @@ def read_columns(path: Path, columns: dict[str, str], separator: str) -> dict[st
     return {name: np.array(table[name].to_numpy()) for name in columns}  # pyarrow's own cannot be written to
 
 
-def require_files(root: Path, names: Sequence[str], listed_in: Path) -> None:
-    """Raise a DataError unless every file `names` (relative to `root`, with /) is there: one look at each folder."""
+def require_files(root: Path, names: Sequence[str], listed_in: Path, lines: Sequence[int] = ()) -> None:
+    """Raise a DataError unless every file `names` (relative to `root`, with /) is there: one look at each folder.
+
+    lines: of `listed_in`, in which the names stand, for the message.
+    """
     entries: dict[str, set[str]] = {}
-    missing = []
-    for name in names:
+    missing: list[int] = []
+
+    def where(index: int) -> str:
+        return f"{listed_in}, line {lines[index]}" if lines else str(listed_in)
+
+    for index, name in enumerate(names):
         folder, _, base = name.rpartition("/")
         if name.startswith("/") or (folder not in entries and ".." in PurePosixPath(name).parts):
-            raise DataError(f"{listed_in}: found the image {name!r}, expected paths below {root}")
+            raise DataError(f"{where(index)}: found the image {name!r}, expected paths below {root}")
         if folder not in entries:
             try:
                 entries[folder] = set(os.listdir(root / folder))
             except (OSError, ValueError):  # ValueError: a name with a zero byte
                 entries[folder] = set()
         if base not in entries[folder] or base in (".", ".."):
-            missing.append(name)
+            missing.append(index)
     if missing:
-        shown = ", ".join(missing[:_SHOWN]) + (f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else "")
+        shown = ", ".join(names[index] for index in missing[:_SHOWN])
+        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
         raise DataError(
-            f"{root}: found {len(missing)} of the {len(names)} images of {listed_in} missing ({shown}), "
-            "expected all; the archive may be half extracted"
+            f"{where(missing[0])}: found an image missing, {len(missing)} of the {len(names)} listed in all "
+            f"({shown}{more}), expected all below {root}; the archive may be half extracted"
         )
 
 
@@ -139,8 +147,21 @@ def make_splits(
     """`Splits`, whose errors (no image in a role, classes in train and test) name the file."""
     try:
         return Splits(train, query, gallery, closed_set)
+    except SeenClassError as error:
+        raise DataError(f"{_line_of(where, error.image)}: {error}") from error
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
+
+
+def _line_of(where: Path, image: str) -> str:
+    """The file and the line that names an image, as error messages begin; the file alone if it is no such list."""
+    if where.suffix == ".txt":
+        texts = where.read_text("utf-8-sig").splitlines()
+        for cell in (image, PurePosixPath(image).stem):  # VehicleID leaves out folder and suffix
+            for number, text in enumerate(texts, 1):
+                if cell in text.split():
+                    return f"{where}, line {number}"
+    return str(where)
 
 
 def split_by_classes(where: Path, images: ImageSet, held_out: float, seed: int) -> Splits:

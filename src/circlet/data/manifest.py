@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from circlet.data.images import DataError, FileReader, ImageSet, Splits
-from circlet.data.listing import make_splits, split_by_classes
+from circlet.data.images import DataError, FileReader, ImageSet, SeenClassError, Splits
+from circlet.data.listing import split_by_classes
 
 _ROLES = ("train", "query", "gallery", "test")
 _COLUMNS = ("path", "label", "split", "camera")
@@ -51,7 +51,11 @@ def manifest(
         )
     parts = {role: images.subset(np.flatnonzero(roles == role)) for role in found}
     query = parts["test" if "test" in parts else "query"]
-    return make_splits(path, parts["train"], query, parts.get("gallery"), closed_set=closed_set)
+    try:
+        return Splits(parts["train"], query, parts.get("gallery"), closed_set)
+    except SeenClassError as error:
+        row = next(i for i, role in enumerate(splits) if role != "train" and images.names[i] == error.image)
+        raise DataError(f"{_where(path, row)}: {error}") from error
 
 
 def read_manifest(path: Path, root: str | Path | None = None) -> tuple[ImageSet, list[str] | None]:

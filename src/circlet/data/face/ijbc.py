@@ -39,7 +39,7 @@ def ijbc(root: str | Path) -> Templates:
     if (wrong := np.flatnonzero((pair["same"] != 0) & (pair["same"] != 1))).size:
         raise DataError(f"{labels}, line {wrong[0] + 1}: found {pair['same'][wrong[0]]}, expected 1 (same) or 0")
     names = face["image"].tolist()
-    require_files(folder / "loose_crop", names, faces)
+    require_files(folder / "loose_crop", names, faces, range(1, len(names) + 1))
     try:
         return Templates(
             listed_images(folder / "loose_crop", list(map(str, face["template"].tolist())), names),

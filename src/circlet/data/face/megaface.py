@@ -1,6 +1,7 @@
 """MegaFace challenge 1 (Kemelmacher-Shlizerman et al. 2016): FaceScrub probes among a million distractors.
 
-In the form that insightface distributes, aligned. Its lists of mislabelled images are not applied.
+In the form that insightface distributes, aligned. Its lists of mislabelled images (facescrub_noises.txt and
+megaface_noises.txt) are not applied: figures are those of the whole set, below what is published for the cleaned one.
 """
 
 from pathlib import Path
@@ -14,7 +15,8 @@ ROOT/ or ROOT/data/, ROOT/megaface_testpack_v1.0/
   facescrub_lst                Aaron_Eckhart/Aaron_Eckhart_24.png      a line for each probe, person/image
   facescrub_images/
   megaface_lst                 100/100999@N00/100999@N00_0.jpg         a line for each distractor
-  megaface_images/"""
+  megaface_images/
+Lists of mislabelled images are not applied; published figures are often of the set without them, and higher."""
 
 
 def megaface(root: str | Path) -> Identification:
@@ -33,5 +35,5 @@ def _read(folder: Path, name: str) -> ImageSet:
         if "/" not in path:
             raise DataError(f"{line.where}: found {path!r}, expected a folder and an image")
     images = folder / f"{name}_images"
-    require_files(images, names, folder / f"{name}_lst")
+    require_files(images, names, folder / f"{name}_lst", [line.number for line in lines])
     return listed_images(images, [path.rpartition("/")[0] for path in names], names)

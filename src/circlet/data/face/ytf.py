@@ -7,7 +7,7 @@ import numpy as np
 from circlet.data.evaluation_sets import VideoPairs
 from circlet.data.folder import SUFFIXES
 from circlet.data.images import DataError
-from circlet.data.listing import find_folder, listed_images, read_lines
+from circlet.data.listing import Line, find_folder, listed_images, read_lines
 
 LAYOUT = """\
 ROOT/ or ROOT/YouTubeFaces/
@@ -17,18 +17,23 @@ ROOT/ or ROOT/YouTubeFaces/
 _FOLDERS = ("aligned_images_DB", "frame_images_DB")
 
 
-def ytf(root: str | Path) -> VideoPairs:
+def ytf(root: str | Path, *, num_folds: int = 10) -> VideoPairs:
     """Read YTF: all frames of the videos that splits.txt names, and its pairs.
 
-    Frames are taken aligned where both folders are there. A class is a video. A missing or malformed list, folds of
-    unequal size or out of order, and videos that are not there or have no frame are a DataError.
+    Frames are taken aligned where both folders are there. A class is a video. A missing or malformed list, another
+    number of folds, folds of unequal size, out of order or with pairs of one kind, and videos that are not there or
+    have no frame are a DataError.
     """
     folder = find_folder(root, "splits.txt", "YouTubeFaces")
     file = folder / "splits.txt"
     lines = read_lines(file, 5, skip=1, separator=",", first="split")
     folds = [line.integer(0) for line in lines]
-    num_folds = max(folds)
-    per_fold = len(lines) / max(num_folds, 1)
+    if folds[-1] != num_folds or len(lines) % num_folds:
+        raise DataError(
+            f"{lines[-1].where}: found the end in split {folds[-1]} after {len(lines)} pairs, expected it in split "
+            f"{num_folds}, all of equal size; the list may be cut off"
+        )
+    per_fold = len(lines) // num_folds
     for index, (line, fold) in enumerate(zip(lines, folds, strict=True)):
         if fold != index // per_fold + 1:
             raise DataError(f"{line.where}: found split {fold}, expected {num_folds} splits of equal size in order")
@@ -37,26 +42,30 @@ def ytf(root: str | Path) -> VideoPairs:
     frames = next((folder / name for name in _FOLDERS if (folder / name).is_dir()), None)
     if frames is None:
         raise DataError(f"{folder}: found none of {', '.join(_FOLDERS)}, expected the folder of the frames")
-    videos = sorted({video for line in lines for video in line.cells[2:4]})
+    line_of = {video: line for line in reversed(lines) for video in line.cells[2:4]}  # the first with the video
+    videos = sorted(line_of)
     classes, names = [], []
     for video in videos:
-        found = _frames(frames, video, file)
+        found = _frames(frames, video, line_of[video])
         classes += [video] * len(found)
         names += found
     label_of = {video: label for label, video in enumerate(videos)}
     pairs = np.array([[label_of[video] for video in line.cells[2:4]] for line in lines])
     is_same = np.array([line.cells[4] == "1" for line in lines])
-    return VideoPairs(listed_images(frames, classes, names), pairs, is_same, num_folds)
+    try:
+        return VideoPairs(listed_images(frames, classes, names), pairs, is_same, num_folds)
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from error
 
 
-def _frames(root: Path, video: str, file: Path) -> list[str]:
+def _frames(root: Path, video: str, line: Line) -> list[str]:
     """The frames of a video, in the order of their names."""
     if video.startswith("/") or ".." in video.split("/"):
-        raise DataError(f"{file}: found the video {video!r}, expected a path below {root}")
+        raise DataError(f"{line.where}: found the video {video!r}, expected a path below {root}")
     try:
         names = sorted(path.name for path in (root / video).iterdir() if path.suffix.lower() in SUFFIXES)
     except OSError:
         names = []
     if not names:
-        raise DataError(f"{root / video}: found no frame, expected those of a video of {file}")
+        raise DataError(f"{line.where}: found no frame in {root / video}, expected those of the video")
     return [f"{video}/{name}" for name in names]

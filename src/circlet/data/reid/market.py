@@ -1,6 +1,7 @@
 """Market-1501 (Zheng et al. 2015), and DukeMTMC-reID (Zheng et al. 2017) in the same form: id and camera in the name.
 
-Junk (-1) and distractors (0000) stay in the gallery as classes of these names; the protocol decides on them.
+Junk (-1) and distractors (0000) of Market-1501 stay in the gallery as classes of these names; the protocol decides on
+them. DukeMTMC-reID has neither: its distractors are 408 more persons in the gallery, whom no query looks for.
 """
 
 import os
@@ -24,7 +25,11 @@ LAYOUT = _LAYOUT.format(
     extra="; id -1 is junk, 0000 a distractor",
 )
 DUKE_LAYOUT = _LAYOUT.format(
-    nested="DukeMTMC-reID", example="0001_c2_f0046182.jpg", id="0001", camera=2, extra=" with distractors"
+    nested="DukeMTMC-reID",
+    example="0001_c2_f0046182.jpg",
+    id="0001",
+    camera=2,
+    extra="; 408 of its persons are in no query",
 )
 
 
@@ -32,7 +37,7 @@ def market1501(root: str | Path) -> Splits:
     """Read Market-1501; class names are the ids, "-1" and "0000" among them in the gallery.
 
     Only *.jpg count. A missing folder, a name of another form, junk outside the gallery and an id both in train and
-    query are a DataError.
+    query or gallery are a DataError.
     """
     return _read(root, "Market-1501-v15.09.15")
 

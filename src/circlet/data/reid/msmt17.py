@@ -18,7 +18,8 @@ ROOT/ or ROOT/MSMT17_V1/, ROOT/MSMT17_V2/, ROOT/MSMT17/
 def msmt17(root: str | Path, *, train_lists: Sequence[str] = ("train", "val")) -> Splits:
     """Read MSMT17; which of the lists "train" and "val" train is a choice that papers make differently.
 
-    The default, both, is the training set of 32,621 images; ("train",) alone has 30,248. Ids start from 0 in either
+    The default, both, is the training set of 32,621 images; ("train",) alone, the data set "msmt17-train" of the
+    catalogue, has 30,248, of the same 1,041 persons. Ids start from 0 in either
     part: class names are "0000" in the test and "train/0000" in training, as these are different people. A missing or
     malformed list, listed images that are not there and another form of name are a DataError.
     """
@@ -35,7 +36,7 @@ def msmt17(root: str | Path, *, train_lists: Sequence[str] = ("train", "val")) -
 def _read(folder: Path, lists: Sequence[str], images: str, prefix: str) -> ImageSet:
     ids, names, cameras = [], [], []
     for path in (folder / f"list_{name}.txt" for name in lists):
-        listed = []
+        listed, numbers = [], []
         for line in read_lines(path, 2):
             parts = line.cells[0].rsplit("/", 1)[-1].split("_")
             if len(parts) < 4 or not parts[2].isdecimal():
@@ -43,6 +44,7 @@ def _read(folder: Path, lists: Sequence[str], images: str, prefix: str) -> Image
             ids.append(f"{prefix}{line.integer(1):04d}")
             cameras.append(int(parts[2]))
             listed.append(f"{images}/{line.cells[0]}")
-        require_files(folder, listed, path)
+            numbers.append(line.number)
+        require_files(folder, listed, path, numbers)
         names += listed
     return listed_images(folder, ids, names, cameras)

@@ -42,5 +42,5 @@ def vehicleid(root: str | Path, *, size: int = 800, repeat: int = 0, seed: int =
 def _read(folder: Path, name: str) -> ImageSet:
     lines = read_lines(folder / name, 2)
     paths = [f"image/{line.cells[0]}.jpg" for line in lines]
-    require_files(folder, paths, folder / name)
+    require_files(folder, paths, folder / name, [line.number for line in lines])
     return listed_images(folder, [str(line.integer(1)) for line in lines], paths)

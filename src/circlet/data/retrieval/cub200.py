@@ -27,12 +27,13 @@ def cub200(root: str | Path) -> Splits:
     class_of = {line.cells[0]: line.integer(1) for line in read_lines(lists[1], 2)}
     train: list[str] = []
     test: list[str] = []
-    for line in read_lines(lists[0], 2):
+    lines = read_lines(lists[0], 2)
+    for line in lines:
         image_id, path = line.cells
         if image_id not in class_of:
             raise DataError(f"{line.where}: found image {image_id}, without a class in {lists[1]}, expected one")
         (train if class_of[image_id] <= NUM_TRAIN_CLASSES else test).append(path)
     images = folder / "images"
-    require_files(images, train + test, lists[0])
+    require_files(images, [line.cells[1] for line in lines], lists[0], [line.number for line in lines])
     sets = (listed_images(images, [path.split("/")[0] for path in paths], paths) for paths in (train, test))
-    return make_splits(lists[1], *sets)
+    return make_splits(lists[0], *sets)

@@ -16,7 +16,7 @@ def inshop(root: str | Path) -> Splits:
     """Read In-Shop: train, query and gallery as in list_eval_partition.txt; a class is its item_id.
 
     A missing or malformed list, one with fewer lines than it says, listed images that are not there and an item both in
-    train and query are a DataError.
+    train and query or gallery are a DataError.
     """
     file = find_folder(root, "list_eval_partition.txt", "Eval") / "list_eval_partition.txt"
     lines = read_lines(file, 3, skip=2, first="image_name")
@@ -30,6 +30,6 @@ def inshop(root: str | Path) -> Splits:
             raise DataError(f"{line.where}: found {status!r}, expected train, query or gallery")
         parts[status].append((item, name))
     images = find_folder(root, "img", "Img")
-    require_files(images, [line.cells[0] for line in lines], file)
+    require_files(images, [line.cells[0] for line in lines], file, [line.number for line in lines])
     sets = (listed_images(images, [item for item, _ in part], [name for _, name in part]) for part in parts.values())
     return make_splits(file, *sets)

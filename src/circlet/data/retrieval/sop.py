@@ -26,5 +26,5 @@ def sop(root: str | Path) -> Splits:
 def _read(folder: Path, name: str) -> ImageSet:
     lines = read_lines(folder / name, 4, skip=1, first="image_id class_id")
     paths = [line.cells[3] for line in lines]
-    require_files(folder, paths, folder / name)
+    require_files(folder, paths, folder / name, [line.number for line in lines])
     return listed_images(folder, [line.cells[1] for line in lines], paths)
