@@ -38,7 +38,7 @@ def test_check_says_what_is_wrong(capsys, tmp_path):
     next(tmp_path.rglob("*.jpg")).unlink()
     assert main(["datasets", "check", "cub200", str(tmp_path)]) == 1
     shown = capsys.readouterr()
-    assert "1 of the 24 images" in shown.out
+    assert "found an image missing, 1 of the 24 listed" in shown.out
     assert "found 1 problem," in shown.err
 
 

@@ -94,6 +94,25 @@ def test_embed_is_in_evaluation_mode_and_gives_the_mode_back():
         embed(model, [])
 
 
+def test_embed_into_place_and_into_a_file(tmp_path):
+    images = torch.rand(10, 1, 2, 2)
+    whole = embed(nn.Flatten(), images.split(4))
+    file = tmp_path / "rows"
+    assert torch.equal(embed(nn.Flatten(), images.split(4), num_images=10), whole)
+    for num_images in (10, None):
+        mapped = embed(nn.Flatten(), images.split(4), num_images=num_images, file=file)
+        assert torch.equal(mapped, whole)
+        assert file.stat().st_size == 10 * 4 * 4
+    file.write_bytes(torch.arange(40.0).numpy().tobytes())
+    assert torch.equal(mapped.flatten(), torch.arange(40.0))  # it is the file that is read, not memory
+    for number in (9, 11):
+        for where in (None, file):
+            with pytest.raises(ValueError, match=f"batches: found 10 images, expected num_images, {number}"):
+                embed(nn.Flatten(), images.split(4), num_images=number, file=where)
+    with pytest.raises(OSError, match="none"):
+        embed(nn.Flatten(), images.split(4), file=tmp_path / "none" / "rows")
+
+
 def test_frozen_parts_stay_frozen_and_a_failure_leaves_no_evaluation_mode_behind():
     backbone = SmallResNet().train()
     norm = next(module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)).eval()

@@ -12,7 +12,7 @@ from PIL import Image
 
 from circlet.data import ijbc
 from circlet.data.decode import decode
-from circlet.evaluate import template_verification, verification
+from circlet.evaluate import identification, template_verification, verification
 from circlet.models import embed
 from circlet.recipes import RECIPES, FaceSets, open_face_sets
 from circlet.recipes.face_sets import TEMPLATE, AlignedReader, aligned, alignment, face_metrics
@@ -79,7 +79,8 @@ class Thumbnail(torch.nn.Module):
         return torch.nn.functional.adaptive_avg_pool2d(images, (2, 3)).flatten(1) + images[:, :, 0, 0].mean()
 
 
-def test_face_sets_are_judged_by_their_protocols(places):
+def test_face_sets_are_judged_by_their_protocols(places, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     experiment = RECIPES["circle-r34-ms1m"]()
     experiment = replace(experiment, data=replace(experiment.data, workers=0))
     sets = open_face_sets(places[0])
@@ -106,6 +107,35 @@ def test_face_sets_are_judged_by_their_protocols(places):
         detector_scores=torch.from_numpy(content.detector_scores),
     )  # fmt: skip
     assert found["ijb-c@1e-4"] == result.tar_at_far[1e-4]
+    probes, distractors = (
+        rows(part, normalize=True) for part in (sets["megaface"].probes, sets["megaface"].distractors)
+    )
+    result = identification(probes, torch.from_numpy(sets["megaface"].probes.labels), distractors, ranks=(1,))
+    assert (found["megaface"], found["megaface@1e-6"]) == (result.rank_accuracy[1], result.tar_at_far[1e-6])
+    assert list(tmp_path.iterdir()) == []  # the file of the distractors is gone
+
+
+def test_far_at_most_is_that_of_the_evaluation_and_named(tmp_path):
+    miniature.write_ijbc(tmp_path, persons=18)
+    content = ijbc(tmp_path)
+    experiment = RECIPES["circle-r34-ms1m"]()
+    experiment = replace(experiment, data=replace(experiment.data, workers=0, size=(16, 16)))
+
+    def found(far_mode, is_same):
+        judged = replace(experiment, test=replace(experiment.test, far_mode=far_mode))
+        sets = {"ijb-c": replace(content, is_same=is_same)}
+        return face_metrics(Thumbnail(), sets, judged, torch.device("cpu"))
+
+    pixels = [torch.from_numpy(decode(aligned(content), i, size=(16, 16)))[None] / 255 for i in range(108)]
+    scores = template_verification(
+        embed(Thumbnail(), pixels, flip=True, normalize=False),
+        *map(torch.from_numpy, (content.template_ids, content.media_ids, content.pairs, content.is_same)),
+        detector_scores=torch.from_numpy(content.detector_scores),
+    ).scores
+    is_same = np.zeros(630, bool)
+    is_same[scores.argsort(descending=True)[1:30]] = True  # the highest of 601 impostors, FAR 1/601, is above all
+    assert found("nearest", is_same) == {"ijb-c@1e-3": 1.0, "ijb-c@1e-4": 0.0, "ijb-c@1e-5": 0.0}
+    assert found("at_most", is_same) == {f"ijb-c@1e-{n} (at most)": 0.0 for n in (3, 4, 5)}
 
 
 def test_lfw_may_be_a_folder_with_its_list(places):

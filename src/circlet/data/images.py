@@ -91,7 +91,7 @@ class ImageSet:
         return len(self.class_names)
 
     def ids(self) -> Ints:
-        """Class names as numbers (N,), for protocols that give some a meaning: in Market-1501 -1 is junk, 0 a distractor.
+        """Class names as numbers (N,), for protocols that give some a meaning: -1 is junk, 0 a distractor of Market-1501.
 
         A class name that is no whole number is a DataError.
 

@@ -1,6 +1,8 @@
-"""Embedding many images: batches in, one matrix out."""
+"""Embedding many images: batches in, one matrix out, in memory or in a file."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from os import PathLike
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +20,8 @@ def embed(
     normalize: bool = True,
     flip: bool = False,
     crop: tuple[int, int] | None = None,
+    num_images: int | None = None,
+    file: str | PathLike[str] | None = None,
 ) -> Tensor:
     """fp32 embeddings (N, dim), on the CPU, of the images in `batches` (each (batch, C, H, W)).
 
@@ -25,6 +29,12 @@ def embed(
     (`circlet.models.views`). For crops the batches must be larger than what the model was trained on.
     normalize: give embeddings unit length, after the addition; a zero embedding stays zero. False keeps the norm,
     as the templates of IJB-C want it.
+    num_images: how many there are in all, if that is known: embeddings are then written where they stay, which takes
+    half the memory at its highest.
+    file: where to write the embeddings, as bare numbers, for more of them than memory holds. The tensor then maps the
+    file, which must stay as it is as long as the tensor is used.
+
+    ValueError for no batch, or other than `num_images` images; OSError for a file that cannot be written.
 
     The model is put into evaluation mode for the time being; each part of it then has its own mode back.
 
@@ -35,12 +45,44 @@ def embed(
     >>> embed(nn.Flatten(), [torch.tensor([[[[3.0, 1.0]]]])], flip=True, normalize=False)
     tensor([[4., 4.]])
     """
-    rows = []
-    with evaluating(model):
+
+    def blocks() -> Iterator[Tensor]:
         for images in batches:
             each = [model(view).float() for view in views(images.to(device), flip=flip, crop=crop)]
             total = torch.stack(each).sum(0)
-            rows.append((nn.functional.normalize(total, dim=1) if normalize else total).cpu())
-    if not rows:
-        raise ValueError("batches: found none, expected at least one batch of images")
-    return torch.cat(rows)
+            yield (nn.functional.normalize(total, dim=1) if normalize else total).cpu()
+
+    with evaluating(model):
+        rest = blocks()
+        if (first := next(rest, None)) is None:
+            raise ValueError("batches: found none, expected at least one batch of images")
+        if file is not None:
+            return _in_file(chain([first], rest), first.shape[1], num_images, file)
+        if num_images is None:
+            return torch.cat([first, *rest])
+        return _in_memory(chain([first], rest), first.shape[1], num_images)
+
+
+def _in_memory(blocks: Iterable[Tensor], dim: int, num_images: int) -> Tensor:
+    matrix, end = torch.empty(num_images, dim), 0
+    for block in blocks:
+        start, end = end, end + len(block)
+        if end <= num_images:
+            matrix[start:end] = block
+    _check_number(end, num_images)
+    return matrix
+
+
+def _in_file(blocks: Iterable[Tensor], dim: int, num_images: int | None, file: str | PathLike[str]) -> Tensor:
+    found = 0
+    with open(file, "wb") as out:  # and not through a map: a full disk would kill the process
+        for block in blocks:
+            out.write(block.numpy().tobytes())
+            found += len(block)
+    _check_number(found, num_images)
+    return torch.from_file(str(file), size=found * dim, dtype=torch.float32).view(found, dim)
+
+
+def _check_number(found: int, num_images: int | None) -> None:
+    if num_images is not None and found != num_images:
+        raise ValueError(f"batches: found {found} images, expected num_images, {num_images}")

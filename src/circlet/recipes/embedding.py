@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -66,11 +67,17 @@ def embed_raw_pixels(model: Embedder, test_set: TestSet, experiment: Experiment,
 
 
 def embed_pixels(
-    model: nn.Module, pixels: Pixels, experiment: Experiment, device: torch.device, *, normalize: bool = True
+    model: nn.Module,
+    pixels: Pixels,
+    experiment: Experiment,
+    device: torch.device,
+    *,
+    normalize: bool = True,
+    file: Path | None = None,
 ) -> Tensor:
     """Embeddings (N, dim), on the CPU, of all images of a set, in the views that `experiment.test` asks for.
 
-    normalize: in unit length, as `circlet.models.embed`.
+    normalize, file: in unit length, and written into a file, as `circlet.models.embed`.
     """
     size, view, test = experiment.model.size, experiment.model.view, experiment.test
     if test.crop:
@@ -83,7 +90,16 @@ def embed_pixels(
                 shown.advance()
 
     crop = experiment.model.size if test.crop else None
-    return embed(model, views(), device=device, normalize=normalize, flip=test.flip, crop=crop)
+    return embed(
+        model,
+        views(),
+        device=device,
+        normalize=normalize,
+        flip=test.flip,
+        crop=crop,
+        num_images=len(pixels.images),
+        file=file,
+    )
 
 
 class _RawPixels(nn.Module):

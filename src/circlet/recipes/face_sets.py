@@ -6,6 +6,7 @@ Faces come aligned but for those of IJB-C, which are aligned here by their landm
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from circlet.data import FacePairs, Identification, ImageSet, Templates, VideoPairs, face_bin, ijbc, lfw, megaface, ytf
 from circlet.data.evaluation_sets import Floats
 from circlet.evaluate import identification, template_verification, verification, video_embeddings
+from circlet.evaluate.roc import FarMode
 from circlet.recipes.build import load_pixels
 from circlet.recipes.embedding import embed_pixels
 from circlet.recipes.experiment import Experiment
@@ -43,14 +45,16 @@ def face_metrics(
     """What a model finds on the face test sets, by the name of the set.
 
     lfw, cfp-fp, agedb-30, ytf: accuracy over ten folds, "... std" its deviation, "...@1e-3" TAR at that FAR. ijb-c@...:
-    TAR at that FAR. megaface: rank-1 identification, megaface@1e-6 TAR at that FAR.
+    TAR at that FAR, "ijb-c@... (at most)" with far_mode at_most. megaface: rank-1 identification, megaface@1e-6 TAR at
+    that FAR; the embeddings of its distractors lie in a temporary file meanwhile.
     """
     found: dict[str, float] = {}
     for name, content in sets.items():
 
-        def embedded(images: ImageSet, *, normalize: bool = True) -> Tensor:
+        def embedded(images: ImageSet, *, normalize: bool = True, file: Path | None = None) -> Tensor:
             config = replace(experiment.data, in_memory=False, on_error="raise")
-            return embed_pixels(model, load_pixels(images, config)[0], experiment, device, normalize=normalize)
+            pixels = load_pixels(images, config)[0]
+            return embed_pixels(model, pixels, experiment, device, normalize=normalize, file=file)
 
         if isinstance(content, FacePairs):
             rows = embedded(content.images)
@@ -60,11 +64,12 @@ def face_metrics(
             videos, _ = video_embeddings(frames, torch.from_numpy(content.frames.labels))
             found |= _verified(name, videos[torch.from_numpy(content.pairs).flatten()], content)
         elif isinstance(content, Templates):
-            found |= _templates(name, embedded(aligned(content), normalize=False), content)
+            features = embedded(aligned(content), normalize=False)
+            found |= _templates(name, features, content, experiment.test.far_mode)
         else:
-            probes, distractors = embedded(content.probes), embedded(content.distractors)
-            result = identification(probes, torch.from_numpy(content.probes.labels), distractors, ranks=(1,))
-            found |= {name: result.rank_accuracy[1], f"{name}@1e-6": result.tar_at_far[1e-6]}
+            with TemporaryDirectory() as folder:
+                distractors = embedded(content.distractors, file=Path(folder) / "distractors")
+                found |= _identified(name, embedded(content.probes), distractors, content)
     return found
 
 
@@ -135,7 +140,7 @@ def _verified(name: str, rows: Tensor, content: FacePairs | VideoPairs) -> dict[
     return {name: result.accuracy, f"{name} std": result.accuracy_std, f"{name}@1e-3": result.tar_at_far[1e-3]}
 
 
-def _templates(name: str, features: Tensor, content: Templates) -> dict[str, float]:
+def _templates(name: str, features: Tensor, content: Templates, far_mode: FarMode) -> dict[str, float]:
     result = template_verification(
         features,
         torch.from_numpy(content.template_ids),
@@ -144,5 +149,12 @@ def _templates(name: str, features: Tensor, content: Templates) -> dict[str, flo
         torch.from_numpy(content.is_same),
         detector_scores=torch.from_numpy(content.detector_scores),
         fars=(1e-5, 1e-4, 1e-3),
+        far_mode=far_mode,
     )
-    return {f"{name}@1e-{n}": result.tar_at_far[far] for n, far in ((3, 1e-3), (4, 1e-4), (5, 1e-5))}
+    mode = "" if far_mode == "nearest" else " (at most)"
+    return {f"{name}@1e-{n}{mode}": result.tar_at_far[far] for n, far in ((3, 1e-3), (4, 1e-4), (5, 1e-5))}
+
+
+def _identified(name: str, probes: Tensor, distractors: Tensor, content: Identification) -> dict[str, float]:
+    result = identification(probes, torch.from_numpy(content.probes.labels), distractors, ranks=(1,))
+    return {name: result.rank_accuracy[1], f"{name}@1e-6": result.tar_at_far[1e-6]}

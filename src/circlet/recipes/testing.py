@@ -27,6 +27,9 @@ class TestConfig:
     """k-reciprocal re-ranking (k1 20, k2 6, lambda 0.3); for task reid."""
     average_precision: Literal["step", "trapezoid"] = "step"
     """Convention of mAP for task reid; trapezoid: the official Matlab code's, lower by about half a point."""
+    far_mode: Literal["nearest", "at_most"] = "nearest"
+    """Which point of the ROC is TAR at a FAR on IJB-C; nearest: that of the nearest FAR, as in published figures, which
+    may exceed it; at_most: the highest TAR whose FAR does not."""
     draws: int = 0
     """Mean over so many galleries of one image a class, drawn at random from all test images (VehicleID: 10); 0: the
     gallery of the data."""
@@ -42,7 +45,8 @@ class FaceSets:
     """Where the test sets of task face lie; those without a path are left out. Faces are expected aligned."""
 
     lfw: Place = None
-    """LFW: lfw.bin, or a folder with it or with pairs.txt and aligned images."""
+    """LFW: lfw.bin, or a folder with it or with pairs.txt and images, .jpg or .png. Figures as published need aligned
+    crops of 112 x 112; LFW's own images are not aligned."""
     cfp_fp: Place = None
     """CFP, frontal to profile: cfp_fp.bin or a folder with it."""
     agedb_30: Place = None
@@ -52,4 +56,5 @@ class FaceSets:
     ijbc: Place = None
     """IJB-C, 1:1; its faces are aligned here, by their landmarks."""
     megaface: Place = None
-    """MegaFace challenge 1."""
+    """MegaFace challenge 1, all of its images: lists of mislabelled ones are not applied, so figures are lower than
+    those of the cleaned set. Embeddings of the distractors go to a temporary file (2 GB in $TMPDIR)."""
