@@ -78,8 +78,11 @@ def pair_loss(
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction: found {reduction!r}, expected 'mean', 'sum' or 'none'")
     sources, batch = resolve(embeddings, labels, references, reference_labels, positive_mask)
-    parts = [pair_lse(pairs, form.rule, normalize=form.normalize, statistic=form.statistic) for pairs in sources]
-    lse = merge(parts, form.statistic) if batch is None else batch.merge(parts, form.statistic)
+    if batch is None:
+        parts = [pair_lse(pairs, form.rule, normalize=form.normalize, statistic=form.statistic) for pairs in sources]
+        lse = merge(parts, form.statistic)
+    else:
+        lse = batch.lse(sources, form.rule, normalize=form.normalize, statistic=form.statistic)
     loss = aggregate.reduce(form.aggregate(lse.pos, lse.neg), lse.valid, reduction)
     if not torch.compiler.is_compiling() and loss.device.type == "cpu" and not loss.isfinite().all():
         error = _not_finite([("embeddings", embeddings), *(("references", pairs.references) for pairs in sources)])

@@ -13,6 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 import circlet
 from circlet import similarity
+from circlet.references import collectives
+from circlet.similarity import across
 from circlet.train.clip import clip_grad_norm_
 from circlet.train.gradient_cache import gradient_cache
 from tests.losses.cases import LOSSES, with_reduction
@@ -77,6 +79,7 @@ def equals_single_process(rank, num_ranks, folder):
 
 def equals_single_process_in_tiles(rank, num_ranks, folder):
     similarity.WHOLE_PAIRS = 0
+    across.HEIGHT, across.WIDTH = 2, 3
     for name in ("circle", "triplet"):
         _equals_single_process(rank, num_ranks, "joint", LOSSES[name])
     _equals_single_process(rank, num_ranks, "pair", LOSSES["circle"])
@@ -232,6 +235,30 @@ def disagree(rank, num_ranks, folder):
         loss(torch.randn(3, DIM), labels + (3 if last else 0), [classes, all_ranks])
     with pytest.raises(ValueError, match="labels: found torch.float" if last else "labels: found bad ones|found bad"):
         circlet.MemoryBank(5, DIM).update(torch.randn(3, DIM), labels.double() if last else labels)
+
+
+def gradient_is_local(rank, num_ranks, folder):
+    """By pair-wise labels the backward pass sends nothing."""
+    embeddings = torch.randn(3, DIM, requires_grad=True)
+    loss = circlet.CircleLoss()(embeddings, torch.arange(3), circlet.AllRanks())
+    sent = []
+    names = ("_all_gather_single", "_reduce_scatter_single")
+    plain = {name: getattr(collectives, name) for name in names}
+    for name in names:
+        setattr(collectives, name, lambda *_, name=name, **__: sent.append(name))
+    loss.backward()
+    for name in names:
+        setattr(collectives, name, plain[name])
+    assert sent == []
+    assert embeddings.grad.abs().sum() > 0
+
+
+def double_backward_is_refused(rank, num_ranks, folder):
+    embeddings = torch.randn(3, DIM, requires_grad=True)
+    loss = circlet.CircleLoss()(embeddings, torch.arange(3), circlet.AllRanks())
+    (grad,) = torch.autograd.grad(loss, embeddings, create_graph=True)
+    with pytest.raises(RuntimeError, match="double backward"):
+        grad.sum().backward()
 
 
 def not_finite(rank, num_ranks, folder):

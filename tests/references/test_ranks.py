@@ -19,6 +19,8 @@ SEVERAL = [
     on_ranks.samples_negatives,
     on_ranks.clips_mixed_parameters,
     on_ranks.disagree,
+    on_ranks.gradient_is_local,
+    on_ranks.double_backward_is_refused,
     on_ranks.not_finite,
     on_ranks.world_by_name,
     on_ranks.equals_single_process_in_tiles,

@@ -6,15 +6,17 @@ anchor, therefore merge over ranks as they do over sources:
     lse_a = log sum_r e^(lse_a on rank r)          for all anchors a of the global batch, on every rank
 
 so that every rank computes the whole loss, mean over the global number of valid anchors included, from 2 numbers per
-anchor. Its gradient G_a = dL/d lse_a is then known everywhere without communication, and
+anchor. Its gradient G_a = dL/d lse_a is then known everywhere without communication, and so is the gradient of a
+rank's own embeddings by pair-wise labels, in which each of its pairs counts both ways (see `similarity.across`):
 
-    dL/dx_i = sum_r (gradient through what rank r met)      one reduce-scatter
+    dL/dx_i by pair-wise labels                             local
+    dL/dx_i by class weights = sum over shards              one reduce-scatter
     dL/dW_shard                                             local
 
 DDP averages gradients over ranks, so those of everything that all ranks hold (embeddings, plain references) are
 multiplied by their number; neither the loss nor a shard is. Communication per loss: all-gather of the embeddings,
-labels and num_ranks x 2 numbers per anchor, reduce-scatter of the embeddings' gradient. (A form without the
-reduce-scatter exists; it computes each similarity once more instead.)
+labels and 2 numbers per anchor and source. The maximum (triplet loss) and a rule with learnt numbers take the way of
+the class weights by pair-wise labels too.
 """
 
 from typing import Any, Protocol, runtime_checkable
@@ -23,8 +25,12 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from circlet.references.collectives import Group, agree, all_gather, gather_rows, num_ranks, rank_in
-from circlet.similarity import PairLse, Pairs, Statistic, union
+from circlet.references.collectives import Group, agree, all_gather, gather_rows, rank_in
+from circlet.similarity import PairLse, Pairs, Rule, Statistic, pair_lse, union
+from circlet.similarity.across import own_gradient, own_lse
+from circlet.similarity.operators import Once
+from circlet.similarity.rows import compute_dtype
+from circlet.similarity.spec import spec_of
 
 
 class GlobalBatch:
@@ -32,12 +38,19 @@ class GlobalBatch:
 
     embeddings: (batch, dim) and labels: (batch,) of this rank; batches may differ in size and be empty.
     error: what this rank already found wrong, to be raised once the other ranks know of it.
+    against_itself: its embeddings are references too (`AllRanks`).
     """
 
     def __init__(
-        self, embeddings: Tensor, labels: Tensor | None, group: Group, error: ValueError | None = None
+        self,
+        embeddings: Tensor,
+        labels: Tensor | None,
+        group: Group,
+        error: ValueError | None = None,
+        *,
+        against_itself: bool = False,
     ) -> None:
-        self.group, self.rank = group, rank_in(group)
+        self.group, self.rank, self.against_itself = group, rank_in(group), against_itself
         self.sizes = agree(embeddings, group, error)
         assert labels is not None
         self.embeddings = self.replicated(embeddings)
@@ -66,11 +79,35 @@ class GlobalBatch:
         out: Tensor = _Times.apply(rows, len(self.sizes))  # type: ignore[no-untyped-call]
         return out
 
-    def merge(self, parts: list[PairLse], statistic: Statistic) -> PairLse:
+    def lse(self, sources: list[Pairs], rule: Rule, *, normalize: bool, statistic: Statistic) -> PairLse:
         """Statistic of all pairs of all ranks, for the global batch and the same on every rank.
 
-        parts: of disjoint sets of pairs that this rank met, each for its own or for all anchors.
+        sources: disjoint sets of pairs that this rank meets, each of its own or of all anchors.
         """
+        by_all: list[Tensor] = []
+        if self.against_itself and len(self.sizes) > 1 and statistic == "logsumexp" and spec_of(rule) is not None:
+            lse: Tensor = _Across.apply(self.embeddings, self, rule, normalize)  # type: ignore[no-untyped-call]
+            by_all.append(lse.to(compute_dtype(self.embeddings)))
+        elif self.against_itself:
+            sources = [*sources, *self._pairs_within()]
+        parts = [pair_lse(pairs, rule, normalize=normalize, statistic=statistic) for pairs in sources]
+        return PairLse(*union(torch.stack([*self._of_ranks(parts, statistic), *by_all]), statistic))
+
+    def _pairs_within(self) -> list[Pairs]:
+        """The own anchors against each other, and against the embeddings of the other ranks."""
+        within = Pairs(self.embeddings, None, self.labels, None)
+        if len(self.sizes) == 1:
+            return [within]
+        embeddings, labels = (
+            torch.cat([part for rank, part in enumerate(parts) if rank != self.rank])
+            for parts in (self.embeddings_of, self.labels_of)
+        )
+        return [within, Pairs(self.embeddings, embeddings, self.labels, labels)]
+
+    def _of_ranks(self, parts: list[PairLse], statistic: Statistic) -> list[Tensor]:
+        """What each rank has found, (2, global batch), -inf where it met no pair."""
+        if not parts:
+            return []
         before, total = sum(self.sizes[: self.rank]), sum(self.sizes)
         met = []
         for part in map(torch.stack, parts):
@@ -79,10 +116,10 @@ class GlobalBatch:
             met.append(nnf.pad(part, (first, missing - first), value=-torch.inf))
         own = union(torch.stack(met), statistic)
         if len(self.sizes) == 1:
-            return PairLse(*own)
+            return [own]
         of_ranks = list(all_gather(own, self.group, "log-sum-exps").view(-1, 2, total))
         of_ranks[self.rank] = own  # The other ranks differentiate their own.
-        return PairLse(*union(torch.stack(of_ranks), statistic))
+        return of_ranks
 
     def own_rows(self, per_anchor: Tensor) -> Tensor:
         """Of one value per anchor of the global batch those of this rank; the gradient is gathered from all ranks."""
@@ -132,15 +169,31 @@ class AllRanks:
         """Nothing of its own to check."""
 
     def pairs(self, batch: GlobalBatch) -> list[Pairs]:
-        """The own anchors against each other, and against the embeddings of the other ranks."""
-        within = Pairs(batch.embeddings, None, batch.labels, None)
-        if num_ranks(self.process_group) == 1:
-            return [within]
-        embeddings, labels = (
-            torch.cat([part for rank, part in enumerate(parts) if rank != batch.rank])
-            for parts in (batch.embeddings_of, batch.labels_of)
-        )
-        return [within, Pairs(batch.embeddings, embeddings, batch.labels, labels)]
+        """None of its own: `GlobalBatch.lse` meets them."""
+        return []
+
+
+class _Across(torch.autograd.Function):
+    """Log-sum-exps (2, global batch) in fp64 of the global batch against itself; its gradient needs no other rank."""
+
+    @staticmethod
+    def forward(ctx: Any, embeddings: Tensor, batch: GlobalBatch, rule: Rule, normalize: bool) -> Tensor:
+        first = sum(batch.sizes[: batch.rank])
+        rows, labels = batch.all_embeddings.detach(), batch.all_labels
+        ctx.own, ctx.rule, ctx.normalize = (first, first + len(embeddings)), rule, normalize
+        own = own_lse(rows, labels, ctx.own, rule, normalize=normalize)
+        lse = torch.cat(gather_rows(own.T, batch.sizes, batch.group, "log-sum-exps")).T
+        ctx.save_for_backward(embeddings, rows, labels, lse)
+        return lse
+
+    @staticmethod
+    def backward(ctx: Any, grads: Tensor) -> tuple[Tensor | None, ...]:
+        embeddings, rows, labels, lse = ctx.saved_tensors
+        with torch.no_grad():
+            grad = own_gradient(rows, labels, ctx.own, lse, grads, ctx.rule, normalize=ctx.normalize)
+        if torch.is_grad_enabled():
+            grad = Once.apply(grad, embeddings)  # type: ignore[no-untyped-call]
+        return grad, None, None, None
 
 
 class _Times(torch.autograd.Function):

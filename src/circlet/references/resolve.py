@@ -9,7 +9,7 @@ from torch import Tensor
 
 from circlet.references.checks import check_device, check_labels, check_range, check_rows
 from circlet.references.collectives import own_or_world
-from circlet.references.ranks import GlobalBatch, SpreadSource
+from circlet.references.ranks import AllRanks, GlobalBatch, SpreadSource
 from circlet.references.sources import References, Source
 from circlet.similarity import Pairs
 
@@ -46,7 +46,8 @@ def resolve(
             source.check(embeddings, labels)
     except ValueError as found:
         error = found
-    batch = GlobalBatch(embeddings, labels, spread[0].process_group, error)
+    against_itself = any(isinstance(source, AllRanks) for source in spread)
+    batch = GlobalBatch(embeddings, labels, spread[0].process_group, error, against_itself=against_itself)
     local = [
         pairs._replace(
             anchors=batch.embeddings,

@@ -12,6 +12,7 @@ here and nowhere else.
 | tiles       | the same without the matrix: chooses the form and the size of the tiles                 |
 | symmetric   | form: the batch against itself, one triangle in both passes                             |
 | cross       | form: anchors against class weights, a memory bank or any other references              |
+| across      | form: a rank's own rows against those of all ranks, in both directions                   |
 | hardest     | form: the maximum, by search                                                            |
 | blocks      | the elementwise part of a tile, forward and backward                                    |
 | curves      | one side of a rule in the fewest passes; log-sum-exp                                    |

@@ -14,7 +14,7 @@ from circlet.similarity.kept import new_slabs
 from circlet.similarity.rows import compute_dtype
 from circlet.similarity.symmetric import symmetric_lse, symmetric_lse_backward
 
-__all__ = ["cross_lse", "refuse", "symmetric_lse"]
+__all__ = ["Once", "cross_lse", "symmetric_lse"]
 
 
 @symmetric_lse.register_fake
@@ -70,10 +70,24 @@ def _cross_backward(ctx: Any, grads: Tensor | None, *_: Any) -> tuple[Tensor | N
     return grad_x if needs[0] else None, grad_y if needs[1] else None, *[None] * 11
 
 
-def refuse(*_: Any) -> None:
+def _refuse(*_: Any) -> None:
     """Stand where the derivative of a gradient would be."""
     raise RuntimeError("circlet: the gradient of the loss cannot be differentiated again (double backward); that of "
                        "circlet.similarity.dense.pair_lse can, for small batches")  # fmt: skip
+
+
+class Once(torch.autograd.Function):
+    """A gradient that is not differentiated again; `of` is what it is the gradient of."""
+
+    @staticmethod
+    def forward(ctx: Any, grad: Tensor, of: Tensor) -> Tensor:
+        """The gradient as it is."""
+        return grad.view_as(grad)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> None:
+        """Refuse."""
+        _refuse()
 
 
 def _refuse_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -81,6 +95,6 @@ def _refuse_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
 
 
 symmetric_lse.register_autograd(_symmetric_backward, setup_context=_symmetric_context)
-symmetric_lse_backward.register_autograd(refuse, setup_context=_refuse_context)
+symmetric_lse_backward.register_autograd(_refuse, setup_context=_refuse_context)
 cross_lse.register_autograd(_cross_backward, setup_context=_cross_context)
-cross_lse_backward.register_autograd(refuse, setup_context=_refuse_context)
+cross_lse_backward.register_autograd(_refuse, setup_context=_refuse_context)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from circlet.similarity.curves import Curves
 from circlet.similarity.dense import masks
-from circlet.similarity.operators import refuse
+from circlet.similarity.operators import Once
 from circlet.similarity.pairs import PairLse, Pairs, Rule
 from circlet.similarity.rows import Rows, compute_dtype, prepare, through_norm_
 
@@ -57,19 +57,7 @@ class _Whole(torch.autograd.Function):
         if not torch.is_grad_enabled():
             return found
         inputs = (*ctx.saved_tensors[:2], *[None] * 3)
-        return tuple(g if g is None else _Once.apply(g, of) for g, of in zip(found, inputs, strict=True))  # type: ignore[no-untyped-call]
-
-
-class _Once(torch.autograd.Function):
-    """A gradient that is not differentiated again; `of` is what it is the gradient of."""
-
-    @staticmethod
-    def forward(ctx: Any, grad: Tensor, of: Tensor) -> Tensor:
-        return grad.view_as(grad)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> None:
-        refuse()
+        return tuple(g if g is None else Once.apply(g, of) for g, of in zip(found, inputs, strict=True))  # type: ignore[no-untyped-call]
 
 
 def _gradients(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
