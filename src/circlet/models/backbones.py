@@ -7,6 +7,7 @@ from torch import nn
 from circlet.models.bn_inception import BNInception
 from circlet.models.ir_resnet import IRResNet
 from circlet.models.mgn import MGN
+from circlet.models.published import URLS, published_weights
 from circlet.models.resnet import ResNet50
 from circlet.models.small import SmallResNet
 from circlet.models.weights import load_weights
@@ -26,12 +27,14 @@ def backbone(
 
     "ir_resnet..." and "mgn" give embeddings, the others feature maps; see the classes.
 
-    pretrained: load timm's published weights (downloads them); the networks of this library take them from a file.
+    pretrained: load published weights (downloads them): timm's, or those of ImageNet for resnet50, mgn (its ResNet-50)
+        and bn_inception. The other networks of this library take them from a file.
     weights: a file for `load_weights`: insightface's for ir_resnet, torchvision's or timm's ResNet-50 of ImageNet for
         resnet50 and mgn, pretrainedmodels' for bn_inception, timm's for timm, or a circlet checkpoint.
     dropout: before the last layer of ir_resnet; no other backbone has any.
 
-    Raises ImportError without the timm extra, ValueError for a name that neither knows, and what `load_weights` does.
+    Raises ImportError without the timm extra, ValueError for a name that neither knows, OSError for a download that
+    fails, and what `load_weights` does.
     """
     if pretrained and weights is not None:
         raise ValueError("pretrained: found True with a file of weights, expected one of the two")
@@ -41,11 +44,12 @@ def backbone(
     elif name not in NAMES:
         raise ValueError(f"backbone: found {name!r}, expected one of {', '.join(NAMES)}, or timm/<model>, such as "
                          "timm/resnet50")  # fmt: skip
-    elif pretrained:
-        raise ValueError(f"pretrained: found True with backbone {name!r}, expected a timm/<model>; its weights come "
-                         "from a file (weights)")  # fmt: skip
+    elif pretrained and name not in URLS:
+        raise ValueError(f"pretrained: found True with backbone {name!r}, expected {', '.join(URLS)} or timm/<model>; "
+                         "insightface's for ir_resnet are given as a file (weights, --model.weights)")  # fmt: skip
     else:
         network = _own_network(name, channels, dropout)
+        weights = published_weights(name) if pretrained else weights
     if weights is not None:
         load_weights(network, weights)
     return network
