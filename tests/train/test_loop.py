@@ -123,6 +123,32 @@ def test_diverged_loss_names_the_step_and_is_not_saved(tmp_path, log_every, foun
     assert all(value.isfinite().all() for value in state["model"].values())
 
 
+def test_diverged_weights_are_told_from_bad_images(tmp_path):
+    """After a step without end the embeddings are no numbers, and the loss would name them as bad input."""
+    from circlet.train import OptimizerConfig
+
+    endless = OptimizerConfig(name="sgd", learning_rate=1e38, warmup=0.0)
+    with pytest.raises(FloatingPointError, match=r"step \d+: found NaN or infinity in embeddings or class weights"):
+        run(tmp_path / "run", optimizer=endless, log_every=100, checkpoint_every=100)
+
+
+@pytest.mark.parametrize("validate", [None, lambda model: {"map@r": 1.0}])
+def test_diverged_weights_are_neither_saved_nor_validated(tmp_path, validate):
+    class FiniteWithoutGradient(torch.nn.Module):
+        def forward(self, embeddings, labels):
+            return (0 * embeddings.square().sum()).sqrt()  # 0, of slope 0 / 0
+
+    from circlet.train import RunFolder, fit
+    from tests.train.tiny import config, parts
+
+    folder = RunFolder.create(tmp_path / "run", {})
+    with pytest.raises(FloatingPointError, match=r"step 1: found NaN or infinity in the weights"):
+        fit(parts()[0], FiniteWithoutGradient(), Batches(), config(steps=1), folder, device=torch.device("cpu"),
+            augment=noise, validate=validate)  # fmt: skip
+    assert not folder.last.exists()
+    assert not folder.best.exists()
+
+
 def test_bf16_autocast_trains_and_fp16_on_a_cpu_is_refused(tmp_path):
     _, _, folder = run(tmp_path / "bf16", precision="bf16", steps=60)
     losses = [line["loss"] for line in folder.read_metrics()]

@@ -1,5 +1,7 @@
 """The run folder: nothing is overwritten, nothing is half written, nothing loaded can run code."""
 
+import json
+import math
 import pickle
 import subprocess
 import sys
@@ -28,6 +30,53 @@ def test_open_says_what_is_missing(tmp_path):
         RunFolder.open(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match=r"no config.json in it"):
         RunFolder.open(tmp_path)
+
+
+def test_what_a_start_left_that_was_cut_off_is_written_over(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.write_json("environment.json", {})
+    (tmp_path / ".config.json.1.part").write_text("{")
+    assert RunFolder.create(tmp_path, {"a": 1}).read_json("config.json") == {"a": 1}
+    assert "torch" in folder.read_json("environment.json")
+    (tmp_path / "config.json").unlink()
+    (tmp_path / "mine.txt").write_text("")
+    with pytest.raises(FileExistsError):
+        RunFolder.create(tmp_path, {})
+
+
+def test_a_run_of_a_search_is_no_other_run(tmp_path):
+    RunFolder.create(tmp_path / "run", {}, validation_share=0.25)
+    with pytest.raises(ValueError, match="run: found a run of the search of circlet compare, tested on 25% of its tra"):
+        RunFolder.open(tmp_path / "run")
+    assert RunFolder.open(tmp_path / "run", of_search=True).path == tmp_path / "run"
+
+
+def test_numbers_that_are_not_finite_are_json_all_the_same(tmp_path):
+    def strict(text):
+        return json.loads(text, parse_constant=pytest.fail)
+
+    folder = RunFolder(tmp_path)
+    folder.write_json("result.json", {"test": {"map@r": math.nan, "recall@1": 0.5}, "ks": (1, math.inf), "name": "x"})
+    written = {"test": {"map@r": None, "recall@1": 0.5}, "ks": [1, None], "name": "x"}
+    assert strict((tmp_path / "result.json").read_text()) == written
+    found = folder.read_result()
+    assert math.isnan(found["test"]["map@r"])
+    assert found["test"]["recall@1"] == 0.5
+    with folder.metrics(0) as log:
+        log({"step": 1, "loss": 1.0, "gradient_norm": math.inf})
+    assert strict((tmp_path / "metrics.jsonl").read_text())["gradient_norm"] is None
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"step": 2, "loss": 1.0, "s_p": NaN}\n')  # as earlier versions wrote
+    assert folder.read_metrics() == [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 1.0}]
+
+
+def test_a_run_that_diverged_says_why_until_it_goes_on(tmp_path):
+    folder = RunFolder(tmp_path)
+    assert folder.diverged is None
+    folder.end_without_result("step 3: the loss is nan")
+    assert folder.diverged == "step 3: the loss is nan"
+    folder.begin({"train_classes": 3})
+    assert folder.diverged is None
 
 
 def test_environment_is_recorded(tmp_path):

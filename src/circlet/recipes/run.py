@@ -52,7 +52,8 @@ def train(experiment: Experiment, splits: Splits, folder: RunFolder, device: tor
     """Train as described, or go on with the folder's run, then test; result.json and checkpoints are in `folder`.
 
     splits: the images of `build_splits(experiment.data)`. In a process group all ranks call this together; rank 0
-    alone tests and writes, and the others get None.
+    alone tests and writes, and the others get None. Where the training diverges, the FloatingPointError that says so
+    is raised once diverged.json has its reason.
     """
     together(lambda: check_task(experiment.task, splits))
     data = together(lambda: _load_data(experiment.data, splits, folder))
@@ -71,17 +72,24 @@ def train(experiment: Experiment, splits: Splits, folder: RunFolder, device: tor
         validate = partial(_validate, data.validation, experiment, device)
     augment = Augment(experiment.augment, experiment.model.size)
     observe = Telemetry(Trace(folder.path) if is_first() else None)
-    seconds = fit(
-        model,
-        objective,
-        batches,
-        experiment.loop,
-        folder,
-        device=device,
-        augment=augment,
-        validate=validate,
-        observe=observe,
-    )
+    size = {"train_classes": data.train.images.num_classes, "train_images": len(data.train.images)}
+    on_first(lambda: folder.begin(size))
+    try:
+        seconds = fit(
+            model,
+            objective,
+            batches,
+            experiment.loop,
+            folder,
+            device=device,
+            augment=augment,
+            validate=validate,
+            observe=observe,
+        )
+    except FloatingPointError as error:
+        if is_first():
+            folder.end_without_result(str(error))
+        raise
     if data.test is None:
         return None
     if folder.best.exists():
@@ -93,8 +101,7 @@ def train(experiment: Experiment, splits: Splits, folder: RunFolder, device: tor
             "checkpoint": folder.chosen.name,
             "test": outcome.metrics,
             "raw_pixels": outcome.raw_pixels,
-            "train_classes": data.train.images.num_classes,
-            "train_images": len(data.train.images),
+            **size,
             "test_classes": data.test.query.images.num_classes,
             "test_images": len(data.test.query.images),
             "train_seconds": seconds,

@@ -15,7 +15,7 @@ averages are rank 0's. Only rank 0 writes, shows progress and validates.
 import io
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -75,10 +75,10 @@ def fit(
     validate: metrics of the model on validation classes; the first of them chooses the best checkpoint. On rank 0.
     observe: called without gradients after the backward pass of each step that writes a line of metrics.jsonl, with
     this rank's embeddings; what it finds on rank 0 joins the line. Over several ranks it is called on all of them, so
-    that it may compute the loss again.
+    that it may compute the loss again. What a call takes is spread over the `log_every` steps from line to line.
 
-    Raises FloatingPointError where the loss stops being finite, KeyboardInterrupt after a checkpoint when the process
-    is asked to stop (SIGINT or SIGTERM), OSError where a checkpoint cannot be written.
+    Raises FloatingPointError where loss, embeddings or weights stop being finite, KeyboardInterrupt after a checkpoint
+    when the process is asked to stop (SIGINT or SIGTERM), OSError where a checkpoint cannot be written.
     """
     dtype = autocast_dtype(config.precision, device)
     model.to(device)
@@ -104,19 +104,28 @@ def fit(
         step, best, seconds = state["step"], state["best"], state["seconds"]
         losses = [loss.to(device, copy=True) for loss in state["losses"]]
 
+    def diverged(what: str) -> FloatingPointError:
+        return FloatingPointError(
+            f"step {step}: {what}; try a longer warm-up, a smaller learning rate, or bf16 for fp16 (last checkpoint: "
+            f"{folder.last})"
+        )
+
     def mean_loss() -> float:
         """Since the last line of metrics.jsonl; FloatingPointError if it is not finite."""
         mean = float(torch.stack(losses).mean())
         if not math.isfinite(mean):
-            raise FloatingPointError(
-                f"step {step}: the loss is {mean}, expected a finite number; try a longer warm-up, a smaller learning "
-                f"rate, or bf16 for fp16 (last checkpoint: {folder.last})"
-            )
+            raise diverged(f"the loss is {mean}, expected a finite number")
         return mean
 
-    def save(path: Path) -> None:
+    def check() -> None:
+        """FloatingPointError where losses or weights are not finite."""
         if losses:
-            mean_loss()  # else what has diverged would take the place of what has not
+            mean_loss()
+        if any_rank(not _all_finite([*model.state_dict().values(), *objective.parameters()])):
+            raise diverged("found NaN or infinity in the weights, expected finite numbers")
+
+    def save(path: Path) -> None:
+        check()  # else what has diverged would take the place of what has not
         parts = {"model": model, "objective": objective, "optimizer": optimizer, "schedule": schedule, "scaler": scaler}
         states = {name: part.state_dict() for name, part in parts.items()}  # type: ignore[attr-defined]
         position = {"step": step, "best": best, "seconds": seconds, "losses": losses}
@@ -134,7 +143,14 @@ def fit(
         found: list[Tensor] = []
 
         def scaled_loss(embeddings: Tensor, labels: Tensor) -> Tensor:
-            loss: Tensor = objective(embeddings, labels)
+            try:
+                loss: Tensor = objective(embeddings, labels)
+            except ValueError as error:
+                if bool(images.isfinite().all()) and not _all_finite([embeddings, *objective.parameters()]):
+                    raise diverged(
+                        "found NaN or infinity in embeddings or class weights, expected finite numbers"
+                    ) from error
+                raise
             found.extend((loss.detach(), embeddings.detach()))
             return scaler.scale(loss)
 
@@ -184,6 +200,7 @@ def fit(
                      "seconds": round(seconds, 3), **observed})  # fmt: skip
                 losses.clear()
             if validate is not None and (step % config.validate_every == 0 or last):
+                check()
                 model.eval()
                 metrics = on_first(partial(validate, model))
                 to_training(model, config.optimizer)
@@ -216,3 +233,8 @@ def _from_step(batches: Batches, step: int, steps: int) -> Iterator[tuple[Tensor
 def _clip(optimizer: torch.optim.Optimizer, clip_norm: float | None) -> Tensor:
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     return clip_grad_norm_(parameters, float("inf") if clip_norm is None else clip_norm)
+
+
+def _all_finite(tensors: Sequence[Tensor]) -> bool:
+    found = [tensor.isfinite().all() for tensor in tensors if tensor.is_floating_point()]
+    return not found or bool(torch.stack(found).all())

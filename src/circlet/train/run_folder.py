@@ -2,16 +2,23 @@
 
     config.json        the resolved configuration
     environment.json   versions, hardware, command
+    search.json        of a run of a search alone: the share of the training classes that it was tested on
+    data.json          how many training classes and images were loaded
     metrics.jsonl      one line for each logged step and each evaluation
     pairs.jsonl        the hardest pairs of single anchors at the logged steps (circlet.analyse.trace)
     last.pt, best.pt   checkpoints (plain tensors and numbers: torch.load(weights_only=True))
     result.json        final metrics
+    diverged.json      in its place, where the loss stopped being finite: why
+
+A number that is not finite is written as null, for JSON has no other word for it; in metrics.jsonl it counts as not
+measured, in result.json it is read as NaN.
 
 Every file is written beside its place and then moved into it; only the .jsonl files grow in place, line by line, and
 are cut back to the checkpoint on resume.
 """
 
 import json
+import math
 import os
 import platform
 import sys
@@ -22,6 +29,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+
+SEARCH, DIVERGED = "search.json", "diverged.json"
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -51,9 +60,13 @@ class RunFolder:
         self.path = path
 
     @classmethod
-    def create(cls, path: Path, config: dict[str, Any]) -> "RunFolder":
-        """Make the folder and write what is known before the first step. FileExistsError if it holds anything."""
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    def create(cls, path: Path, config: dict[str, Any], *, validation_share: float = 0.0) -> "RunFolder":
+        """Make the folder and write what is known before the first step. FileExistsError if it holds anything.
+
+        What a start left that was cut off before it had written the configuration is written over. validation_share:
+        of the training classes, on which a run of a search is tested in place of the test classes; 0: no such run.
+        """
+        if path.exists() and not (path.is_dir() and all(map(_of_a_start, path.iterdir()))):
             raise FileExistsError(
                 f"{path}: exists and is not an empty folder; expected a new run folder (to go on with the run in it: "
                 f"circlet train --resume {path})"
@@ -61,16 +74,27 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         folder = cls(path)
         folder.write_json("environment.json", environment())
+        if validation_share:
+            folder.write_json(SEARCH, {"validation_share": validation_share})
         folder.write_json("config.json", config)  # last: a folder with it is one that can be resumed
         return folder
 
     @classmethod
-    def open(cls, path: Path) -> "RunFolder":
-        """Take the folder of an earlier run. FileNotFoundError if it is none."""
+    def open(cls, path: Path, *, of_search: bool = False) -> "RunFolder":
+        """Take the folder of an earlier run. FileNotFoundError if it is none.
+
+        of_search: take a run of a search too, else ValueError. Its configuration does not tell that its test was on
+        some of the training classes, so to test it or to go on with it as any other run would mix up what it has seen.
+        """
         if not (path / "config.json").is_file():
             found = "no such folder" if not path.is_dir() else "no config.json in it"
             raise FileNotFoundError(f"{path}: {found}; expected the run folder of an earlier circlet train")
-        return cls(path)
+        folder = cls(path)
+        if not of_search and (path / SEARCH).exists():
+            share = folder.read_json(SEARCH)["validation_share"]
+            raise ValueError(f"{path}: found a run of the search of circlet compare, tested on {share:.0%} of its "
+                             "training classes; expected another run, such as those in runs/ beside it")  # fmt: skip
+        return folder
 
     @property
     def last(self) -> Path:
@@ -98,9 +122,28 @@ class RunFolder:
             raise ValueError(f"{path}: found {type(content).__name__}, expected a JSON object")
         return content
 
+    def read_result(self) -> dict[str, Any]:
+        """result.json, with NaN for what was not finite."""
+        found: dict[str, Any] = _nan_for_null(self.read_json("result.json"))
+        return found
+
+    @property
+    def diverged(self) -> str | None:
+        """Why the run ended without a result; None where it did not."""
+        return self.read_json(DIVERGED)["reason"] if (self.path / DIVERGED).exists() else None
+
+    def begin(self, data: dict[str, int]) -> None:
+        """Note what was loaded; a run that has diverged before is not known to do so again."""
+        self.write_json("data.json", data)
+        (self.path / DIVERGED).unlink(missing_ok=True)
+
+    def end_without_result(self, reason: str) -> None:
+        """Note that the run has diverged."""
+        self.write_json(DIVERGED, {"reason": reason})
+
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Write one of the folder's JSON files, atomically."""
-        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        text = json.dumps(_null_for_nan(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         write_atomically(self.path / name, lambda file: file.write(text.encode()))
 
     def save(self, path: Path, state: dict[str, Any]) -> None:
@@ -115,18 +158,41 @@ class RunFolder:
         text = "".join(json.dumps(line) + "\n" for line in kept)
         write_atomically(path, lambda file: file.write(text.encode()))
         with open(path, "a", encoding="utf-8", buffering=1) as file:
-            yield lambda line: print(json.dumps(line), file=file)
+            yield lambda line: print(json.dumps(_null_for_nan(line), allow_nan=False), file=file)
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All complete lines of metrics.jsonl."""
+        """All complete lines of metrics.jsonl, without the numbers that were not finite."""
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return []
         lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # what follows the last newline was cut off
         try:
-            return [json.loads(line) for line in lines]
+            return [_finite(json.loads(line)) for line in lines]
         except json.JSONDecodeError as error:
             raise ValueError(f"{path}: found no valid JSON ({error}), expected an object in each line") from error
+
+
+def _of_a_start(path: Path) -> bool:
+    return path.name in ("environment.json", SEARCH) or path.name.endswith(".part")
+
+
+def _null_for_nan(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {name: _null_for_nan(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_null_for_nan(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def _nan_for_null(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {name: _nan_for_null(value) for name, value in content.items()}
+    return math.nan if content is None else content
+
+
+def _finite(line: dict[str, Any]) -> dict[str, Any]:
+    """Without null, and without the NaN and Infinity that earlier versions wrote."""
+    return {name: value for name, value in line.items() if _null_for_nan(value) is not None}
 
 
 def environment() -> dict[str, Any]:
