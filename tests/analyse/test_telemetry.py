@@ -7,8 +7,10 @@ import torch
 
 import circlet
 from circlet.analyse import telemetry
+from circlet.analyse.decision_plane import vectors
 from circlet.analyse.forms import decision, form_of, scales
 from circlet.analyse.trace import NAME, Trace, read_trace
+from circlet.references import LabelledRows
 from circlet.train import Objective
 from tests.analyse.family import FAMILY
 from tests.train import tiny
@@ -26,8 +28,10 @@ def by_loops(loss, embeddings, labels, references, reference_labels, own):
     form = form_of(loss)
     unit = torch.nn.functional.normalize if form.normalize else lambda x: x
     s = (unit(embeddings) @ unit(references).T).requires_grad_()
-    lists = {key: [] for key in ("s_p", "s_n", "s_p_min", "s_n_max", "alpha_p", "alpha_n", "past_boundary",
-                                 "gradient_p", "gradient_n")}  # fmt: skip
+    lists = {key: [] for key in ("s_p", "s_n", "s_p_min", "s_n_max", "alpha_p", "alpha_n", "alpha_p_zero",
+                                 "alpha_n_zero", "past_boundary", "positives_past", "negatives_past", "gradient_p",
+                                 "gradient_n")}  # fmt: skip
+    separate = loss.function is circlet.functional.multi_similarity_loss
     for i in range(len(s)):
         own_p = [j for j in range(len(references)) if labels[i] == reference_labels[j] and not (own and i == j)]
         own_n = [j for j in range(len(references)) if labels[i] != reference_labels[j]]
@@ -42,10 +46,21 @@ def by_loops(loss, embeddings, labels, references, reference_labels, own):
         lists["s_n_max"].append(s[i, own_n].max().item())
         lists["alpha_p"] += (-form.rule.positive_slope(s[i, own_p]) / scales(form)[0]).tolist()
         lists["alpha_n"] += (form.rule.negative_slope(s[i, own_n]) / scales(form)[1]).tolist()
+        lists["alpha_p_zero"] += (form.rule.positive_slope(s[i, own_p]) == 0).tolist()
+        lists["alpha_n_zero"] += (form.rule.negative_slope(s[i, own_n]) == 0).tolist()
+        lists["positives_past"] += [
+            bool(pos[k] < 0) if separate else bool(decision(form, s[i, own_n].max(), s[i, j]) < 0)
+            for k, j in enumerate(own_p)
+        ]
+        lists["negatives_past"] += [
+            bool(neg[k] < 0) if separate else bool(decision(form, s[i, j], s[i, own_p].min()) < 0)
+            for k, j in enumerate(own_n)
+        ]
         lists["past_boundary"].append(float(decision(form, s[i, own_n].max(), s[i, own_p].min()) < 0))
         lists["gradient_p"].append(gradient[i, own_p].abs().sum().item())
         lists["gradient_n"].append(gradient[i, own_n].abs().sum().item())
-    return {key: sum(values) / len(values) for key, values in lists.items()}
+    largest = {f"{key}_max": max(lists[key]) for key in ("alpha_p", "alpha_n")}
+    return largest | {key: sum(values) / len(values) for key, values in lists.items()}
 
 
 @pytest.mark.parametrize("loss", FAMILY.values(), ids=FAMILY)
@@ -63,6 +78,21 @@ def test_against_loops(loss, level):
     assert found.values == pytest.approx(by_loops(loss, embeddings, labels, rows, classes, own), rel=1e-9, abs=1e-12)
     assert found.s_p.mean().item() == pytest.approx(found.values["s_p_min"])
     assert found.s_n.mean().item() == pytest.approx(found.values["s_n_max"])
+
+
+def test_pairs_past_the_boundary_of_circle_and_those_of_no_weight():
+    """m = 0.2: with s_p = 0.9 a negative is past the boundary inside the circle of radius sqrt(0.08); alpha_n = 0 at
+    or below -m.
+    """
+    s_n = torch.tensor([0.1, 0.2, 0.3, -0.2, -0.5], dtype=torch.float64)
+    anchor, references = vectors(torch.cat([torch.tensor([0.9], dtype=torch.float64), s_n]))
+    labels = torch.tensor([0, 1, 1, 1, 1, 1])
+    observed = telemetry.observe(circlet.CircleLoss(0.2, 8.0), anchor, labels[:1], [LabelledRows(references, labels)])
+    assert observed.values["negatives_past"] == pytest.approx(4 / 5)  # all but 0.3
+    assert observed.values["positives_past"] == observed.values["past_boundary"] == 0  # beside 0.3
+    assert observed.values["alpha_n_zero"] == pytest.approx(2 / 5)
+    assert observed.values["alpha_n_max"] == pytest.approx(0.5)
+    assert (observed.values["alpha_p_max"], observed.values["alpha_p_zero"]) == (pytest.approx(0.3), 0)
 
 
 def test_gradient_mass_is_what_backward_gives():

@@ -69,5 +69,13 @@ def decision(form: Form, s_n: Tensor, s_p: Tensor) -> Tensor:
     return pos.maximum(neg) if isinstance(form.rule, TwoScales) else pos + neg
 
 
+def past(form: Form, logits: Tensor, opposite: Tensor) -> Tensor:
+    """Whether pairs of one side are past the decision boundary together with an `opposite` logit of the other side.
+
+    With Multi-Similarity, which does not couple them, whether they are past `base` themselves.
+    """
+    return logits < 0 if isinstance(form.rule, TwoScales) else logits + opposite < 0
+
+
 def _separate(alpha: float, beta: float) -> Callable[[Tensor, Tensor], Tensor]:
     return lambda pos, neg: aggregate.separate_softplus(pos, neg, alpha=alpha, beta=beta)

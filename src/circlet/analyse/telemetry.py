@@ -1,13 +1,18 @@
 """Similarity telemetry: what the pairs of a training batch look like to its loss, at a logging step.
 
-For one batch: mean and hardest similarities, the weights alpha, how many anchors are past the decision boundary, and
-how much gradient the positives and the negatives get (Eq. 9 and 10, for any loss of the family). It holds for
-pair-wise, class-level and joint labels.
+For one batch: mean and hardest similarities, the weights alpha, how many anchors and pairs are past the decision
+boundary, and how much gradient the positives and the negatives get (Eq. 9 and 10, for any loss of the family). It holds
+for pair-wise, class-level and joint labels.
 
 Exact up to MAX_PAIRS pairs and MAX_ANCHORS anchors. Beyond, it looks at fewer anchors, evenly spaced in the batch, but
 at least at MIN_ANCHORS; and where even their pairs are too many (very many classes), at a fixed random sample of the
 references, beside those of the anchors' own classes. Then s_n_max and the gradients are of that sample.
-Over several ranks each sees its own part alone: its batch, and the class weights that lie on it; nothing is sent.
+Over several ranks each sees its own part alone: its batch, and the class weights that lie on it; nothing is sent. Where
+the loss compares with a share of the class weights (loss.sample below 1), telemetry takes them all, so that s_n_max and
+the gradients are larger than those of the step.
+
+A look at a batch takes about as long as 1 to 20 % of a step, and is taken every `log_every` steps: with the usual 20
+that is below 1 % of the training.
 """
 
 from collections.abc import Sequence
@@ -16,7 +21,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from circlet.analyse.forms import decision, form_of, scales
+from circlet.analyse.forms import decision, form_of, past, scales
 from circlet.analyse.trace import Trace
 from circlet.functional import Form
 from circlet.losses import PairLoss
@@ -44,8 +49,11 @@ class Observation(NamedTuple):
         s_p, s_n: similarity of all positive and of all negative pairs (what the loss computes on: cosine or inner
         product); s_p_min, s_n_max: of the hardest positive and the hardest negative of each anchor;
         alpha_p, alpha_n: weight of all positive and of all negative pairs, their slope relative to gamma (0 to 1+m
-        for Circle, 1 for a constant margin);
+        for Circle, 1 for a constant margin); alpha_p_max, alpha_n_max: the largest; alpha_p_zero, alpha_n_zero: share
+        of the pairs of weight 0, which pull no more;
         past_boundary: share of anchors whose hardest pair (s_n_max, s_p_min) is past the decision boundary;
+        positives_past, negatives_past: share of the positive and of the negative pairs that are past it together with
+        the anchor's hardest of the other side (Multi-Similarity: past `base`);
         gradient_p, gradient_n: sum of |dL/ds| over the positives and over the negatives of an anchor.
     s_p, s_n: (anchors,) the hardest positive and the hardest negative of each, on the CPU.
     """
@@ -95,7 +103,11 @@ def observe(loss: PairLoss, embeddings: Tensor, labels: Tensor, sources: Sequenc
         hardest_p = torch.where(positive, s, torch.inf).amin(1)
         hardest_n = torch.where(negative, s, -torch.inf).amax(1)
         slope_p, slope_n = form.rule.positive_slope(s).abs(), form.rule.negative_slope(s).abs()
-        gradient_p, gradient_n = _masses(form, s, positive, negative, slope_p, slope_n)
+        logits_p, logits_n = form.rule.positive(s), form.rule.negative(s)
+        past_p = past(form, logits_p, form.rule.negative(hardest_n)[:, None])
+        past_n = past(form, logits_n, form.rule.positive(hardest_p)[:, None])
+        logits_p, logits_n = logits_p.where(positive, -torch.inf), logits_n.where(negative, -torch.inf)
+        gradient_p, gradient_n = _masses(form, logits_p, logits_n, slope_p, slope_n)
         scale_p, scale_n = scales(form)
         means = {
             "s_p": _mean(s, positive),
@@ -104,7 +116,13 @@ def observe(loss: PairLoss, embeddings: Tensor, labels: Tensor, sources: Sequenc
             "s_n_max": hardest_n.mean(),
             "alpha_p": _mean(slope_p, positive) / scale_p,
             "alpha_n": _mean(slope_n, negative) / scale_n,
+            "alpha_p_max": slope_p.where(positive, 0.0).max() / scale_p,
+            "alpha_n_max": slope_n.where(negative, 0.0).max() / scale_n,
+            "alpha_p_zero": _mean((slope_p == 0).to(s.dtype), positive),
+            "alpha_n_zero": _mean((slope_n == 0).to(s.dtype), negative),
             "past_boundary": (decision(form, hardest_n, hardest_p) < 0).to(s.dtype).mean(),
+            "positives_past": _mean(past_p.to(s.dtype), positive),
+            "negatives_past": _mean(past_n.to(s.dtype), negative),
             "gradient_p": gradient_p.mean(),
             "gradient_n": gradient_n.mean(),
         }
@@ -113,12 +131,11 @@ def observe(loss: PairLoss, embeddings: Tensor, labels: Tensor, sources: Sequenc
     return Observation(dict(zip(means, values.tolist(), strict=True)), hardest_p, hardest_n)
 
 
-def _masses(
-    form: Form, s: Tensor, positive: Tensor, negative: Tensor, slope_p: Tensor, slope_n: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Sum of |dL/ds| over the positives and over the negatives of each anchor: Z x share in the sum x |slope|."""
-    logits_p = torch.where(positive, form.rule.positive(s), -torch.inf)
-    logits_n = torch.where(negative, form.rule.negative(s), -torch.inf)
+def _masses(form: Form, logits_p: Tensor, logits_n: Tensor, slope_p: Tensor, slope_n: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum of |dL/ds| over the positives and over the negatives of each anchor: Z x share in the sum x |slope|.
+
+    Logits are -inf where there is no such pair.
+    """
     with torch.enable_grad():
         sides = [_statistic(form, logits).requires_grad_() for logits in (logits_p, logits_n)]
         z_p, z_n = torch.autograd.grad(form.aggregate(*sides).sum(), sides)

@@ -35,16 +35,34 @@ TELEMETRY = (
             "s_n_max": "hardest negative",
         },
     ),
-    _Chart("Weights", Axis("mean over the pairs"), {"alpha_p": "α of positives", "alpha_n": "α of negatives"}),
+    _Chart(
+        "Weights",
+        Axis("α of the pairs"),
+        {
+            "alpha_p": "positives, mean",
+            "alpha_n": "negatives, mean",
+            "alpha_p_max": "positives, largest",
+            "alpha_n_max": "negatives, largest",
+        },
+    ),
+    _Chart(
+        "Pairs of weight 0",
+        Axis("share of the pairs", low=0.0, high=1.0),
+        {"alpha_p_zero": "positives", "alpha_n_zero": "negatives"},
+    ),
     _Chart(
         "Gradient",
         Axis("sum of |dL/ds| over the pairs of an anchor"),
         {"gradient_p": "on the positives", "gradient_n": "on the negatives"},
     ),
     _Chart(
-        "Anchors past the decision boundary",
-        Axis("share of the anchors", low=0.0, high=1.0),
-        {"past_boundary": "share"},
+        "Past the decision boundary",
+        Axis("share of the anchors, of the pairs", low=0.0, high=1.0),
+        {
+            "past_boundary": "anchors, by their hardest pair",
+            "positives_past": "positives, beside the hardest negative",
+            "negatives_past": "negatives, beside the hardest positive",
+        },
     ),
 )
 
