@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from PIL import Image
 
 from circlet.analyse import Trace
 from circlet.cli import main
+from circlet.cli.report import _sampled
 from circlet.cli.report import main as report
+from circlet.recipes import Experiment, LossConfig
 
 SMALL = ["--steps", "4", "--loop.log-every", "2", "--data.size", "12", "12", "--model.size", "8", "8",
          "--batch.classes", "3", "--batch.samples", "2", "--loop.precision", "fp32", "--data.validation-share",
@@ -62,6 +65,25 @@ def test_a_trace_becomes_the_plane(run, tmp_path):
     page = (tmp_path / "with.html").read_text()
     assert "The plane of similarities" in headings(page)
     assert "CircleLoss, margin 0.4, gamma 80" in page
+
+
+def test_shares_of_class_weights_are_told():
+    pair, joint = Experiment(), replace(Experiment(), loss=LossConfig(level="joint", sample=0.25))
+    assert _sampled(pair) == ""
+    assert "25% of the class weights" in _sampled(joint)
+    whole = _sampled(replace(joint, loss=LossConfig(level="class")))
+    assert "its part of the batch and of the class weights" in whole
+    assert "%" not in whole
+
+
+def test_a_metric_that_is_no_number_is_shown_as_a_dash(run, tmp_path):
+    copied = shutil.copytree(run, tmp_path / "run")
+    result = json.loads((copied / "result.json").read_text())
+    result["test"]["map@r"] = None
+    (copied / "result.json").write_text(json.dumps(result))
+    report([str(copied)])
+    raw = result["raw_pixels"]["map@r"]
+    assert f'<th scope="row">MAP@R</th><td>{raw:.3f}</td><td>–</td>' in (copied / "report.html").read_text()
 
 
 def test_an_unfinished_run_is_an_error(run, tmp_path, capsys):

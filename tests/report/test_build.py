@@ -5,6 +5,7 @@ import hashlib
 import html.parser
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,10 +15,12 @@ from circlet.analyse import Hardest
 from circlet.data import ImageSet
 from circlet.losses import AMSoftmaxLoss, CircleLoss, SoftmaxLoss
 from circlet.report import Embedded, ReportData, build_report
+from circlet.report import build as build_module
 from circlet.report import embedding_map as map_module
 from circlet.report import plane as plane_module
 from circlet.report.embedding_map import chosen_points, places
 from circlet.report.plane import LEFT, SIDE, TOP, plane_section
+from circlet.report.survey import survey
 from tests.report.made_up import HOSTILE, image_set, run, trace
 
 VOID = {"meta", "img", "input", "br"}
@@ -51,6 +54,22 @@ class Parsed(html.parser.HTMLParser):
 @pytest.fixture(scope="module")
 def page():
     return build_report(run())
+
+
+def test_sections_of_a_sample_say_so(monkeypatch, page):
+    assert "random queries" not in page
+    monkeypatch.setattr(build_module, "survey", lambda *arguments: survey(*arguments, max_pairs=100))
+    sections = build_report(run()).split("<section>")
+    words = re.compile(r"Of \d+ random queries among the \d+\.")
+    found = {re.match("<h2>([^<]+)", section)[1] for section in sections if words.search(section)}
+    assert found
+    assert found == {"Worst queries", "Best queries", "Hardest confusions"} & set(re.findall("<h2>([^<]+)", page))
+
+
+def test_what_telemetry_does_not_see_is_said_beside_its_charts(page):
+    made = replace(run(), sampled="Not <all> of them.")
+    section = next(part for part in build_report(made).split("<section>") if "<h2>Pairs during training" in part)
+    assert "Not &lt;all&gt; of them." in section
 
 
 @pytest.mark.parametrize("gallery", [False, True])

@@ -86,6 +86,19 @@ def test_descent_ends_past_the_boundary_and_follows_the_gradient(opened, page_fi
 
 
 @pytest.mark.browser
+def test_angles_of_arcface_are_not_negative_as_in_the_library(opened, page_file):
+    page = opened(page_file).page
+    page.fill("#number-margin", "-0.5")
+    valid = "document.querySelector('#number-margin').checkValidity()"
+    assert page.evaluate(valid)  # a cosine margin of Circle
+    page.select_option("#loss", "arcface")
+    page.fill("#number-margin", "-0.5")
+    assert not page.evaluate(valid)
+    page.fill("#number-margin", "0")
+    assert page.evaluate(valid)
+
+
+@pytest.mark.browser
 def test_keyboard_mouse_and_number_inputs_move_the_point(opened, page_file):
     visit = opened(page_file)
     page = visit.page

@@ -17,7 +17,8 @@ from circlet.train import RunFolder, write_atomically
 
 DESCRIPTION = """Build the report of a finished run again: report.html in its folder.
 
-The test images are embedded anew with the run's checkpoint; its metrics are those that it wrote.
+The test images are embedded anew with the run's checkpoint; its metrics are those that it wrote. Runs of circlet
+compare (in runs/ of its folder) and of circlet figure have a report in this way too.
 
 examples:
   circlet report runs/omniglot-1
@@ -41,10 +42,12 @@ def main(arguments: list[str]) -> None:
     told = tyro.cli(ReportArguments, args=arguments, prog="circlet report", description=DESCRIPTION)
     device = choose_device(told.device)
     folder = RunFolder.open(told.run)
+    if folder.diverged is not None:
+        raise ValueError(f"{folder.path}: found a run that diverged ({folder.diverged}), expected a finished run")
     if not (folder.path / "result.json").is_file():
         raise FileNotFoundError(f"{folder.path}: no result.json in it; expected a finished run (to finish it: circlet "
                                 f"train --resume {folder.path})")  # fmt: skip
-    result = folder.read_json("result.json")
+    result = folder.read_result()
     experiment, model = load_run(told.run, device)
     test_set = load_test_set(build_splits(experiment.data), experiment.data, [])
     query, gallery = test_set.query, test_set.gallery
@@ -85,8 +88,22 @@ def write_report(
             trace=trace,
             loss=build_loss(experiment.loss),
             reid=experiment.task == "reid",
+            sampled=_sampled(experiment),
             details={"Settings": experiment.to_json(), "Environment": folder.read_json("environment.json")},
         )
     )
     write_atomically(path, lambda file: file.write(page.encode()))
     return path
+
+
+def _sampled(experiment: Experiment) -> str:
+    """What telemetry sees of class weights that need not be all that the loss saw."""
+    if experiment.loss.level == "pair":
+        return ""
+    text = "Over several ranks they are those of the first: its part of the batch and of the class weights."
+    if experiment.loss.sample < 1:
+        text += (
+            f" The loss compared with {experiment.loss.sample:.0%} of the class weights at a step; here they are all "
+            "counted, so the hardest negatives are harder and the gradients on negatives larger than in training."
+        )
+    return text

@@ -49,7 +49,10 @@ def build_report(run: ReportData) -> str:
     if charts := training_charts(run.log):
         sections.append(_section("Training", _grid(charts)))
     if charts := telemetry_charts(run.log):
-        words = "<p>What the pairs of the training batches looked like to the loss, at each logged step.</p>"
+        words = (
+            "<p>What the pairs of the training batches looked like to the loss, at each logged step. "
+            f"{html.escape(run.sampled)}</p>"
+        )
         sections.append(_section("Pairs during training", words + _grid(charts)))
     if run.loss is not None and any(len(frame.s_n) for frame in run.trace):
         plane = plane_section(run.trace, run.loss)
@@ -90,6 +93,13 @@ def _table(rows: Mapping[str, Mapping[str, float]]) -> str:
         for metric in metrics
     )
     return f'<table class="metrics"><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _only_of(run: ReportData, found: Survey) -> str:
+    """A sentence that says so where not all queries were looked at."""
+    if len(found.queries) == len(run.query):
+        return ""
+    return f" Of {len(found.queries):,} random queries among the {len(run.query):,}."
 
 
 def _number(value: float) -> str:
@@ -166,11 +176,14 @@ def _examples(run: ReportData, found: Survey) -> str:
         if places:
             text = (
                 f"<p>Up to {NUM_QUERIES} queries, one of a class, {words}; then their neighbours with the similarity: "
-                "✓ of the same class, ✗ (dashed) of another.</p>"
+                f"✓ of the same class, ✗ (dashed) of another.{_only_of(run, found)}</p>"
             )
             parts.append(_section(heading, text + query_rows(run, found, places, album)))
     if listed := confusions(found, query_labels, gallery_labels):
-        words = "<p>Pairs of classes with the most queries whose nearest image is of the other class.</p>"
+        words = (
+            "<p>Pairs of classes with the most queries whose nearest image is of the other class."
+            f"{_only_of(run, found)}</p>"
+        )
         parts.append(_section("Hardest confusions", words + confusion_rows(run, found, listed, album)))
     return "".join(parts)
 

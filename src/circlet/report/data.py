@@ -32,7 +32,7 @@ class ReportData:
     query, gallery: the test images; gallery None: every query searches all the other queries.
     embedded: their embeddings, in the same order.
     log: lines of metrics.jsonl. trace: the hardest pairs of single anchors by step. loss: what was trained with.
-    details: what is printed as JSON at the end, by heading.
+    sampled: what the log's telemetry does not see, in words. details: what is printed as JSON at the end, by heading.
     reid: the metrics are those of re-ID, which pass over some images: gallery images of class "-1" are left out here.
     """
 
@@ -44,6 +44,7 @@ class ReportData:
     log: Sequence[Mapping[str, Any]] = ()
     trace: Sequence[Hardest] = ()
     loss: PairLoss | None = None
+    sampled: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
     reid: bool = False
 

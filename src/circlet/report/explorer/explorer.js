@@ -209,8 +209,10 @@ function showSettings() {
   const settings = byId("settings");
   settings.replaceChildren();
   for (const [key, value] of Object.entries(state.settings)) {
-    const title = state.loss === "arcface" && key === "margin" ? "margin m (radians)" : NAMES[key];
-    control(settings, key, title, RANGES[key], +value.toPrecision(6), (chosen) => {
+    const angle = state.loss === "arcface" && key === "margin";
+    const title = angle ? "margin m (radians)" : NAMES[key];
+    const range = angle ? { ...RANGES[key], least: 0 } : RANGES[key]; // the library refuses an angle below 0
+    control(settings, key, title, range, +value.toPrecision(6), (chosen) => {
       state.settings[key] = chosen;
       drawAll();
     });
