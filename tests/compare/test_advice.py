@@ -183,6 +183,14 @@ def test_the_command(tmp_path, capsys):
     out = capsys.readouterr().out
     assert SMALL_GAMMA in out
     assert "change: --loss.gamma 16 or more" in out
+    weights = Experiment(loss=LossConfig(level="class", margin=0.25, gamma=32.0))
+    going_on = RunFolder.create(tmp_path / "going-on", weights.to_json())
+    with going_on.metrics(from_step=0) as log:
+        log({"step": 20, "loss": 500.0})
+    assert suggest_for(going_on.path) == []
+    going_on.begin({"train_classes": 1000, "train_images": 5000})
+    (found,) = suggest_for(going_on.path)
+    assert TOO_LARGE_STEPS in found.problem
     sound = RunFolder.create(tmp_path / "sound", Experiment().to_json())
     assert main(["suggest", str(sound.path)]) == 0
     assert "nothing to change" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import os
 import re
 import signal
@@ -10,15 +11,17 @@ import subprocess
 import threading
 import time
 from dataclasses import replace
+from math import nan
 
 import numpy as np
 import pytest
 
 from circlet.cli import main
 from circlet.compare import Machine, Plan, build_page, compare, csv_text, markdown, parse_contender
+from circlet.compare.comparison import _best
 from circlet.compare.one_run import stop_without, without_test_classes
-from circlet.compare.runs import Run, finish
-from circlet.recipes import RECIPES, build_splits
+from circlet.compare.runs import Run, _start, finish
+from circlet.recipes import RECIPES, LossConfig, build_splits
 from circlet.train import RunFolder
 from circlet.train.stop import stop_requests
 
@@ -57,7 +60,8 @@ def test_every_loss_and_seed_is_there_with_its_costs(made):
         for cost in entry.cost:
             assert cost["cpu_seconds"] > cost["train_seconds"] > 0
             assert cost["peak_memory_mib"] > 100  # torch alone
-            assert (cost["threads"], cost["sessions"]) == (1, 1)
+            assert [cost[name] for name in ("threads", "sessions", "jobs", "device")] == [1, 1, 2, "cpu"]
+        assert entry.diverged == [None, None]
     circle, am = (entry.values("map@r") for entry in result.entries)
     assert result.difference(result.entries[1], "map@r").mean == pytest.approx(np.mean(am) - np.mean(circle))
     assert result.difference(result.entries[0], "map@r") == (0, 0, 0)
@@ -89,6 +93,25 @@ def test_settings_are_chosen_on_validation_classes(made):
         assert len((path.parent / "metrics.jsonl").read_text().splitlines()) == 2
 
 
+@pytest.mark.parametrize("verb", [["report"], ["evaluate"], ["embed"], ["train", "--resume"]])
+def test_a_run_of_the_search_is_not_taken_for_another(made, verb, capsys):
+    """Its configuration is that of a run with test classes, which it must not come to see."""
+    _, folder, _ = made
+    searched = next((folder / "search").glob("*/result.json")).parent
+    assert main([*verb, str(searched)]) == 1
+    assert "found a run of the search of circlet compare, tested on 34% of its training" in capsys.readouterr().err
+    assert not (searched / "report.html").exists()
+
+
+def test_a_final_run_has_a_report(made, tmp_path):
+    _, folder, result = made
+    run = next((folder / "runs").glob("am_softmax*seed-1*/result.json")).parent
+    assert main(["report", str(run), "--out", str(tmp_path / "report.html")]) == 0
+    page = (tmp_path / "report.html").read_text()
+    assert f"<td>{result.entries[1].test[1]['map@r']:.3f}</td>" in page
+    assert "Pairs during training" in page
+
+
 def test_the_search_never_sees_a_test_class(tiny):
     splits = build_splits(tiny.data)
     searched = without_test_classes(splits, 0.34)
@@ -117,7 +140,8 @@ def test_page_is_whole_and_says_what_it_rests_on(made):
     assert "<script" not in page
     assert "http" not in re.sub(r"base64,[^\"]+", "", page)
     assert page.count("data:image/png;base64,") == 2
-    for text in ("2 seeds: the intervals rest on 2 runs", "were not searched", "34% of the training classes",
+    for text in ("2 at once, 1 CPU threads each, on cpu", "the recipe folder, which was made for circle loss at level",
+                 "2 seeds: the intervals rest on 2 runs", "were not searched", "34% of the training classes",
                  "paired by seed", "gamma 32", "6 classes that no run"):  # fmt: skip
         assert text in page
 
@@ -148,6 +172,112 @@ def test_finished_runs_are_read(made, no_processes):
     fewer = compare(replace(plan, seeds=1), folder, TWO)
     assert fewer.entries[1].test == result.entries[1].test[:1]
     assert "no difference can be told from chance" in build_page(fewer, ["circlet"])
+
+
+def lost(entry, seed):
+    """The same entry with a run that diverged."""
+    parts = {name: list(getattr(entry, name)) for name in ("test", "cost", "loss_curve", "diverged")}
+    parts["test"][seed], parts["loss_curve"][seed], parts["diverged"][seed] = {}, [], "step 1: the loss is <inf>"
+    parts["cost"][seed] = {**parts["cost"][seed], "train_seconds": nan}
+    return entry._replace(**parts)
+
+
+def test_a_loss_that_diverged_with_a_seed_is_shown_without_it(made):
+    circle, am = made[2].entries
+    result = made[2]._replace(entries=[circle, lost(am, 1)])
+    last = markdown(result).splitlines()[-1]
+    assert last.startswith("| am_softmax:class (diverged in 1 of 2) | ")
+    assert f"| {am.test[0]['map@r']:.4f} | {am.test[0]['map@r'] - circle.test[0]['map@r']:+.4f} |" in last
+    assert f"| {am.cost[0]['cpu_seconds']:.1f} |" in last
+    assert "nan" not in last
+    row = list(csv.DictReader(io.StringIO(csv_text(result))))[3]
+    assert (row["map@r"], row["train_seconds"], row["diverged"]) == ("", "", "step 1: the loss is <inf>")
+    page = build_page(result, ["circlet"])
+    assert "Training diverged (loss or weights were no longer finite): am_softmax:class in 1 of 2." in page
+    assert "without two seeds of which neither diverged: am_softmax:class" in page
+    assert ">nan<" not in page
+
+
+def test_a_baseline_that_always_diverged_leaves_no_difference(made):
+    circle, am = made[2].entries
+    result = made[2]._replace(entries=[lost(lost(circle, 0), 1), am])
+    assert result.headline == made[2].headline
+    assert math.isnan(result.difference(am, "map@r").mean)
+    assert "diverged in 2 of 2" in markdown(result)
+    assert "| – |" in markdown(result)
+    assert "nan" not in csv_text(result)
+    build_page(result, ["circlet"])
+
+
+def test_runs_that_diverge_do_not_keep_the_others(tiny, tmp_path, capsys):
+    plan = Plan(tiny, contenders("circle:pair:gamma=32", "unified:pair:gamma=3e38"), seeds=1)
+    result = compare(plan, tmp_path, TWO)
+    assert result.entries[0].num_diverged == 0
+    (reason,) = result.entries[1].diverged
+    assert reason.startswith("step 1: the loss is")
+    assert "unified:pair:gamma=3e38-seed-0: diverged (step 1" in capsys.readouterr().out
+    assert "unified:pair:gamma=3e38 (diverged in 1 of 1)" in build_page(result, ["circlet"])
+    (run,) = (tmp_path / "runs").glob("unified*/cost.json")
+    before = run.read_text()
+    assert compare(plan, tmp_path, TWO).entries[1].diverged == [reason]
+    assert run.read_text() == before  # not made again
+    with pytest.raises(ValueError, match=r"found that all runs diverged, such as unified.*: step 1: the loss is"):
+        compare(Plan(tiny, contenders("unified:pair:gamma=3e38", "unified:pair:gamma=3.1e38"), seeds=1), tmp_path, TWO)
+
+
+@pytest.mark.parametrize(
+    ("scores", "winner"), [([nan, 0.2, nan, 0.3], 3), ([0.2, nan], 0), ([nan, nan], 0), ([0.2, 0.2], 0)]
+)
+def test_what_diverged_wins_no_search(scores, winner):
+    losses = [LossConfig(gamma=1.0 + i) for i in range(len(scores))]
+    assert _best(list(zip(losses, scores, strict=True))) is losses[winner]
+
+
+def test_memory_of_a_gpu_and_metrics_of_faces_are_shown_where_they_are(made):
+    assert "GPU memory" not in markdown(made[2]) + build_page(made[2], ["circlet"])
+    entries = [
+        entry._replace(
+            cost=[{**cost, "peak_device_memory_mib": 1234.0} for cost in entry.cost],
+            test=[{**test, "lfw": 0.99, "lfw std": 0.01} for test in entry.test],
+        )
+        for entry in made[2].entries
+    ]
+    result = made[2]._replace(entries=entries)
+    assert result.headline[-2:] == ["lfw", "map@r"]
+    lines = markdown(result).splitlines()
+    assert lines[0].endswith("| memory, MiB | GPU memory, MiB |")
+    assert lines[3].endswith("| 1234 |")
+    assert len({line.count("|") for line in lines}) == 1
+    assert "GPU memory, MiB" in build_page(result, ["circlet"])
+    assert next(csv.DictReader(io.StringIO(csv_text(result))))["peak_device_memory_mib"] == "1234.00"
+
+
+def test_how_runs_were_made_is_what_they_say(made):
+    facts = {**made[2].facts, "jobs": [1, 4], "threads": [2], "device": ["cpu", "cuda:0"]}
+    page = build_page(made[2]._replace(facts=facts), ["circlet"])
+    assert "1 to 4 at once, 2 CPU threads each, on cpu and cuda:0" in page
+    assert "Several runs shared the machine" in page
+    old = {**made[2].facts, "jobs": [], "threads": [], "device": []}
+    assert "means of a run: training" in build_page(made[2]._replace(facts=old), ["circlet"])
+
+
+def test_a_session_that_is_killed_counts(tiny, tmp_path):
+    long = replace(tiny, loop=replace(tiny.loop, steps=100_000, checkpoint_every=100_000))
+    run = Run(tmp_path, "long", long)
+    process = _start(run, TWO)
+    lines = run.path / "metrics.jsonl"
+    while not (lines.is_file() and lines.stat().st_size):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    cost = RunFolder(run.path).read_json("cost.json")
+    assert (cost["finished"], cost["sessions"]) == (False, 1)
+    short = Run(tmp_path, "long", replace(long, loop=replace(long.loop, steps=2)))
+    run.path.rename(short.path)
+    finish([short], Machine(jobs=1))
+    cost = RunFolder(short.path).read_json("cost.json")
+    assert (cost["finished"], cost["sessions"], cost["jobs"]) == (True, 2, 2)
 
 
 def test_other_settings_are_other_runs(tiny, tmp_path):

@@ -20,7 +20,8 @@ A loss is its name, with a level (pair, class, joint) and settings if they are n
 circle:class, triplet:margin=0.2, circle:pair:margin=0.4:gamma=32. --search tries other settings first, on classes held
 out of the training classes. The test classes are used once, at the end, and choose nothing.
 
-Each run has a process and a folder of its own below --out; the same command goes on after an interruption.
+Each run has a process and a folder of its own below --out; the same command goes on after an interruption. A run that
+diverges is shown as such. `circlet report` makes a page of any run in OUT/runs.
 
 examples:
   circlet compare --losses circle:pair circle:class triplet --steps 100

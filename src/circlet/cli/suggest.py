@@ -10,7 +10,8 @@ from circlet.compare import suggest_for
 
 DESCRIPTION = """Say what to change in a run (gamma, margin, learning rate, warm-up, steps), and which numbers say so.
 
-It reads the run's settings and metrics.jsonl (loss, telemetry, validation), also while the run is going on.
+It reads the run's settings and metrics.jsonl (loss, telemetry, validation), also while the run is going on and when it
+has diverged.
 
 examples:
   circlet suggest runs/glyphs-1"""

@@ -2,9 +2,14 @@
 
 The order is what keeps it fair. First a search, if any: each candidate setting trains once on some of the training
 classes and is judged on the others; the best MAP@R wins. Only then, with the settings fixed, each loss trains on all
-training classes, once for each seed, and is tested once. Nothing is chosen by a test metric.
+training classes (but for those that a recipe with validation_share holds out to choose its checkpoint), once for each
+seed, and is tested once. Nothing is chosen by a test metric.
+
+A run that diverges has no metrics. In the search it loses; in the comparison it is shown as diverged, and means and
+differences are of the other seeds.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,11 +62,15 @@ class Plan:
 
 
 # Shown of each task, the last one as the measure of difference; those that a run does not have are left out.
-HEADLINES = ("recall@1", "r_precision", "rank-1", "mINP", "mAP (trapezoid)", "mAP", "map@r")
+HEADLINES = ("recall@1", "r_precision", "rank-1", "mINP", "lfw", "cfp-fp", "agedb-30", "ytf", "ijb-c@1e-4", "megaface",
+             "mAP (trapezoid)", "mAP", "map@r")  # fmt: skip
+
+
+NO_INTERVAL = Interval(math.nan, math.nan, math.nan)
 
 
 class Candidate(NamedTuple):
-    """A setting that the search tried, and the MAP@R that it reached on validation classes."""
+    """A setting that the search tried, and the MAP@R that it reached on validation classes; NaN: it diverged."""
 
     settings: str
     map_at_r: float
@@ -71,7 +80,8 @@ class Entry(NamedTuple):
     """A contender's part of the result; lists are by seed.
 
     settings and chosen_by say what was run and why; at_edge: a wider search might have chosen otherwise. test: metrics
-    on the test classes. cost: cost.json, with train_seconds. loss_curve: (step, training loss).
+    on the test classes. cost: cost.json, with train_seconds. loss_curve: (step, training loss). diverged: why a run has
+    no metrics, else None.
     """
 
     label: str
@@ -82,14 +92,20 @@ class Entry(NamedTuple):
     test: list[dict[str, float]]
     cost: list[dict[str, Any]]
     loss_curve: list[list[tuple[int, float]]]
+    diverged: list[str | None]
+
+    @property
+    def num_diverged(self) -> int:
+        """How many of its runs have diverged."""
+        return sum(reason is not None for reason in self.diverged)
 
     def values(self, metric: str) -> list[float]:
-        """A metric on the test classes, by seed."""
-        return [test[metric] for test in self.test]
+        """A metric on the test classes, by seed; NaN where the run diverged."""
+        return [test.get(metric, math.nan) for test in self.test]
 
     def interval(self, metric: str) -> Interval:
-        """Its mean and 95 % interval over the seeds."""
-        return mean_interval(self.values(metric))
+        """Its mean and 95 % interval over the seeds that have not diverged; NaN where all have."""
+        return _interval(self.values(metric))
 
 
 class Result(NamedTuple):
@@ -106,16 +122,29 @@ class Result(NamedTuple):
     @property
     def headline(self) -> list[str]:
         """The metrics that are shown; the last is the one by which losses are told apart."""
-        return [name for name in HEADLINES if name in self.entries[0].test[0]]
+        return [name for name in HEADLINES if name in self.metrics]
+
+    @property
+    def metrics(self) -> list[str]:
+        """All metrics on the test classes."""
+        return list(next(test for entry in self.entries for test in entry.test if test))
 
     def difference(self, entry: Entry, metric: str) -> Interval:
-        """Of an entry to the baseline, paired by seed."""
+        """Of an entry to the baseline, paired by seed, of those that have diverged with neither; NaN without any."""
         baseline = next(other for other in self.entries if other.label == self.baseline)
-        return paired_difference(entry.values(metric), baseline.values(metric))
+        pairs = zip(entry.values(metric), baseline.values(metric), strict=True)
+        kept = [pair for pair in pairs if not any(map(math.isnan, pair))]
+        if not kept:
+            return NO_INTERVAL
+        own, others = zip(*kept, strict=True)
+        return paired_difference(own, others)
 
 
 def compare(plan: Plan, folder: Path, machine: Machine) -> Result:
-    """Search, train, test; runs are below `folder`, and those that are there are not made again."""
+    """Search, train, test; runs are below `folder`, and those that are there are not made again.
+
+    Raises ValueError where every run has diverged, and where one cannot be made.
+    """
     base = in_common(plan.base, plan.contenders)
     tried = _search(plan, base, folder, machine)
     chosen = [
@@ -133,11 +162,15 @@ def compare(plan: Plan, folder: Path, machine: Machine) -> Result:
     for contender, loss, found in zip(plan.contenders, chosen, tried, strict=True):
         own = [folders[f"{contender.label}-seed-{seed}"] for seed in seeds]
         entries.append(_entry(contender, loss, found, own))
-    results = [run.read_json("result.json") for run in folders.values()]
+    results = [run.read_result() for run in folders.values() if run.diverged is None]
+    if not results:
+        raise ValueError(f"losses: found that all runs diverged, such as {entries[0].label}: {entries[0].diverged[0]}")
     facts = {name: results[0][name] for name in ("train_classes", "train_images", "test_classes", "test_images")}
     if plan.search:
         facts |= {"validation_share": plan.validation_share, "search_steps": plan.search_steps or base.loop.steps}
-    facts |= {"jobs": machine.jobs, "threads": machine.threads}
+    costs = [cost for entry in entries for cost in entry.cost]
+    for name in ("jobs", "threads", "device"):
+        facts[name] = sorted({cost[name] for cost in costs if name in cost})
     environment = next(iter(folders.values())).read_json("environment.json")
     return Result(entries, plan.baseline_label, base, seeds, results[0]["raw_pixels"], environment, facts)
 
@@ -154,13 +187,22 @@ def _search(plan: Plan, base: Experiment, folder: Path, machine: Machine) -> lis
             run = Run(folder / "search", f"{contender.label}-candidate-{number}", experiment, plan.validation_share)
             runs[-1].append((loss, run))
     finish([run for own in runs for _, run in own], machine)
-    return [
-        [(loss, RunFolder(run.path).read_json("result.json")["test"]["map@r"]) for loss, run in own] for own in runs
-    ]
+    return [[(loss, _map_at_r(RunFolder(run.path))) for loss, run in own] for own in runs]
+
+
+def _map_at_r(folder: RunFolder) -> float:
+    found: float = math.nan if folder.diverged is not None else folder.read_result()["test"]["map@r"]
+    return found
 
 
 def _best(found: Sequence[tuple[LossConfig, float]]) -> LossConfig:
-    return max(found, key=lambda pair: pair[1])[0]  # the first of equals, so rather the published one
+    """The first of equals, so rather the published one; NaN is below all numbers."""
+    return max(found, key=lambda pair: -math.inf if math.isnan(pair[1]) else pair[1])[0]
+
+
+def _interval(values: Sequence[float]) -> Interval:
+    kept = [value for value in values if not math.isnan(value)]
+    return mean_interval(kept) if kept else NO_INTERVAL
 
 
 def _experiment(base: Experiment, loss: LossConfig, *, seed: int, steps: int | None = None) -> Experiment:
@@ -170,7 +212,9 @@ def _experiment(base: Experiment, loss: LossConfig, *, seed: int, steps: int | N
 def _entry(
     contender: Contender, loss: LossConfig, tried: list[tuple[LossConfig, float]], folders: list[RunFolder]
 ) -> Entry:
-    results = [folder.read_json("result.json") for folder in folders]
+    reasons = [folder.diverged for folder in folders]
+    empty: dict[str, Any] = {"test": {}, "train_seconds": math.nan}
+    results = [empty if why else folder.read_result() for folder, why in zip(folders, reasons, strict=True)]
     costs = [folder.read_json(COST) for folder in folders]
     return Entry(
         contender.label,
@@ -181,4 +225,5 @@ def _entry(
         [result["test"] for result in results],
         [{**cost, "train_seconds": result["train_seconds"]} for cost, result in zip(costs, results, strict=True)],
         [[(line["step"], line["loss"]) for line in folder.read_metrics() if "loss" in line] for folder in folders],
+        reasons,
     )

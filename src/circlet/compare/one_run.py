@@ -1,10 +1,11 @@
 """One run of a comparison, in a process of its own, so that its memory and CPU time are its own too.
 
-    python -m circlet.compare.one_run FOLDER DEVICE THREADS VALIDATION_SHARE < experiment.json
+    python -m circlet.compare.one_run FOLDER DEVICE THREADS VALIDATION_SHARE JOBS < experiment.json
 
 VALIDATION_SHARE above 0: a run of the search. That share of the *training* classes takes the place of the test
-classes, which the process then does not touch; whatever the task, the test is retrieval among them. An interrupted run
-goes on where its last checkpoint is.
+classes, which the process then does not touch; whatever the task, the test is retrieval among them. JOBS: how many runs
+are made at once, for the record. An interrupted run goes on where its last checkpoint is. One that diverges has ended
+too, without a result: diverged.json says why.
 """
 
 import json
@@ -27,7 +28,7 @@ from circlet.train import RunFolder
 def main(arguments: list[str]) -> None:
     """Train, test, and leave the costs in cost.json, those of earlier, interrupted sessions included."""
     path, device = Path(arguments[0]), torch.device(arguments[1])
-    threads, share = int(arguments[2]), float(arguments[3])
+    threads, share, jobs = int(arguments[2]), float(arguments[3]), int(arguments[4])
     torch.set_num_threads(threads)
     experiment = Experiment.from_json(json.load(sys.stdin))
     splits = build_splits(experiment.data)
@@ -37,13 +38,11 @@ def main(arguments: list[str]) -> None:
         data = replace(experiment.data, validation_share=0.0)
         experiment = replace(experiment, task="retrieval", data=data, test=plain)
     there = (path / "config.json").is_file()
-    folder = RunFolder.open(path) if there else RunFolder.create(path, experiment.to_json())
+    folder = RunFolder(path) if there else RunFolder.create(path, experiment.to_json(), validation_share=share)
     before = folder.read_json(COST) if (path / COST).exists() else {}
-    finished, began = False, time.monotonic()
-    try:
-        train(experiment, splits, folder, device)
-        finished = True
-    finally:
+    began = time.monotonic()
+
+    def note(finished: bool) -> None:
         cost = {
             "finished": finished,
             "sessions": before.get("sessions", 0) + 1,
@@ -51,10 +50,26 @@ def main(arguments: list[str]) -> None:
             "cpu_seconds": before.get("cpu_seconds", 0.0) + time.process_time(),
             "peak_memory_mib": max(before.get("peak_memory_mib", 0.0), peak_memory_mib()),
             "threads": threads,
+            "jobs": max(before.get("jobs", 0), jobs),
+            "device": str(device),
         }
         if device.type == "cuda":
-            cost["peak_device_memory_mib"] = torch.cuda.max_memory_allocated(device) / 2**20
+            peak = torch.cuda.max_memory_allocated(device) / 2**20
+            cost["peak_device_memory_mib"] = max(before.get("peak_device_memory_mib", 0.0), peak)
         folder.write_json(COST, cost)
+
+    note(finished=False)  # a session that is killed counts all the same
+    finished = False
+    try:
+        train(experiment, splits, folder, device)
+        finished = True
+    except FloatingPointError as error:
+        print(f"diverged: {error}", file=sys.stderr)
+        finished = folder.diverged is not None
+        if not finished:
+            raise
+    finally:
+        note(finished)
 
 
 def stop_without(parent: int, seconds: float = 1.0) -> None:

@@ -7,12 +7,13 @@ import base64
 import html
 import io
 import json
+import math
 import shlex
 from typing import TYPE_CHECKING, Any
 
 from circlet.compare.comparison import Result
 from circlet.compare.plots import interval_plot, loss_curves
-from circlet.compare.tables import headings, table_rows
+from circlet.compare.tables import DEVICE_MEMORY, headings, on_device, table_rows
 from circlet.recipes.recipe import leaves
 
 if TYPE_CHECKING:
@@ -33,15 +34,15 @@ pre { overflow-x: auto; padding: 1rem; border: 1px solid var(--line); border-rad
 
 def build_page(result: Result, command: list[str]) -> str:
     """The page as text. command: what was typed, to repeat it."""
-    experiment, facts = result.experiment, result.facts
+    experiment = result.experiment
     title = f"{experiment.recipe}: {len(result.entries)} losses, {_number(len(result.seeds), 'seed')}"
     sections = [
         f"<h1>{html.escape(title)}</h1>",
         f"<p>{html.escape(summary(result))}</p>",
         _table(headings(result), table_rows(result)),
         "<p>Mean over the seeds ± half of the 95 % t interval; differences are paired by seed. Times and memory are "
-        f"means of a run, {facts['jobs']} at once with {_number(facts['threads'], 'thread')} each: training is the "
-        "wall time of the steps, CPU time and peak memory are of the whole process.</p>",
+        f"means of a run{html.escape(_made(result.facts))}: training is the wall time of the steps, CPU time and "
+        "peak memory are of the whole process.</p>",
         _image(interval_plot(result), "Mean and interval of each metric for each loss"),
         "<p>Grey ticks are single runs, bars 95 % intervals, pink is the baseline.</p>",
         "<h2>What this does and does not show</h2>",
@@ -52,6 +53,8 @@ def build_page(result: Result, command: list[str]) -> str:
         _image(loss_curves(result), "Training loss over the steps"),
         "<h2>Time and memory of each run</h2>",
         _costs(result),
+        "<p>Every run has a folder of its own, in runs/ beside this page. <code>circlet report FOLDER</code> makes a "
+        "page of one: its curves, its similarities, its best and worst queries.</p>",
         "<h2>Command</h2>",
         f"<pre>{html.escape(shlex.join(command))}</pre>",
         "<h2>What all runs share</h2>",
@@ -81,13 +84,22 @@ def summary(result: Result) -> str:
     better: list[str] = []
     worse: list[str] = []
     unclear: list[str] = []
+    untold: list[str] = []
     for entry in result.entries:
         if entry.label != result.baseline:
             difference = result.difference(entry, result.headline[-1])
-            (better if difference.low > 0 else worse if difference.high < 0 else unclear).append(entry.label)
+            if math.isnan(difference.low):
+                untold.append(entry.label)
+            else:
+                (better if difference.low > 0 else worse if difference.high < 0 else unclear).append(entry.label)
     verdicts = [
         f"{name}: {', '.join(labels)}"
-        for name, labels in (("above it", better), ("below it", worse), ("not told apart from it", unclear))
+        for name, labels in (
+            ("above it", better),
+            ("below it", worse),
+            ("not told apart from it", unclear),
+            ("without two seeds of which neither diverged", untold),
+        )
         if labels
     ]
     return f"{told} {result.headline[-1]} against {result.baseline}, by the paired intervals: {'; '.join(verdicts)}."
@@ -103,9 +115,16 @@ def caveats(result: Result) -> list[str]:
         "weights, batches and augmentation, not that of other data or other test classes; and with several losses "
         "against one baseline, one interval in twenty misses by chance.",
         f"One budget: {loop.steps} steps. A loss that learns slowly at first may overtake in a longer run.",
-        "The learning rate, its warm-up and all else but the loss are the recipe's, for all; they were not chosen for "
-        "each loss.",
+        f"The learning rate, its warm-up and all else but the loss are those of the recipe {result.experiment.recipe}, "
+        f"which was made for {result.experiment.loss.name} loss at level {result.experiment.loss.level}; they were not "
+        "chosen for each loss.",
     ]
+    if diverged := [f"{entry.label} in {entry.num_diverged} of {n}" for entry in result.entries if entry.num_diverged]:
+        texts.append(f"Training diverged (loss or weights were no longer finite): {', '.join(diverged)}. Means, costs "
+                     "and differences are of the other runs, so such a loss looks better than it is.")  # fmt: skip
+    if result.experiment.data.validation_share:
+        texts.append(f"Each run held out {result.experiment.data.validation_share:.0%} of the training classes to "
+                     "choose its checkpoint, as the recipe does.")  # fmt: skip
     if result.experiment.batch.sampler == "pk" and _levels(result) != {"pair"}:
         texts.append("So that all see the same batches, class-level losses too are trained on P classes x K images, "
                      "and no loss on classes that are made up in training (composed, warped): those have no class "
@@ -122,10 +141,22 @@ def caveats(result: Result) -> list[str]:
                      "search may find better.")  # fmt: skip
     if any(cost["sessions"] > 1 for entry in result.entries for cost in entry.cost):
         texts.append("Some runs were interrupted and gone on with: what their processes spent after the last "
-                     "checkpoint is not all in their CPU time.")  # fmt: skip
-    if result.facts["jobs"] > 1:
-        texts.append(f"{result.facts['jobs']} runs shared the machine, so wall times say less than CPU times.")
+                     "checkpoint is not all in their CPU time, and nothing of a session that was killed.")  # fmt: skip
+    if result.facts["jobs"] and max(result.facts["jobs"]) > 1:
+        texts.append("Several runs shared the machine, so wall times say less than CPU times.")
     return texts
+
+
+def _made(facts: dict[str, Any]) -> str:
+    """How the runs say that they were made; each fact is a list of what was found, empty in runs of old versions."""
+    parts = [f"{_range(facts[name])} {words}" for name, words in (("jobs", "at once"), ("threads", "CPU threads each"))
+             if facts[name]]  # fmt: skip
+    parts += [f"on {' and '.join(facts['device'])}"] if facts["device"] else []
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _range(values: list[int]) -> str:
+    return f"{values[0]}" if len(values) == 1 else f"{values[0]} to {values[-1]}"
 
 
 def _levels(result: Result) -> set[str]:
@@ -135,19 +166,26 @@ def _levels(result: Result) -> set[str]:
 def _settings(result: Result) -> str:
     rows = []
     for entry in result.entries:
-        tried = "; ".join(f"{candidate.settings}: {candidate.map_at_r:.4f}" for candidate in entry.candidates)
+        tried = "; ".join(f"{setting}: {_score(map_at_r)}" for setting, map_at_r in entry.candidates)
         rows.append((entry.label, [entry.settings, entry.chosen_by, tried]))
     return _table(["loss", "settings", "where from", "tried on validation classes (MAP@R)"], rows, kind="text")
 
 
+def _score(map_at_r: float) -> str:
+    return "diverged" if math.isnan(map_at_r) else f"{map_at_r:.4f}"
+
+
 def _costs(result: Result) -> str:
-    names = ("train_seconds", "wall_seconds", "cpu_seconds", "peak_memory_mib")
+    names = {"train_seconds": "training, s", "wall_seconds": "process, s", "cpu_seconds": "CPU, s",
+             "peak_memory_mib": "peak memory, MiB"}  # fmt: skip
+    names |= dict([DEVICE_MEMORY]) if on_device(result) else {}
     rows = []
     for entry in result.entries:
-        for seed, cost in zip(result.seeds, entry.cost, strict=True):
-            cells = [str(seed), *(f"{cost[name]:.1f}" for name in names), str(cost["sessions"])]
-            rows.append((entry.label, cells))
-    return _table(["loss", "seed", "training, s", "process, s", "CPU, s", "peak memory, MiB", "sessions"], rows)
+        for seed, cost, reason in zip(result.seeds, entry.cost, entry.diverged, strict=True):
+            spent = [cost.get(name, math.nan) for name in names]
+            cells = [str(seed), *("–" if math.isnan(value) else f"{value:.1f}" for value in spent)]
+            rows.append((entry.label, [*cells, str(cost["sessions"]), "diverged" if reason else "finished"]))
+    return _table(["loss", "seed", *names.values(), "sessions", "ended"], rows)
 
 
 def _table(columns: list[str], rows: "list[tuple[str, list[str]]]", kind: str = "numbers") -> str:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from circlet.compare.comparison import Result
+from circlet.compare.tables import row_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,7 +31,7 @@ def interval_plot(result: Result) -> "Figure":
             _dots(panels[-1], place, [], result.difference(entry, result.headline[-1]), DOT)
     panels[-1].axvline(0, color=BASELINE, linewidth=1)
     panels[-1].set_title(f"{result.headline[-1]}, difference to\n{result.baseline}", fontsize=10)
-    panels[0].set_yticks(places, [entry.label for entry in entries])
+    panels[0].set_yticks(places, [row_name(entry) for entry in entries])
     for axes in panels:
         axes.grid(alpha=0.3, axis="x")
         axes.tick_params(labelsize=9)
@@ -45,9 +46,10 @@ def loss_curves(result: Result) -> "Figure":
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     axes = figure.subplots()
     for i, entry in enumerate(result.entries):
-        for number, curve in enumerate(entry.loss_curve):
+        drawn = [curve for curve in entry.loss_curve if curve]  # one that diverged at once has no line in its log
+        for number, curve in enumerate(drawn):
             steps, losses = zip(*curve, strict=True)
-            label = entry.label if number == 0 else None
+            label = row_name(entry) if number == 0 else None
             axes.plot(steps, np.divide(losses, losses[0]), color=f"C{i}", alpha=0.8, linewidth=1.2, label=label)
     axes.set(xlabel="step", ylabel="training loss / its first logged value")
     axes.grid(alpha=0.3)

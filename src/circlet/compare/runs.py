@@ -40,7 +40,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether result and costs are there."""
+        """Whether result and costs are there; a run that has diverged has ended too."""
         path = self.path / COST
         return path.is_file() and bool(RunFolder(self.path).read_json(COST)["finished"])
 
@@ -60,7 +60,7 @@ class Machine:
 
 
 def finish(runs: Sequence[Run], machine: Machine) -> list[RunFolder]:
-    """Make the runs that are not finished yet; the folder of each.
+    """Make the runs that are not finished yet; the folder of each. Those that diverge do not keep the others.
 
     Asked to stop (SIGINT, SIGTERM), the runs at work save a checkpoint, and KeyboardInterrupt is raised; so they do
     where another run fails, which is a ValueError with the end of its log.
@@ -94,13 +94,13 @@ def finish(runs: Sequence[Run], machine: Machine) -> list[RunFolder]:
                     process.terminate()
             for process in working.values():
                 process.wait()
-    return [RunFolder.open(run.path) for run in runs]
+    return [RunFolder.open(run.path, of_search=True) for run in runs]
 
 
 def _start(run: Run, machine: Machine) -> "subprocess.Popen[bytes]":
     run.parent.mkdir(parents=True, exist_ok=True)
     threads = str(machine.threads)
-    arguments = [str(run.path), str(machine.device), threads, str(run.validation_share)]
+    arguments = [str(run.path), str(machine.device), threads, str(run.validation_share), str(machine.jobs)]
     with open(_log(run), "ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "circlet.compare.one_run", *arguments],
@@ -125,6 +125,9 @@ def _end_of(path: Path) -> str:
 
 
 def _result(run: Run) -> str:
-    result: dict[str, Any] = RunFolder(run.path).read_json("result.json")
+    folder = RunFolder(run.path)
+    if (reason := folder.diverged) is not None:
+        return f"diverged ({reason})"
+    result: dict[str, Any] = folder.read_result()
     found = ", ".join(f"{name} {value:.4f}" for name, value in list(result["test"].items())[:1])
     return f"{found} on {'validation' if run.validation_share else 'test'} classes, {result['train_seconds']:.0f} s"

@@ -3,9 +3,13 @@
 import csv
 import io
 import math
+from typing import Any
 
 from circlet.compare.comparison import Entry, Result
 from circlet.compare.statistics import Interval, mean_interval
+
+COSTS = {"train_seconds": "training, s", "cpu_seconds": "CPU, s", "peak_memory_mib": "memory, MiB"}
+DEVICE_MEMORY = ("peak_device_memory_mib", "GPU memory, MiB")
 
 
 def markdown(result: Result) -> str:
@@ -21,28 +25,43 @@ def markdown(result: Result) -> str:
 def headings(result: Result) -> list[str]:
     """Of the main table."""
     difference = f"{result.headline[-1]}, difference to {result.baseline}"
-    return ["loss", *result.headline, difference, "training, s", "CPU, s", "memory, MiB"]
+    return ["loss", *result.headline, difference, *COSTS.values(), *([DEVICE_MEMORY[1]] if on_device(result) else [])]
 
 
 def table_rows(result: Result) -> list[tuple[str, list[str]]]:
     """(label, cells) of the main table: raw pixels first."""
-    raw = [f"{result.raw_pixels[metric]:.4f}" for metric in result.headline]
-    return [("raw pixels", [*raw, "", "", "", ""]), *((entry.label, _cells(result, entry)) for entry in result.entries)]
+    raw = [f"{result.raw_pixels[metric]:.4f}" if metric in result.raw_pixels else "" for metric in result.headline]
+    raw += [""] * (len(headings(result)) - 1 - len(raw))
+    return [("raw pixels", raw), *((row_name(entry), _cells(result, entry)) for entry in result.entries)]
+
+
+def row_name(entry: Entry) -> str:
+    """Its label, and how many of its runs have diverged."""
+    return f"{entry.label}{f' (diverged in {n} of {len(entry.test)})' if (n := entry.num_diverged) else ''}"
+
+
+def on_device(result: Result) -> bool:
+    """Whether the memory of a GPU was measured."""
+    return any(DEVICE_MEMORY[0] in cost for entry in result.entries for cost in entry.cost)
 
 
 def csv_text(result: Result) -> str:
-    """A row for each loss and seed: settings, all test metrics, costs."""
-    metrics = list(result.entries[0].test[0])
-    costs = ["train_seconds", "wall_seconds", "cpu_seconds", "peak_memory_mib", "threads", "sessions"]
+    """A row for each loss and seed: settings, all test metrics, costs; a run that diverged has no metrics but why."""
+    metrics = result.metrics
+    costs = ["train_seconds", "wall_seconds", "cpu_seconds", "peak_memory_mib", "threads", "sessions", "jobs", "device"]
+    costs += [DEVICE_MEMORY[0]] if on_device(result) else []
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["loss", "settings", "chosen_by", "seed", "steps", *metrics, *costs])
+    writer.writerow(["loss", "settings", "chosen_by", "seed", "steps", *metrics, *costs, "diverged"])
     for entry in result.entries:
-        for seed, test, cost in zip(result.seeds, entry.test, entry.cost, strict=True):
-            values = [f"{test[metric]:.6f}" for metric in metrics]
-            spent = [f"{cost[name]:.2f}" if isinstance(cost[name], float) else cost[name] for name in costs]
+        runs = zip(result.seeds, entry.test, entry.cost, entry.diverged, strict=True)
+        for seed, test, cost, diverged in runs:
+            values = [f"{test[metric]:.6f}" if metric in test else "" for metric in metrics]
+            spent = [_spent(cost.get(name, "")) for name in costs]
             steps = result.experiment.loop.steps
-            writer.writerow([entry.label, entry.settings, entry.chosen_by, seed, steps, *values, *spent])
+            writer.writerow(
+                [entry.label, entry.settings, entry.chosen_by, seed, steps, *values, *spent, diverged or ""]
+            )
     return file.getvalue()
 
 
@@ -51,22 +70,35 @@ def interval_text(interval: Interval, *, sign: bool = False) -> str:
 
     >>> interval_text(Interval(0.5, 0.25, 0.75)), interval_text(Interval(0.5, math.nan, math.nan), sign=True)
     ('0.5000 ± 0.2500', '+0.5000')
+    >>> interval_text(Interval(math.nan, math.nan, math.nan))
+    '–'
     """
+    if math.isnan(interval.mean):
+        return "–"
     mean = f"{interval.mean:{'+' if sign else ''}.4f}"
     return mean if math.isnan(interval.low) else f"{mean} ± {interval.half_width:.4f}"
 
 
 def mean_cost(entry: Entry, name: str) -> float:
-    """Of an entry's runs."""
-    return mean_interval([cost[name] for cost in entry.cost]).mean
+    """Of an entry's runs that have not diverged and have noted it; NaN without any."""
+    runs = zip(entry.cost, entry.diverged, strict=True)
+    values = [cost[name] for cost, diverged in runs if diverged is None and name in cost]
+    return mean_interval(values).mean if values else math.nan
 
 
 def _cells(result: Result, entry: Entry) -> list[str]:
     difference = result.difference(entry, result.headline[-1])
+    costs = [f"{mean_cost(entry, name):.{0 if name.endswith('mib') else 1}f}" for name in COSTS]
+    if on_device(result):
+        costs.append(f"{mean_cost(entry, DEVICE_MEMORY[0]):.0f}")
     return [
         *(interval_text(entry.interval(metric)) for metric in result.headline),
         "baseline" if entry.label == result.baseline else interval_text(difference, sign=True),
-        f"{mean_cost(entry, 'train_seconds'):.1f}",
-        f"{mean_cost(entry, 'cpu_seconds'):.1f}",
-        f"{mean_cost(entry, 'peak_memory_mib'):.0f}",
+        *("–" if cost == "nan" else cost for cost in costs),
     ]
+
+
+def _spent(value: Any) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.2f}"
+    return str(value)
