@@ -56,6 +56,23 @@ def test_titles_name_the_numbers():
     assert describe(circlet.SoftmaxLoss()) == "Softmax"
 
 
+def test_figure_3_shows_a_run_that_diverged_apart_from_its_line():
+    runs = {"Arc": [(32, 0.8), (64, float("nan"))], "Circle": [(32, float("nan"))]}
+    (axes,) = figure_3(runs, {}, metric="recall@1", data="glyphs").axes
+    drawn = [(line.get_label(), line.get_xdata().tolist()) for line in axes.lines]
+    assert drawn == [("Arc", [32]), ("Arc: diverged", [64]), ("Circle", []), ("Circle: diverged", [32])]
+
+
+def test_figures_4_and_5_say_what_was_trained_on():
+    lines = [{"step": 20, "loss": 3.0, "s_p": 0.4, "s_n": 0.3}]
+    assert (
+        figure_4({"Circle": lines}, data="glyphs, 20 steps").axes[0].get_title().startswith("glyphs, 20 steps:\nmean")
+    )
+    trace = [Hardest(step, np.array([0.5]), np.array([0.1])) for step in (1, 2)]
+    figure = figure_5([(FAMILY["circle"], trace)], data="glyphs, 20 steps")
+    assert figure.get_suptitle().startswith("glyphs, 20 steps. A dot")
+
+
 def test_figure_3_draws_each_sweep_in_order():
     figure = figure_3({"Circle, m = 0": [(64, 0.9), (32, 0.8)], "Arc": [(64, 0.7)]}, {"Circle": [(0.2, 0.5)]},
                       metric="recall@1", data="glyphs")  # fmt: skip

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 from PIL import Image, ImageDraw
 
 from circlet.analyse import Trace
@@ -59,6 +60,11 @@ def test_help_of_each(number, capsys):
         (["2", "--points", "1"], "points: found 1"),
         (["3", "--recipe", "faces"], "recipe: found 'faces', expected one of glyphs"),
         (["3", "--losses", "softmax"], "found nothing to sweep"),
+        (
+            ["3", "--recipe", "circle-r50-market", "--metric", "recall@1"],
+            "metric: found 'recall@1', expected one of rank-1",
+        ),
+        (["3", "--recipe", "manifest", "--root", "a.csv", "--images", "nowhere"], "a.csv"),
         (["3", "--gammas", "32", "-1"], "gamma: found -1.0, expected a finite number > 0"),
         (["4", "--of", "nowhere"], "nowhere: no such folder"),
         (["5", "--steps", "0"], "steps: found 0"),
@@ -134,6 +140,39 @@ def test_runs_are_made_once_and_gone_on_with(photos, small, tmp_path, capsys, mo
     assert "metric: found 'rank-1', expected one of recall@1" in capsys.readouterr().err
 
 
+def test_metrics_are_known_before_the_training(photos, small, tmp_path):
+    assert figure_runs.metric_names(RECIPES["circle-r50-market"]())[0] == "rank-1"
+    base = figure_runs.base_experiment("folder", photos, None, 1, 0)
+    base = replace(base, ks=(1, 2))
+    (folder,) = figure_runs.finish([base], tmp_path / "runs", torch.device("cpu"))
+    assert list(folder.read_result()["test"]) == figure_runs.metric_names(base)
+
+
+def test_a_run_that_diverges_is_shown_as_such(photos, small, tmp_path, capsys, monkeypatch):
+    """ArcFace's run of Figure 3 breaks down at its second step; the others go on, and it is not run again."""
+    real = figure_runs.train
+
+    def train(experiment, splits, folder, device):
+        if experiment.loss.name == "arcface":
+            folder.end_without_result("step 2: the loss is nan")
+            raise FloatingPointError("step 2: the loss is nan")
+        return real(experiment, splits, folder, device)
+
+    monkeypatch.setattr(figure_runs, "train", train)
+    arguments = ["3", "--recipe", "folder", "--root", str(photos), "--steps", "1", "--losses", "arcface", "circle",
+                 "--gammas", "32", "--margins", "--out", "3.svg"]  # fmt: skip
+    assert figure(*arguments) == 0
+    assert "diverged: step 2: the loss is nan" in capsys.readouterr().out
+    assert "<!-- arcface, m = 0.5: diverged -->" in (tmp_path / "3.svg").read_text()
+    monkeypatch.setattr(figure_runs, "train", None)
+    assert figure(*arguments) == 0
+    (diverged,) = (tmp_path / "runs" / "figures").glob("*arcface*")
+    assert main(["report", str(diverged)]) == 1
+    assert "found a run that diverged (step 2: the loss is nan)" in capsys.readouterr().err
+    assert figure("5", "--of", str(diverged), "--out", "5.svg") == 1
+    assert "the run diverged and has no end to show" in capsys.readouterr().err
+
+
 def a_run(path, name, margin):
     experiment = figure_runs.with_loss(RECIPES["glyphs"](), figure_runs.parse_loss(f"{name}:margin={margin}"))
     folder = RunFolder.create(path, experiment.to_json())
@@ -150,6 +189,8 @@ def test_convergence_of_given_runs(tmp_path):
     a_run(tmp_path / "b", "circle", 0.25)
     assert figure("4", "--of", "a", "b", "--out", "4.svg") == 0
     assert figure("5", "--of", "a", "b", "--out", "5.svg") == 0
+    for name in ("4.svg", "5.svg"):
+        assert "<!-- glyphs, pair level, 300 steps" in (tmp_path / name).read_text()
     (tmp_path / "b" / "pairs.jsonl").unlink()
     (tmp_path / "5.svg").unlink()
     assert figure("5", "--of", "b", "--out", "5.svg") == 1

@@ -4,6 +4,7 @@ Where the paper is silent, the plot says what it shows: which similarities are a
 pairs is its dot, and when it counts as crossing the boundary (Figure 5).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,8 @@ def figure_3(gammas: Sweep, margins: Sweep, *, metric: str, data: str) -> "Figur
     """A metric against gamma (left, logarithmic) and against the margin (right); an empty sweep has no panel.
 
     gammas, margins: (value of the hyper-parameter, metric) of each run, by the name of the line; lines whose names are
-    equal up to a comma have one colour. metric: its name. data: where it was measured, for the title.
+    equal up to a comma have one colour. A metric of NaN is a run that diverged: a cross at the bottom, out of the line.
+    metric: its name. data: where it was measured, for the title.
 
     >>> figure_3({"Circle": [(32.0, 0.8), (64.0, 0.9)]}, {}, metric="recall@1", data="glyphs").axes[0].get_xlabel()
     'scale $\\\\gamma$'
@@ -49,7 +51,12 @@ def figure_3(gammas: Sweep, margins: Sweep, *, metric: str, data: str) -> "Figur
     ):
         for i, (name, runs) in enumerate(sweep.items()):
             style = {"marker": MARKERS[i % len(MARKERS)], "color": f"C{colours.index(name.split(',')[0])}"}
-            axes.plot(*zip(*sorted(runs), strict=True), label=name, **style)
+            found = sorted(run for run in runs if not math.isnan(run[1]))
+            axes.plot([value for value, _ in found], [score for _, score in found], label=name, **style)
+            lost = [value for value, score in runs if math.isnan(score)]
+            if lost:  # at the lower edge of the panel, whatever the metric's range
+                axes.plot(lost, [0.03] * len(lost), "X", color=style["color"], markersize=9, markeredgecolor="black",
+                          transform=axes.get_xaxis_transform(), label=f"{name}: diverged")  # fmt: skip
         if sweep is gammas:
             axes.set_xscale("log", base=2)
             values = sorted({value for runs in sweep.values() for value, _ in runs})
@@ -62,10 +69,10 @@ def figure_3(gammas: Sweep, margins: Sweep, *, metric: str, data: str) -> "Figur
     return figure
 
 
-def figure_4(logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> "Figure":
+def figure_4(logs: Mapping[str, Sequence[Mapping[str, Any]]], *, data: str = "") -> "Figure":
     """Mean similarity of positive and of negative pairs over training, for each run.
 
-    logs: lines of metrics.jsonl, with telemetry, by the name of the run.
+    logs: lines of metrics.jsonl, with telemetry, by the name of the run. data: what was trained on, for the title.
 
     >>> lines = [{"step": 20, "loss": 3.0, "s_p": 0.4, "s_n": 0.3}, {"step": 40, "loss": 2.0, "s_p": 0.6, "s_n": 0.1}]
     >>> len(figure_4({"Circle": lines}).axes[0].lines)
@@ -87,18 +94,18 @@ def figure_4(logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> "Figure":
     axes.set(xlabel="step", ylabel="mean similarity")
     axes.grid(alpha=0.3)
     axes.legend()
-    axes.set_title(
-        "Mean over all positive pairs (solid) and all negative pairs (dashed) of a training batch", fontsize=10
-    )
+    words = "mean over all positive pairs (solid) and all negative pairs (dashed) of a training batch"
+    axes.set_title(f"{data}:\n{words}" if data else words.capitalize(), fontsize=10)
     return figure
 
 
-def figure_5(runs: Sequence[tuple[PairLoss, Sequence[Hardest]]], *, band: float = BAND) -> "Figure":
+def figure_5(runs: Sequence[tuple[PairLoss, Sequence[Hardest]]], *, band: float = BAND, data: str = "") -> "Figure":
     """Where anchors cross the decision boundary (blue), and where they are in the end (green), a panel for each run.
 
     runs: the loss of a run and its trace (`read_trace`). A dot is one anchor of a training batch: its hardest positive
     s_p (its only one with class-level labels) and its largest s_n. band: it is crossing where it is nearer than this
-    to the boundary, at any logged step before the last tenth; the last tenth is the end.
+    to the boundary, at any logged step before the last tenth; the last tenth is the end. data: what was trained on, for
+    the title.
     """
     from matplotlib.figure import Figure
 
@@ -122,7 +129,7 @@ def figure_5(runs: Sequence[tuple[PairLoss, Sequence[Hardest]]], *, band: float 
         axes.legend(loc="lower right", fontsize=8)
     panels[0].set_ylabel("smallest $s_p$")
     figure.suptitle(
-        "A dot: one anchor of a training batch, its smallest $s_p$ and largest $s_n$.\n"
+        (f"{data}. " if data else "") + "A dot: one anchor of a training batch, its smallest $s_p$ and largest $s_n$.\n"
         f"Crossing: within {band:g} of the boundary at a logged step; in the end: the last tenth of the logged steps",
         fontsize=9,
     )

@@ -1,6 +1,7 @@
 """`circlet figure`: the paper's figures, by autograd or from runs made for them, and the interactive explorer."""
 
 import io
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,15 @@ import tyro
 from circlet.analyse import figure_1, figure_2, figure_3, figure_4, figure_5, read_trace
 from circlet.analyse.plane_figures import describe
 from circlet.cli.common import choose_device
-from circlet.cli.figure_runs import base_experiment, finish, loss_of, parse_loss, with_loss
+from circlet.cli.figure_runs import (
+    base_experiment,
+    describe_runs,
+    experiment_of,
+    finish,
+    metric_names,
+    parse_loss,
+    with_loss,
+)
 from circlet.recipes import RECIPES, Experiment, LossConfig, build_loss
 from circlet.report.explorer import build_explorer
 from circlet.train import Level, RunFolder, write_atomically
@@ -65,6 +74,8 @@ class _Runs:
     """A recipe of circlet train, of which only the loss (and what its level needs) is changed."""
     root: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
     """Where the recipe's data are."""
+    images: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Manifest: the folder that its paths start from and must stay below; by default the manifest's own."""
     level: Level | None = None
     """pair: the other samples of the batch; class: class weights, as in the paper; joint: both; by default the
     recipe's."""
@@ -90,8 +101,8 @@ class Sweeps(_Runs):
     """Values of gamma; none: no such sweep."""
     margins: tuple[float, ...] = (-0.2, -0.1, 0.0, 0.1, 0.2, 0.3)
     """Values of the margin (radians for arcface, which takes none below 0); none: no such sweep."""
-    metric: str = "recall@1"
-    """Metric on the test classes."""
+    metric: str | None = None
+    """Metric on the test classes; by default recall@1, or rank-1 for re-ID."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +112,7 @@ class _Convergence(_Runs):
     losses: Losses = ()
     """A run for each."""
     log_every: int = 5
-    """Steps between looks at the batch."""
+    """Steps between looks at the batch; a look takes about as long as 1 to 20 % of a step."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +180,11 @@ def _gradients(told: Gradients) -> "Figure":
 
 
 def _sweeps(told: Sweeps) -> "Figure":
-    base = base_experiment(told.recipe, told.root, told.level, told.steps, told.seed)
+    base = base_experiment(told.recipe, told.root, told.level, told.steps, told.seed, images=told.images)
+    known = metric_names(base)
+    metric = known[0] if told.metric is None else told.metric
+    if metric not in known:
+        raise ValueError(f"metric: found {metric!r}, expected one of {', '.join(known)}")
     runs: dict[str, dict[tuple[str, float], Experiment]] = {"gamma": {}, "margin": {}}
     for loss in map(parse_loss, told.losses):
         for name, values in (("gamma", told.gammas), ("margin", told.margins)):
@@ -184,26 +199,45 @@ def _sweeps(told: Sweeps) -> "Figure":
     lines: dict[str, dict[str, list[tuple[float, float]]]] = {"gamma": {}, "margin": {}}
     for name, sweep in runs.items():
         for line, value in sweep:
-            measured = next(folders).read_json("result.json")["test"]
-            if told.metric not in measured:
-                raise ValueError(f"metric: found {told.metric!r}, expected one of {', '.join(measured)}")
-            lines[name].setdefault(line, []).append((value, measured[told.metric]))
-    data = f"{told.recipe}, {base.loss.level} level, {base.loop.steps} steps"
-    return figure_3(lines["gamma"], lines["margin"], metric=told.metric, data=data)
+            folder = next(folders)
+            measured = {metric: math.nan} if folder.diverged is not None else folder.read_result()["test"]
+            if metric not in measured:
+                raise ValueError(f"metric: found {metric!r}, expected one of {', '.join(measured)}")
+            lines[name].setdefault(line, []).append((value, measured[metric]))
+    return figure_3(lines["gamma"], lines["margin"], metric=metric, data=describe_runs([base]))
 
 
 def _similarities(told: Similarities) -> "Figure":
-    return figure_4({describe(loss_of(folder)): folder.read_metrics() for folder in _observed(told)})
+    folders = _observed(told)
+    runs = [experiment_of(folder) for folder in folders]
+    logs = {}
+    for folder, run in zip(folders, runs, strict=True):
+        name, lines = describe(build_loss(run.loss)), folder.read_metrics()
+        if folder.diverged is not None:
+            name += " (diverged)"
+            if not any("s_p" in line for line in lines):
+                print(f"{name} is not drawn: {folder.path} has no telemetry from before")
+                continue
+        logs[name] = lines
+    return figure_4(logs, data=describe_runs(runs))
 
 
 def _crossings(told: Crossings) -> "Figure":
-    return figure_5([(loss_of(folder), read_trace(folder.path)) for folder in _observed(told)])
+    folders = _observed(told)
+    for folder in folders:
+        if folder.diverged is not None:
+            raise ValueError(f"{folder.path}: the run diverged and has no end to show ({folder.diverged}); expected "
+                             "--losses or --of without it")  # fmt: skip
+    runs = [experiment_of(folder) for folder in folders]
+    traces = [read_trace(folder.path) for folder in folders]
+    losses = [build_loss(run.loss) for run in runs]
+    return figure_5(list(zip(losses, traces, strict=True)), data=describe_runs(runs))
 
 
 def _observed(told: _Convergence) -> list[RunFolder]:
     if told.of:
         return [RunFolder.open(path) for path in told.of]
-    base = base_experiment(told.recipe, told.root, told.level, told.steps, told.seed)
+    base = base_experiment(told.recipe, told.root, told.level, told.steps, told.seed, images=told.images)
     base = replace(base, loop=replace(base.loop, log_every=told.log_every))
     experiments = [with_loss(base, parse_loss(text)) for text in told.losses]
     return finish(experiments, told.run_dir, choose_device(told.device))
