@@ -142,6 +142,66 @@ def test_the_list_has_the_papers_figures_and_those_of_own_runs(data, tmp_path, c
     assert text.index("circle-cub ") < text.index(line) < text.index("circle-cars ")
 
 
+def test_the_list_has_what_evaluate_found_later(data, tmp_path, capsys):
+    def shown():
+        capsys.readouterr()
+        assert main(["recipes"]) == 0
+        return re.findall(r"runs/.*?(?=;|$)", capsys.readouterr().out, re.MULTILINE)
+
+    found = train(data, "circle-r34-ms1m")["test"]
+    run = tmp_path / "runs" / "circle-r34-ms1m"
+    assert shown() == ["runs/circle-r34-ms1m: "]  # no face test set, none of the paper's figures
+    faces = ["--faces.lfw", str(data / "bins"), "--faces.ijbc", str(data / "ijbc")]
+    assert main(["evaluate", str(run), *faces]) == 0
+    kept = json.loads((run / "evaluation.json").read_text())
+    assert kept["config"]["faces"]["lfw"] == str(data / "bins")
+    lfw, ijbc = (round(100 * kept["test"][name], 2) for name in ("lfw", "ijb-c@1e-4"))
+    assert shown() == [f"runs/circle-r34-ms1m: lfw {lfw:g}, " + shown()[0].split(", ", 1)[1]]
+    assert f"ijb-c@1e-4 {ijbc:g}" in shown()[0]
+    # The run's own figures come first.
+    result = json.loads((run / "result.json").read_text())
+    (run / "result.json").write_text(json.dumps({**result, "test": {**found, "lfw": 0.125, "ijb-c@1e-4": None}}))
+    assert shown()[0].startswith("runs/circle-r34-ms1m: lfw 12.5, ")
+    assert f"ijb-c@1e-4 {ijbc:g}" in shown()[0]
+    # Other images and another checkpoint are not the run's result.
+    before = (run / "evaluation.json").read_bytes()
+    assert main(["evaluate", str(run), "--root", str(data / "cub200" / "CUB_200_2011" / "images")]) == 0
+    assert main(["evaluate", str(run), "--checkpoint", str(run / "last.pt")]) == 0
+    assert (run / "evaluation.json").read_bytes() == before
+    # Neither is a test of another form, nor of a run that has gone on with other settings since.
+    assert main(["evaluate", str(run), *faces, "--test.no-flip"]) == 0
+    assert shown() == ["runs/circle-r34-ms1m: lfw 12.5"]
+    (run / "evaluation.json").write_bytes(before.replace(b'"steps": 2', b'"steps": 3'))
+    assert shown() == ["runs/circle-r34-ms1m: lfw 12.5"]
+    (run / "evaluation.json").write_text("[")
+    assert shown() == ["runs/circle-r34-ms1m: lfw 12.5"]
+
+
+def test_reranked_figures_do_not_take_the_place_of_plain_ones(data, tmp_path, capsys):
+    found = train(data, "circle-r50-market", "--test.average-precision", "trapezoid")["test"]
+    rank = f"rank-1 {round(100 * found['rank-1'], 2):g}"
+
+    def shown(*flags):
+        assert main(["evaluate", "runs/circle-r50-market", "--test.average-precision", "step", *flags]) == 0
+        evaluated = json.loads((tmp_path / "runs" / "circle-r50-market" / "evaluation.json").read_text())["test"]
+        capsys.readouterr()
+        assert main(["recipes"]) == 0
+        return re.findall(r"runs/.*?(?=;|$)", capsys.readouterr().out, re.MULTILINE), evaluated["mAP"]
+
+    assert shown("--test.rerank")[0] == [f"runs/circle-r50-market: {rank}"]
+    lines, mean = shown()
+    assert lines == [f"runs/circle-r50-market: {rank}, mAP {round(100 * mean, 2):g}"]
+
+
+def test_a_run_that_cannot_be_written_to_is_tested_all_the_same(data, monkeypatch, capsys):
+    train(data, "circle-cub")
+    monkeypatch.setattr("circlet.train.RunFolder.write_json", lambda *_: (_ for _ in ()).throw(OSError("read-only")))
+    assert main(["evaluate", "runs/circle-cub"]) == 0
+    shown = capsys.readouterr()
+    assert "embedding" in shown.out
+    assert "circlet evaluate: read-only" in shown.err
+
+
 def test_show_has_every_setting_with_its_origin(capsys):
     assert main(["recipes", "show", "circle-cub"]) == 0
     text = capsys.readouterr().out

@@ -1,6 +1,7 @@
 """`circlet evaluate`: test a trained embedding again, on its own test classes or on other labelled images."""
 
 import json
+import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +16,9 @@ from circlet.train import RunFolder, write_atomically
 DESCRIPTION = """Test a trained embedding by the task of its run, beside the raw pixels.
 
 retrieval: Recall@K, R-Precision, MAP@R, MRR; reid: CMC and mAP across cameras; face: retrieval among the held-out
-persons, and the face test sets that are given. Without a flag, all is done as the run did it.
+persons, and the face test sets that are given. Without a flag, all is done as the run did it. Without --root and
+--checkpoint, the metrics are also kept in the run folder, as evaluation.json: circlet recipes shows those that the run
+did not take itself.
 
 examples:
   circlet evaluate runs/omniglot-1
@@ -60,9 +63,15 @@ def main(arguments: list[str]) -> None:
             experiment = replace(experiment, task="retrieval", test=replace(experiment.test, rerank=False))
     outcome = test(model, load_test_set(splits, experiment.data, []), experiment, device)
     print(result_text(outcome))
+    found = {"test": outcome.metrics, "raw_pixels": outcome.raw_pixels}
     if told.json is not None:
-        text = json.dumps({"test": outcome.metrics, "raw_pixels": outcome.raw_pixels}, indent=2)
+        text = json.dumps(found, indent=2)
         write_atomically(told.json, lambda file: file.write(text.encode() + b"\n"))
+    if told.root is None and told.checkpoint is None:
+        try:
+            RunFolder(told.run).write_json("evaluation.json", {"config": experiment.to_json(), **found})
+        except OSError as error:  # a run of others, which may be read alone
+            print(f"circlet evaluate: {error}", file=sys.stderr)
 
 
 def result_text(outcome: Outcome) -> str:

@@ -1,9 +1,9 @@
 """`circlet recipes`: the recipes, the paper's figures beside those of your own runs, and where each setting is from."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -13,7 +13,8 @@ from circlet.train import RunFolder
 
 DESCRIPTION = """Recipes of circlet train: characters, your own images, and the rows of the paper's tables.
 
-The list has the paper's figures in percent, and those of your finished runs below --runs.
+The list has the paper's figures in percent, and those of your finished runs below --runs: what a run found itself, and
+what it lacks of its last circlet evaluate, if that was tested alike (not re-ranked, for one, where the run was not).
 
 examples:
   circlet recipes                                list them
@@ -41,7 +42,11 @@ class ShowArguments:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run of a recipe. test: its metrics, as fractions. changed: names of the settings that differ."""
+    """A finished run of a recipe.
+
+    test: its metrics, as fractions, and those that `circlet evaluate` has added. changed: names of the settings that
+    differ.
+    """
 
     path: Path
     recipe: str
@@ -100,14 +105,28 @@ def finished_runs(root: Path) -> Iterator[Run]:
     for result in sorted(root.glob("*/result.json")):
         folder = RunFolder(result.parent)
         try:
-            experiment, test = (
-                Experiment.from_json(folder.read_json("config.json")),
-                folder.read_json(result.name)["test"],
-            )
+            experiment = Experiment.from_json(folder.read_json("config.json"))
+            test = _numbers(folder.read_json(result.name))
         except (OSError, ValueError, KeyError):  # cut off, of another version, or somebody else's
             continue
         if experiment.recipe in RECIPES:
-            yield Run(folder.path, experiment.recipe, test, _changed(experiment))
+            yield Run(folder.path, experiment.recipe, {**_evaluated(folder, experiment), **test}, _changed(experiment))
+
+
+def _evaluated(folder: RunFolder, run: Experiment) -> dict[str, float]:
+    """Metrics of the last `circlet evaluate`; none if it was another test than the run's, under the same names."""
+    try:
+        content = folder.read_json("evaluation.json")
+        found, metrics = Experiment.from_json(content["config"]), _numbers(content)
+    except (OSError, ValueError, KeyError):
+        return {}
+    test = replace(found.test, average_precision=run.test.average_precision, far_mode=run.test.far_mode)  # named apart
+    return metrics if replace(found, test=test, faces=run.faces) == run else {}
+
+
+def _numbers(content: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics of a result that are numbers: JSON has null for what is none."""
+    return {name: value for name, value in content["test"].items() if value is not None}
 
 
 def _changed(experiment: Experiment) -> tuple[str, ...]:
