@@ -1,36 +1,53 @@
 """The form over ranks, its rows dealt to ranks that exist in the test only, against the whole batch at once."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
 from circlet.similarity import across
 from circlet.similarity.pairs import PairLse
+from circlet.similarity.spec import spec_of
 from tests.similarity.cases import RULES, assert_same, dense_lse, operands, relative_error, run
 
 
 def by_ranks(cuts, normalize=True):
     """A backend whose rows [0, cuts[0]), [cuts[0], cuts[1]) ... are of one rank each."""
 
-    class ByRanks(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x, labels, rule):
-            ctx.owns, ctx.rule = list(zip([0, *cuts], [*cuts, len(x)], strict=True)), rule
-            lse = torch.cat([across.own_lse(x, labels, own, rule, normalize=normalize) for own in ctx.owns], 1)
-            ctx.save_for_backward(x, labels, lse)
-            return lse
-
-        @staticmethod
-        def backward(ctx, grads):
-            x, labels, lse = ctx.saved_tensors
-            settings = (lse, grads, ctx.rule)
-            parts = [across.own_gradient(x, labels, own, *settings, normalize=normalize) for own in ctx.owns]
-            return torch.cat(parts), None, None
-
     def backend(pairs, rule):
         dtype = torch.float64 if pairs.anchors.dtype == torch.float64 else torch.float32
-        return PairLse(*ByRanks.apply(pairs.anchors, pairs.labels, rule).to(dtype))
+        bounds = [0, *cuts, len(pairs.anchors)]
+        sizes = [stop - start for start, stop in pairwise(bounds)]
+        return PairLse(*ByRanks.apply(pairs.anchors, pairs.labels, sizes, spec_of(rule), normalize).to(dtype))
 
     return backend
+
+
+class ByRanks(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, labels, sizes, spec, normalize):
+        ctx.sizes, ctx.ours = sizes, []
+        for rank in range(len(sizes)):
+            rows, of_rows = apart(x, sizes, rank), apart(labels, sizes, rank)
+            ctx.ours.append(across.Ours(rows[0], of_rows[0], rows[1], of_rows[1], spec, normalize))
+        lse, ctx.kept = zip(*map(across.own_lse, ctx.ours), strict=True)
+        ctx.lse = torch.cat(lse, 1)
+        return ctx.lse.clone()
+
+    @staticmethod
+    def backward(ctx, grads):
+        parts = []
+        for rank, (ours, kept) in enumerate(zip(ctx.ours, ctx.kept, strict=True)):
+            lse, arrived = (apart(per_row.T, ctx.sizes, rank) for per_row in (ctx.lse, grads))
+            sides = (lse[0].T, arrived[0].T, lse[1].T, arrived[1].T)
+            parts.append(across.own_gradient(ours, kept, *sides))
+        return torch.cat(parts), *[None] * 4
+
+
+def apart(rows, sizes, rank):
+    """Rows of a rank, and of the others."""
+    parts = rows.split(sizes)
+    return parts[rank], torch.cat([part for i, part in enumerate(parts) if i != rank] or [rows[:0]])
 
 
 @pytest.fixture
@@ -40,7 +57,9 @@ def small_tiles(monkeypatch):
 
 
 @pytest.mark.parametrize("name", RULES)
-@pytest.mark.parametrize(("batch", "cuts"), [(1, []), (2, [1]), (9, [9]), (37, [0, 5, 20]), (37, [1, 1, 36])])
+@pytest.mark.parametrize(
+    ("batch", "cuts"), [(0, [0]), (1, [0]), (1, []), (2, [1]), (9, [9]), (37, [0, 5, 20]), (37, [1, 1, 36])]
+)
 def test_equals_dense(name, batch, cuts, small_tiles):
     leaves, make = operands("pair", batch)
     for normalize in (True, False):
@@ -60,18 +79,16 @@ def test_errs_no_more_than_dense(dtype):
     assert relative_error(found, exact) <= 1.1 * relative_error(dense, exact) + 2e-7
 
 
-def test_no_rows_at_all():
-    x, labels = torch.randn(0, 4), torch.zeros(0, dtype=torch.int64)
-    lse = across.own_lse(x, labels, (0, 0), RULES["circle"], normalize=True)
-    assert lse.shape == (2, 0)
-    assert across.own_gradient(x, labels, (0, 0), lse, lse, RULES["circle"], normalize=True).shape == (0, 4)
+def test_kept_tiles_are_as_good_as_new_ones(monkeypatch):
+    leaves, make = operands("pair", 37)
+    kept = run(by_ranks([11]), leaves, make, RULES["circle"])
+    monkeypatch.setattr(across, "KEEP_BYTES", 0)
+    assert_same(run(by_ranks([11]), leaves, make, RULES["circle"]), kept)
 
 
 def test_a_zero_row_has_no_gradient():
-    x = torch.randn(6, 4)
-    x[2] = 0
-    labels = torch.arange(6) // 2
-    lse = across.own_lse(x, labels, (0, 6), RULES["circle"], normalize=True)
-    gradient = across.own_gradient(x, labels, (0, 6), lse, torch.ones_like(lse), RULES["circle"], normalize=True)
+    leaves, make = operands("pair", 9)
+    leaves[0][2] = 0
+    _, (gradient,) = run(by_ranks([4]), leaves, make, RULES["circle"])
     assert (gradient[2] == 0).all()
     assert gradient.isfinite().all()

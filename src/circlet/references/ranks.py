@@ -19,6 +19,7 @@ labels and 2 numbers per anchor and source. The maximum (triplet loss) and a rul
 the class weights by pair-wise labels too.
 """
 
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -27,10 +28,10 @@ from torch import Tensor
 
 from circlet.references.collectives import Group, agree, all_gather, gather_rows, rank_in
 from circlet.similarity import PairLse, Pairs, Rule, Statistic, pair_lse, union
-from circlet.similarity.across import own_gradient, own_lse
+from circlet.similarity.across import Kept, Ours, own_gradient, own_lse
 from circlet.similarity.operators import Once
 from circlet.similarity.rows import compute_dtype
-from circlet.similarity.spec import spec_of
+from circlet.similarity.spec import RuleSpec, spec_of
 
 
 class GlobalBatch:
@@ -85,24 +86,28 @@ class GlobalBatch:
         sources: disjoint sets of pairs that this rank meets, each of its own or of all anchors.
         """
         by_all: list[Tensor] = []
-        if self.against_itself and len(self.sizes) > 1 and statistic == "logsumexp" and spec_of(rule) is not None:
-            lse: Tensor = _Across.apply(self.embeddings, self, rule, normalize)  # type: ignore[no-untyped-call]
+        spec = spec_of(rule)
+        if self.against_itself and len(self.sizes) > 1 and statistic == "logsumexp" and spec is not None:
+            lse: Tensor = _Across.apply(self.embeddings, self, spec, normalize)  # type: ignore[no-untyped-call]
             by_all.append(lse.to(compute_dtype(self.embeddings)))
         elif self.against_itself:
             sources = [*sources, *self._pairs_within()]
         parts = [pair_lse(pairs, rule, normalize=normalize, statistic=statistic) for pairs in sources]
         return PairLse(*union(torch.stack([*self._of_ranks(parts, statistic), *by_all]), statistic))
 
+    def of_others(self, parts: Sequence[Tensor], dim: int = 0) -> Tensor:
+        """One tensor of the parts of the other ranks."""
+        return torch.cat([part for rank, part in enumerate(parts) if rank != self.rank], dim)
+
     def _pairs_within(self) -> list[Pairs]:
         """The own anchors against each other, and against the embeddings of the other ranks."""
         within = Pairs(self.embeddings, None, self.labels, None)
         if len(self.sizes) == 1:
             return [within]
-        embeddings, labels = (
-            torch.cat([part for rank, part in enumerate(parts) if rank != self.rank])
-            for parts in (self.embeddings_of, self.labels_of)
-        )
-        return [within, Pairs(self.embeddings, embeddings, self.labels, labels)]
+        return [
+            within,
+            Pairs(self.embeddings, self.of_others(self.embeddings_of), self.labels, self.of_others(self.labels_of)),
+        ]
 
     def _of_ranks(self, parts: list[PairLse], statistic: Statistic) -> list[Tensor]:
         """What each rank has found, (2, global batch), -inf where it met no pair."""
@@ -177,20 +182,26 @@ class _Across(torch.autograd.Function):
     """Log-sum-exps (2, global batch) in fp64 of the global batch against itself; its gradient needs no other rank."""
 
     @staticmethod
-    def forward(ctx: Any, embeddings: Tensor, batch: GlobalBatch, rule: Rule, normalize: bool) -> Tensor:
-        first = sum(batch.sizes[: batch.rank])
-        rows, labels = batch.all_embeddings.detach(), batch.all_labels
-        ctx.own, ctx.rule, ctx.normalize = (first, first + len(embeddings)), rule, normalize
-        own = own_lse(rows, labels, ctx.own, rule, normalize=normalize)
+    def forward(ctx: Any, embeddings: Tensor, batch: GlobalBatch, spec: RuleSpec, normalize: bool) -> Tensor:
+        others, other_labels = batch.of_others(batch.embeddings_of).detach(), batch.of_others(batch.labels_of)
+        own, kept = own_lse(Ours(embeddings, batch.labels, others, other_labels, spec, normalize))
         lse = torch.cat(gather_rows(own.T, batch.sizes, batch.group, "log-sum-exps")).T
-        ctx.save_for_backward(embeddings, rows, labels, lse)
+        ctx.batch, ctx.spec, ctx.normalize, ctx.num_own = batch, spec, normalize, len(kept.own)
+        ctx.save_for_backward(embeddings, others, other_labels, lse, *kept.own, *kept.others)
         return lse
 
     @staticmethod
     def backward(ctx: Any, grads: Tensor) -> tuple[Tensor | None, ...]:
-        embeddings, rows, labels, lse = ctx.saved_tensors
+        embeddings, others, other_labels, lse, *slabs = ctx.saved_tensors
+        batch, kept = ctx.batch, Kept(slabs[: ctx.num_own], slabs[ctx.num_own :])
+        ours = Ours(embeddings, batch.labels, others, other_labels, ctx.spec, ctx.normalize)
+        of_own, of_others = [], []
+        for per_row in (lse, grads):
+            parts = per_row.split(batch.sizes, 1)
+            of_own.append(parts[batch.rank])
+            of_others.append(batch.of_others(parts, 1))
         with torch.no_grad():
-            grad = own_gradient(rows, labels, ctx.own, lse, grads, ctx.rule, normalize=ctx.normalize)
+            grad = own_gradient(ours, kept, *of_own, *of_others)
         if torch.is_grad_enabled():
             grad = Once.apply(grad, embeddings)  # type: ignore[no-untyped-call]
         return grad, None, None, None

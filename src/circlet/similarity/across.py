@@ -1,14 +1,16 @@
-r"""The form over ranks: the own rows of a global batch against all its rows, with nothing to send for the gradient.
+r"""The form over ranks: own rows against those of the other ranks too, with nothing to send for the gradient.
 
-Similarity, logits and kinds are symmetric, as in `symmetric`; so once the log-sum-exps of *all* anchors and what
-arrives at them are known, with H of `blocks`, the gradient of the own rows needs no other rank:
+Similarity, logits and kinds are symmetric, as in `symmetric`. So once the log-sum-exps of the rows of *all* ranks and
+what arrives at them are known, with H of `blocks`, the gradient of the own rows needs no other rank:
 
-    dX^_own = H_own,: X^
+    dX^ = H_own,own X^ + H_own,others Y^
 
-Forward u = 2 B_own B D FLOPs, backward 2 u. Memory: the own unit rows, their gradient, one tile. Deterministic.
-Two plain functions; what is sent between the ranks, and autograd, are not here (see `circlet.references.ranks`).
+The first part is the symmetric form's. The second costs u = 2 B C D FLOPs forward and 2 u backward, less u times the
+share of tiles kept; anchors that meet references as in `cross` would cost 3 u backward and a sum over ranks. Memory:
+the own unit rows, their gradient, tiles. Deterministic. Two plain functions; what is sent between the ranks, and
+autograd, are not here (see `circlet.references.ranks`).
 
-Legend: B rows of all ranks, D dim. x (B, D); labels (B,); own (first, last) the own rows.
+Legend: B own rows, C rows of the other ranks, D dim. x (B, D), y (C, D); labels (B,), other_labels (C,).
 """
 
 from typing import NamedTuple
@@ -19,61 +21,88 @@ from torch import Tensor
 from circlet.similarity.blocks import Gradient, Scratch, Sums, Tile
 from circlet.similarity.cross import spans
 from circlet.similarity.curves import Curves
+from circlet.similarity.kept import KeptTiles, new_slabs
 from circlet.similarity.kinds import Kinds, ranges, sort_by_label
-from circlet.similarity.pairs import Rule
 from circlet.similarity.rows import compute_dtype, prepare, through_norm_
+from circlet.similarity.spec import RuleSpec, rule_of
+from circlet.similarity.symmetric import symmetric_lse, symmetric_lse_backward
 
-HEIGHT, WIDTH = 512, 1024
-
-
-class _Layout(NamedTuple):
-    """Own rows (B_own,) and all rows (B,), both sorted by label. Columns are numbered on from the own rows."""
-
-    own: Tensor
-    everyone: Tensor
-    kinds: Kinds
-
-    @classmethod
-    def of(cls, labels: Tensor, own: tuple[int, int]) -> "_Layout":
-        everyone, sorted_labels = sort_by_label(labels)
-        place = ((everyone >= own[0]) & (everyone < own[1])).nonzero()[:, 0]  # of each own row among all
-        rows = everyone[place]
-        positives = ranges(sorted_labels[place], sorted_labels) + len(rows)
-        return cls(rows, everyone, Kinds(positives, None, own=True, selves=place + len(rows)))
+HEIGHT, WIDTH, KEEP_BYTES = 512, 1024, 20 * 2**20
 
 
-def own_lse(x: Tensor, labels: Tensor, own: tuple[int, int], rule: Rule, *, normalize: bool) -> Tensor:
-    """Log-sum-exps (2, B_own) of the positives and of the negatives of the own rows, in fp64."""
+class Ours(NamedTuple):
+    """The rows of all ranks, as one rank sees them, by which rule they meet, and whether in unit length."""
+
+    x: Tensor
+    labels: Tensor
+    y: Tensor
+    other_labels: Tensor
+    spec: RuleSpec
+    normalize: bool
+
+
+class Kept(NamedTuple):
+    """Slabs of the tiles that the forward pass leaves to the backward pass, of the own rows and of the others."""
+
+    own: list[Tensor]
+    others: list[Tensor]
+
+
+def own_lse(ours: Ours) -> tuple[Tensor, Kept]:
+    """Log-sum-exps (2, B) of the positives and of the negatives of the own rows, in fp64; and what is kept."""
+    x, y = ours.x, ours.y
+    order, sorted_labels = sort_by_label(ours.labels)
+    settings = (*ours.spec, ours.normalize, HEIGHT, WIDTH, KEEP_BYTES)
+    within, own_slabs = symmetric_lse(x, order, ranges(sorted_labels, sorted_labels), *settings)
     with torch.autocast(x.device.type, enabled=False):
-        layout, dtype = _Layout.of(labels, own), compute_dtype(x)
-        rows = prepare(x, layout.own, dtype, normalize=normalize).unit
-        sums = Sums(len(rows), Scratch(dtype, x.device), Curves(rule), layout.kinds)
-        for c, d in spans(len(x), WIDTH):
-            columns = prepare(x, layout.everyone[c:d], dtype, normalize=normalize).unit
-            for a, b in spans(len(rows), HEIGHT):
-                sums.add(rows[a:b] @ columns.T, Tile(a, b, len(rows) + c, len(rows) + d), mirrored=False)
-        lse = sums.result()
-        lse[:, layout.own - own[0]] = lse.clone()
-        return lse
+        y_order, kinds = _kinds(sorted_labels, ours.other_labels)
+        dtype = compute_dtype(x)
+        rows = prepare(x, order, dtype, normalize=ours.normalize).unit
+        sums = Sums(len(x), Scratch(dtype, x.device), Curves(rule_of(*ours.spec)), kinds)
+        slabs = new_slabs(x, dtype, len(x) * len(y), KEEP_BYTES)
+        kept = KeptTiles(slabs)
+        for c, d in spans(len(y), WIDTH):
+            columns = prepare(y, y_order[c:d], dtype, normalize=ours.normalize).unit
+            for a, b in spans(len(x), HEIGHT):
+                s = torch.mm(rows[a:b], columns.T, out=kept.take(b - a, d - c))
+                sums.add(s, Tile(a, b, len(x) + c, len(x) + d), mirrored=False)
+        across = sums.result()
+        across[:, order] = across.clone()
+        return torch.logaddexp(within, across), Kept(own_slabs, slabs)
 
 
-def own_gradient(
-    x: Tensor, labels: Tensor, own: tuple[int, int], lse: Tensor, grads: Tensor, rule: Rule, *, normalize: bool
-) -> Tensor:
-    """Gradient of the own rows (B_own, D), in the dtype of x; lse (2, B) of all rows in fp64, and grads (2, B) there."""
+def own_gradient(ours: Ours, kept: Kept, lse: Tensor, grads: Tensor, other_lse: Tensor, other_grads: Tensor) -> Tensor:
+    """Gradient of the own rows (B, D), in their dtype.
+
+    lse: (2, B) of the own rows and other_lse (2, C), in fp64; grads and other_grads: what arrived there.
+    """
+    dtype = compute_dtype(ours.x)
+    x, y = ours.x.to(dtype), ours.y  # so that the sum of both parts is rounded once
+    order, sorted_labels = sort_by_label(ours.labels)
+    settings = (*ours.spec, ours.normalize, HEIGHT, WIDTH)
+    positives = ranges(sorted_labels, sorted_labels)
+    within: Tensor = symmetric_lse_backward(x, order, positives, lse, grads, kept.own, True, *settings)
     with torch.autocast(x.device.type, enabled=False):
-        layout, dtype = _Layout.of(labels, own), compute_dtype(x)
-        rows = prepare(x, layout.own, dtype, normalize=normalize)
-        both = torch.cat([layout.own, layout.everyone])
-        scratch = Scratch(dtype, x.device)
-        gradient = Gradient(lse[:, both], grads[:, both].to(dtype), scratch, Curves(rule), layout.kinds)
+        y_order, kinds = _kinds(sorted_labels, ours.other_labels)
+        rows = prepare(x, order, dtype, normalize=ours.normalize)
+        all_lse = torch.cat([lse[:, order], other_lse[:, y_order]], 1)
+        arrived = torch.cat([grads[:, order], other_grads[:, y_order]], 1).to(dtype)
+        gradient = Gradient(all_lse, arrived, Scratch(dtype, x.device), Curves(rule_of(*ours.spec)), kinds)
+        tiles = KeptTiles(kept.others, release=True)
         total = torch.zeros_like(rows.unit)
-        for c, d in spans(len(x), WIDTH):
-            columns = prepare(x, layout.everyone[c:d], dtype, normalize=normalize).unit
-            for a, b in spans(len(total), HEIGHT):
-                h = rows.unit[a:b] @ columns.T
-                gradient.write(h, h, Tile(a, b, len(total) + c, len(total) + d), mirrored=True)
-                total[a:b].addmm_(h, columns)
-        out = x.new_empty(total.shape)
-        out[layout.own - own[0]] = through_norm_(total, rows).to(x.dtype)
-        return out
+        for c, d in spans(len(y), WIDTH):
+            columns = prepare(y, y_order[c:d], dtype, normalize=ours.normalize).unit
+            for a, b in spans(len(x), HEIGHT):
+                s = tiles.take(b - a, d - c)
+                s = rows.unit[a:b] @ columns.T if s is None else s
+                gradient.write(s, s, Tile(a, b, len(x) + c, len(x) + d), mirrored=True)
+                total[a:b].addmm_(s, columns)
+        tiles.finish()
+        within[order] += through_norm_(total, rows)
+        return within.to(ours.x.dtype)
+
+
+def _kinds(sorted_labels: Tensor, other_labels: Tensor) -> tuple[Tensor, Kinds]:
+    """Order that sorts the other rows, and the kinds, whose columns are numbered on from the own rows."""
+    y_order, sorted_others = sort_by_label(other_labels)
+    return y_order, Kinds(ranges(sorted_labels, sorted_others) + len(sorted_labels), None, own=False)
