@@ -43,14 +43,23 @@ def loss_and_gradients(backend, leaves, make, rule, **settings):
 @pytest.mark.parametrize("rule", [Circle, ConstantMargin])
 @pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS.keys())
 def test_error_budget(gamma, stage, form, rule, backend):
-    x, centres, labels = embeddings(stage)
+    assert_within_budget(*embeddings(stage), form, rule(0.25, gamma), backend)
+
+
+@pytest.mark.parametrize("stage", [0.0, 1.0, 4.0])
+@pytest.mark.parametrize("form", ["pair", "class"])
+def test_error_budget_in_tiles_of_the_default_size(stage, form):
+    rows = embeddings(stage, num_classes=400, dim=512)
+    assert_within_budget(*rows, form, Circle(0.25, 256.0), tiles.pair_lse)
+
+
+def assert_within_budget(x, centres, labels, form, rule, backend):
     leaves = [x] if form == "pair" else [x, centres]
     reference_labels = None if form == "pair" else torch.arange(len(centres))
 
     def make(x, y=None):
         return Pairs(x, y, labels, reference_labels)
 
-    rule = rule(0.25, gamma)
     exact_loss, exact = loss_and_gradients(dense.pair_lse, [leaf.double() for leaf in leaves], make, rule)
     dense_loss, naive = loss_and_gradients(dense.pair_lse, leaves, make, rule)
     loss, found = loss_and_gradients(backend, leaves, make, rule)
