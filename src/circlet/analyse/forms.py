@@ -74,7 +74,7 @@ def past(form: Form, logits: Tensor, opposite: Tensor) -> Tensor:
 
     With Multi-Similarity, which does not couple them, whether they are past `base` themselves.
     """
-    return logits < 0 if isinstance(form.rule, TwoScales) else logits + opposite < 0
+    return logits < (0 if isinstance(form.rule, TwoScales) else -opposite)
 
 
 def _separate(alpha: float, beta: float) -> Callable[[Tensor, Tensor], Tensor]:

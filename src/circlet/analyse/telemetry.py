@@ -109,20 +109,22 @@ def observe(loss: PairLoss, embeddings: Tensor, labels: Tensor, sources: Sequenc
         logits_p, logits_n = logits_p.where(positive, -torch.inf), logits_n.where(negative, -torch.inf)
         gradient_p, gradient_n = _masses(form, logits_p, logits_n, slope_p, slope_n)
         scale_p, scale_n = scales(form)
+        num_p, num_n = positive.sum().to(s.dtype), negative.sum().to(s.dtype)
+        alpha_p, alpha_n = slope_p.where(positive, 0.0) / scale_p, slope_n.where(negative, 0.0) / scale_n
         means = {
-            "s_p": _mean(s, positive),
-            "s_n": _mean(s, negative),
+            "s_p": s.where(positive, 0.0).sum() / num_p,
+            "s_n": s.where(negative, 0.0).sum() / num_n,
             "s_p_min": hardest_p.mean(),
             "s_n_max": hardest_n.mean(),
-            "alpha_p": _mean(slope_p, positive) / scale_p,
-            "alpha_n": _mean(slope_n, negative) / scale_n,
-            "alpha_p_max": slope_p.where(positive, 0.0).max() / scale_p,
-            "alpha_n_max": slope_n.where(negative, 0.0).max() / scale_n,
-            "alpha_p_zero": _mean((slope_p == 0).to(s.dtype), positive),
-            "alpha_n_zero": _mean((slope_n == 0).to(s.dtype), negative),
+            "alpha_p": alpha_p.sum() / num_p,
+            "alpha_n": alpha_n.sum() / num_n,
+            "alpha_p_max": alpha_p.max(),
+            "alpha_n_max": alpha_n.max(),
+            "alpha_p_zero": 1 - alpha_p.count_nonzero() / num_p,
+            "alpha_n_zero": 1 - alpha_n.count_nonzero() / num_n,
             "past_boundary": (decision(form, hardest_n, hardest_p) < 0).to(s.dtype).mean(),
-            "positives_past": _mean(past_p.to(s.dtype), positive),
-            "negatives_past": _mean(past_n.to(s.dtype), negative),
+            "positives_past": (past_p & positive).count_nonzero() / num_p,
+            "negatives_past": (past_n & negative).count_nonzero() / num_n,
             "gradient_p": gradient_p.mean(),
             "gradient_n": gradient_n.mean(),
         }
@@ -196,7 +198,3 @@ def _sample(rows: Tensor, classes: Tensor, own: Tensor, count: int) -> Tensor:
     kept = torch.isin(classes, own)
     kept[drawn.to(rows.device)] = True
     return kept.nonzero().squeeze(1)
-
-
-def _mean(values: Tensor, mask: Tensor) -> Tensor:
-    return torch.where(mask, values, 0.0).sum() / mask.sum()
