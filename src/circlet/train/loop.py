@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,7 @@ from circlet.train.precision import autocast_dtype
 from circlet.train.processes import any_rank, is_first, naming_step, on_first, together
 from circlet.train.progress import progress
 from circlet.train.run_folder import RunFolder
-from circlet.train.shards import whole
+from circlet.train.shards import is_spread, whole
 from circlet.train.stop import stop_requests
 
 # What of a batch is worth a place in metrics.jsonl: (objective, embeddings, labels) to named numbers.
@@ -235,6 +235,8 @@ def _clip(optimizer: torch.optim.Optimizer, clip_norm: float | None) -> Tensor:
     return clip_grad_norm_(parameters, float("inf") if clip_norm is None else clip_norm)
 
 
-def _all_finite(tensors: Sequence[Tensor]) -> bool:
-    found = [tensor.isfinite().all() for tensor in tensors if tensor.is_floating_point()]
+def _all_finite(tensors: Sequence[Any]) -> bool:
+    """Of tensors that are spread over ranks this one's part."""
+    own = [tensor.to_local() if is_spread(tensor) else tensor for tensor in tensors]
+    found = [tensor.isfinite().all() for tensor in own if tensor.is_floating_point()]
     return not found or bool(torch.stack(found).all())
