@@ -79,8 +79,9 @@ def test_help_of_train_shows_the_recipe_and_its_settings(recipe, capsys):
 
 
 def test_a_run_leaves_everything_behind(run, capsys):
-    expected = {"config.json", "environment.json", "metrics.jsonl", "pairs.jsonl", "last.pt", "best.pt", "result.json"}
-    assert {path.name for path in run.iterdir()} == expected | {"report.html"}
+    described = {"config.json", "environment.json", "data.json"}
+    found = {"metrics.jsonl", "pairs.jsonl", "last.pt", "best.pt", "result.json", "report.html"}
+    assert {path.name for path in run.iterdir()} == described | found
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert all({"s_p", "s_n_max", "past_boundary"} <= line.keys() for line in lines if "loss" in line)
     assert len((run / "pairs.jsonl").read_text().splitlines()) == 3

@@ -91,9 +91,9 @@ class ImageSet:
         return len(self.class_names)
 
     def ids(self) -> Ints:
-        """Class names as numbers (N,), for protocols that give some a meaning: -1 is junk, 0 a distractor of Market-1501.
+        """Class names as numbers (N,), for protocols that give some a meaning.
 
-        A class name that is no whole number is a DataError.
+        In Market-1501 -1 is junk and 0 a distractor. A class name that is no whole number is a DataError.
 
         >>> ImageSet.from_classes(["0002", "-1", "0000"], ["b.jpg", "j.jpg", "d.jpg"], FileReader("market", ())).ids()
         array([ 2, -1,  0])
