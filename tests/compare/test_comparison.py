@@ -140,7 +140,7 @@ def test_page_is_whole_and_says_what_it_rests_on(made):
     assert "<script" not in page
     assert "http" not in re.sub(r"base64,[^\"]+", "", page)
     assert page.count("data:image/png;base64,") == 2
-    for text in ("2 at once, 1 CPU threads each, on cpu", "the recipe folder, which was made for circle loss at level",
+    for text in ("2 at once, 1 CPU thread each, on cpu", "the recipe folder, which was made for circle loss at level",
                  "2 seeds: the intervals rest on 2 runs", "were not searched", "34% of the training classes",
                  "paired by seed", "gamma 32", "6 classes that no run"):  # fmt: skip
         assert text in page

@@ -149,8 +149,9 @@ def caveats(result: Result) -> list[str]:
 
 def _made(facts: dict[str, Any]) -> str:
     """How the runs say that they were made; each fact is a list of what was found, empty in runs of old versions."""
-    parts = [f"{_range(facts[name])} {words}" for name, words in (("jobs", "at once"), ("threads", "CPU threads each"))
-             if facts[name]]  # fmt: skip
+    parts = [f"{_range(facts['jobs'])} at once"] if facts["jobs"] else []
+    if facts["threads"]:
+        parts.append(f"{_range(facts['threads'])} CPU thread{'' if facts['threads'] == [1] else 's'} each")
     parts += [f"on {' and '.join(facts['device'])}"] if facts["device"] else []
     return f" ({', '.join(parts)})" if parts else ""
 
