@@ -72,7 +72,7 @@ class ModelConfig:
     backbone: str = "small"
     """One of circlet.models.NAMES, such as small, resnet50, bn_inception, or timm/<model> (extra: timm)."""
     pretrained: bool = False
-    """Start from timm's published weights (downloads them)."""
+    """Start from published weights (fetches them): timm's; for resnet50, mgn and bn_inception those of ImageNet."""
     weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Weights to start from, .pth or .safetensors; see circlet.models.load_weights."""
     size: tuple[int, int] = (32, 32)

@@ -9,6 +9,7 @@
     last.pt, best.pt   checkpoints (plain tensors and numbers: torch.load(weights_only=True))
     result.json        final metrics
     diverged.json      in its place, where the loss stopped being finite: why
+    evaluation.json    metrics of the last circlet evaluate of the run itself, and its settings
 
 A number that is not finite is written as null, for JSON has no other word for it; in metrics.jsonl it counts as not
 measured, in result.json it is read as NaN.
