@@ -40,7 +40,7 @@ CHOSEN = {
     "model.embedding_dim": f"{BASELINE}: all 2,048 features",
     "model.mean": "of the published weights",
     "model.std": "of the published weights",
-    "model.weights": "ImageNet, none comes with circlet: give a file of ResNet-50 of torchvision or timm, or --model.pretrained",
+    "model.weights": "ImageNet: a file of ResNet-50 of torchvision or timm, or --model.pretrained",
     "batch": f"{BASELINE}: 16 persons x 4",
     "augment": f"{BASELINE}: flip, pad by 10 and crop, random erasing",
     "loop.steps": f"{BASELINE}: {EPOCHS} epochs",

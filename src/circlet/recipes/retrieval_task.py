@@ -49,7 +49,7 @@ CHOSEN = {
     "model.head": PUBLIC,
     "model.mean": "of the published weights",
     "model.std": "of the published weights",
-    "model.weights": "ImageNet, none comes with circlet: give a file of bn_inception of pretrainedmodels, or --model.pretrained",
+    "model.weights": "ImageNet: a file of bn_inception of pretrainedmodels, or --model.pretrained",
     "augment": f"{PUBLIC}: random resized crop, flip",
     "loop.steps": f"{PUBLIC}: 3,000; four times as many for the data sets of more than 10,000 classes or 25,000 images",
     "loop.optimizer": f"{PUBLIC}: Adam, backbone at a tenth, divided by 10 at 1,200 and 2,400 of 3,000",
