@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from circlet.references.collectives import num_ranks, rank_in
+from circlet.references.collectives import naming, num_ranks, rank_in
 from circlet.train.checkpoint import load, load_module, load_optimizer
 from circlet.train.clip import clip_grad_norm_
 from circlet.train.config import LoopConfig
@@ -136,7 +136,8 @@ def fit(
         together(restore)
     spread = model
     if num_ranks(None) > 1:
-        spread = DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
+        with naming("set-up of DistributedDataParallel"):
+            spread = DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
 
     def backward(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and embeddings of a batch, detached; the gradients are in the parameters."""
