@@ -1,6 +1,5 @@
 """`circlet evaluate`: test a trained embedding again, on its own test classes or on other labelled images."""
 
-import json
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ import tyro
 from circlet.cli.common import choose_device, table
 from circlet.data import Splits, every_image
 from circlet.recipes import Experiment, FaceSets, Outcome, TestConfig, build_splits, load_run, load_test_set, test
-from circlet.train import RunFolder, write_atomically
+from circlet.train import RunFolder, write_json
 
 DESCRIPTION = """Test a trained embedding by the task of its run, beside the raw pixels.
 
@@ -65,8 +64,7 @@ def main(arguments: list[str]) -> None:
     print(result_text(outcome))
     found = {"test": outcome.metrics, "raw_pixels": outcome.raw_pixels}
     if told.json is not None:
-        text = json.dumps(found, indent=2)
-        write_atomically(told.json, lambda file: file.write(text.encode() + b"\n"))
+        write_json(told.json, found)
     if told.root is None and told.checkpoint is None:
         try:
             RunFolder(told.run).write_json("evaluation.json", {"config": experiment.to_json(), **found})

@@ -103,11 +103,11 @@ def show(name: str) -> str:
 def finished_runs(root: Path) -> Iterator[Run]:
     """The finished runs of our recipes in `root`, by name; other folders are passed over."""
     for result in sorted(root.glob("*/result.json")):
-        folder = RunFolder(result.parent)
         try:
+            folder = RunFolder.open(result.parent)
             experiment = Experiment.from_json(folder.read_json("config.json"))
             test = _numbers(folder.read_json(result.name))
-        except (OSError, ValueError, KeyError):  # cut off, of another version, or somebody else's
+        except (OSError, ValueError, KeyError):  # cut off, of a search, of another version, or somebody else's
             continue
         if experiment.recipe in RECIPES:
             yield Run(folder.path, experiment.recipe, {**_evaluated(folder, experiment), **test}, _changed(experiment))

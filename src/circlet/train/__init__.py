@@ -7,7 +7,7 @@ from circlet.train.objective import Level, Objective
 from circlet.train.optimizer import OptimizerConfig
 from circlet.train.processes import alike, first_speaks, is_first, local_rank, on_first, process_group, together
 from circlet.train.progress import progress
-from circlet.train.run_folder import RunFolder, environment, write_atomically
+from circlet.train.run_folder import RunFolder, environment, write_atomically, write_json
 
 __all__ = [
     "Batches",
@@ -30,4 +30,5 @@ __all__ = [
     "progress",
     "together",
     "write_atomically",
+    "write_json",
 ]

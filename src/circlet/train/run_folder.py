@@ -144,8 +144,7 @@ class RunFolder:
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Write one of the folder's JSON files, atomically."""
-        text = json.dumps(_null_for_nan(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        write_atomically(self.path / name, lambda file: file.write(text.encode()))
+        write_json(self.path / name, content)
 
     def save(self, path: Path, state: dict[str, Any]) -> None:
         """Write a checkpoint, atomically."""
@@ -171,6 +170,12 @@ class RunFolder:
             return [_finite(json.loads(line)) for line in lines]
         except json.JSONDecodeError as error:
             raise ValueError(f"{path}: found no valid JSON ({error}), expected an object in each line") from error
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file, atomically; null for a number that is not finite."""
+    text = json.dumps(_null_for_nan(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def _of_a_start(path: Path) -> bool:
