@@ -101,6 +101,7 @@ def table(results: Results) -> str:
 def plot(results: Results) -> "Figure":
     """Time and memory against the batch size (pair-wise) or the number of classes, a row of two axes for each."""
     import matplotlib.figure
+    from matplotlib.lines import Line2D
 
     kinds = [
         (label, key, [found for found in results.cases.values() if (found["case"]["num_classes"] is None) == pairwise])
@@ -110,22 +111,28 @@ def plot(results: Results) -> "Figure":
     figure = matplotlib.figure.Figure(figsize=(10, 4 * len(kinds)), layout="constrained")
     grid = figure.subplots(len(kinds), 2, squeeze=False)
     for (label, key, cases), row in zip(kinds, grid, strict=True):
-        series: dict[str, list[tuple[int, float, float | None]]] = {}
+        series: dict[tuple[str, str], list[tuple[int, float, float | None]]] = {}
         for found in cases:
+            case = found["case"]
+            settings = f"D={case['dim']}, {case['dtype']}" + (f", B={case['batch']}" if key == "num_classes" else "")
             for measured in found["rows"]:
                 if measured["seconds"] is not None:
-                    settings = f"{measured['contender']}, D={found['case']['dim']}, {found['case']['dtype']}"
-                    point = found["case"][key], measured["seconds"], measured["extra_mib"]
-                    series.setdefault(settings, []).append(point)
-        for name, points in series.items():
+                    point = case[key], measured["seconds"], measured["extra_mib"]
+                    series.setdefault((measured["contender"], settings), []).append(point)
+        colours = {name: f"C{i}" for i, name in enumerate(dict.fromkeys(name for name, _ in series))}
+        markers = dict(zip(dict.fromkeys(settings for _, settings in series), "os^vDP*X<>" * len(series), strict=False))
+        for (name, settings), points in series.items():
             points.sort()
-            row[0].plot([p[0] for p in points], [p[1] for p in points], marker="o", label=name)
+            style = {"color": colours[name], "marker": markers[settings]}
+            row[0].plot([p[0] for p in points], [p[1] for p in points], **style)
             # On a logarithmic axis nothing is drawn as 1 MiB.
             kept = [(p[0], max(p[2], 1.0)) for p in points if p[2] is not None]
-            row[1].plot([p[0] for p in kept], [p[1] for p in kept], marker="o")
+            row[1].plot([p[0] for p in kept], [p[1] for p in kept], **style)
         row[0].set(xscale="log", yscale="log", xlabel=label, ylabel="seconds")
         row[1].set(xscale="log", yscale="log", xlabel=label, ylabel="extra memory, MiB (at least 1)")
-        row[0].legend(fontsize=7)
+        named = [Line2D([], [], color=colour, label=name) for name, colour in colours.items()]
+        named += [Line2D([], [], color="grey", ls="", marker=marker, label=text) for text, marker in markers.items()]
+        row[0].legend(handles=named, fontsize=7)
         for axes in row:
             axes.grid(alpha=0.3)
     return figure
