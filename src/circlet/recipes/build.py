@@ -175,7 +175,8 @@ class TrainBatches:
                              "out for testing and validation")  # fmt: skip
         rank, ranks = rank_in(None), num_ranks(None)
         if config.sampler == "pk":
-            per_batch = min(config.classes, self.num_classes)
+            most = max(self.num_classes // ranks, 1) * ranks  # a class stays on one rank
+            per_batch = min(config.classes, most)
             self.sampler: PKSampler | ShuffledBatches = PKSampler(
                 self.labels, per_batch, config.samples, seed=seed, rank=rank, num_ranks=ranks
             )
