@@ -86,6 +86,7 @@ def test_settings_are_chosen_on_validation_classes(made):
     assert [tried.settings for tried in am.candidates] == ["margin 0.35, gamma 64", "margin 0.35, gamma 16"]
     assert am.settings == max(am.candidates, key=lambda tried: tried.map_at_r).settings
     searched = list((folder / "search").glob("*/result.json"))
+    assert not list((folder / "search").glob("*/*.pt"))
     assert len(searched) == 2
     for path in searched:
         found = json.loads(path.read_text())

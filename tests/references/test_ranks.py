@@ -78,5 +78,7 @@ def test_without_a_process_group_the_sources_are_the_plain_ones():
         loss(embeddings, labels, circlet.ShardedClassWeights(3, 5))
     with pytest.raises(ValueError, match="references: found sources of several process groups"):
         loss(embeddings, labels, [circlet.AllRanks(), circlet.AllRanks("another")])
+    with pytest.raises(ValueError, match="references: found None beside AllRanks"):
+        loss(embeddings, labels, [None, circlet.AllRanks()])
     with pytest.raises(ValueError, match="positive_mask: found with a source over all ranks, expected labels alone"):
         loss(embeddings, None, circlet.AllRanks(), positive_mask=torch.eye(6).bool())

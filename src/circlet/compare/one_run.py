@@ -70,6 +70,9 @@ def main(arguments: list[str]) -> None:
             raise
     finally:
         note(finished)
+    if share:  # a number is all that is asked of it
+        for checkpoint in (folder.last, folder.best):
+            checkpoint.unlink(missing_ok=True)
 
 
 def stop_without(parent: int, seconds: float = 1.0) -> None:

@@ -154,7 +154,7 @@ class AllRanks:
     with the batches of all ranks together: "mean" is over the valid anchors of all ranks, "none" gives the losses of
     the own anchors (and gradients of the sum of whatever each rank makes of its losses). Batches may differ in size
     and be empty, as long as they come from the model. The parameters' gradients must be averaged over ranks, as
-    DistributedDataParallel and FSDP do. In a list, do not put None beside this source, which includes the own batch;
+    DistributedDataParallel and FSDP do. In a list, None beside this source, which includes the own batch, is refused;
     plain sources in the list are compared with the own anchors.
 
     process_group: default: all ranks. Without a process group or with one rank this is the batch itself.

@@ -30,6 +30,7 @@ def resolve(
     spread = [source for source in sources if isinstance(source, SpreadSource)]
     if not spread:
         return _resolve(embeddings, labels, references, reference_labels, positive_mask), None
+    against_itself = any(isinstance(source, AllRanks) for source in spread)
     local: list[Pairs] = []
     error = None
     try:
@@ -39,6 +40,8 @@ def resolve(
         if len({own_or_world(source.process_group) for source in spread}) > 1:
             raise ValueError("references: found sources of several process groups, expected one for all")
         plain = [source for source in sources if not isinstance(source, SpreadSource)]
+        if against_itself and any(source is None for source in plain):
+            raise ValueError("references: found None beside AllRanks, expected AllRanks alone: the own batch is in it")
         # With the batch itself at the end, so that its checks run if there is no plain source.
         local = _resolve(embeddings, labels, [*plain, None], None, None)[: len(plain)]
         assert labels is not None
@@ -46,7 +49,6 @@ def resolve(
             source.check(embeddings, labels)
     except ValueError as found:
         error = found
-    against_itself = any(isinstance(source, AllRanks) for source in spread)
     batch = GlobalBatch(embeddings, labels, spread[0].process_group, error, against_itself=against_itself)
     local = [
         pairs._replace(
