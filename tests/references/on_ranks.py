@@ -79,7 +79,7 @@ def equals_single_process(rank, num_ranks, folder):
 
 def equals_single_process_in_tiles(rank, num_ranks, folder):
     similarity.WHOLE_PAIRS = 0
-    across.HEIGHT, across.WIDTH = 2, 3
+    across.TILING = across.Tiling(2, 3)
     for name in ("circle", "triplet"):
         _equals_single_process(rank, num_ranks, "joint", LOSSES[name])
     _equals_single_process(rank, num_ranks, "pair", LOSSES["circle"])

@@ -8,6 +8,7 @@ import torch
 from circlet.similarity import across
 from circlet.similarity.pairs import PairLse
 from circlet.similarity.spec import spec_of
+from circlet.similarity.tiles import Tiling
 from tests.similarity.cases import RULES, assert_same, dense_lse, operands, relative_error, run
 
 
@@ -52,8 +53,7 @@ def apart(rows, sizes, rank):
 
 @pytest.fixture
 def small_tiles(monkeypatch):
-    monkeypatch.setattr(across, "HEIGHT", 5)
-    monkeypatch.setattr(across, "WIDTH", 7)
+    monkeypatch.setattr(across, "TILING", Tiling(height=5, width=7))
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -82,7 +82,7 @@ def test_errs_no_more_than_dense(dtype):
 def test_kept_tiles_are_as_good_as_new_ones(monkeypatch):
     leaves, make = operands("pair", 37)
     kept = run(by_ranks([11]), leaves, make, RULES["circle"])
-    monkeypatch.setattr(across, "KEEP_BYTES", 0)
+    monkeypatch.setattr(across, "TILING", Tiling(keep_bytes=0))
     assert_same(run(by_ranks([11]), leaves, make, RULES["circle"]), kept)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from circlet.compare.comparison import Result
 from circlet.compare.plots import interval_plot, loss_curves
-from circlet.compare.tables import DEVICE_MEMORY, headings, on_device, table_rows
+from circlet.compare.tables import device_memory, headings, table_rows
 from circlet.recipes.recipe import leaves
 
 if TYPE_CHECKING:
@@ -178,8 +178,7 @@ def _score(map_at_r: float) -> str:
 
 def _costs(result: Result) -> str:
     names = {"train_seconds": "training, s", "wall_seconds": "process, s", "cpu_seconds": "CPU, s",
-             "peak_memory_mib": "peak memory, MiB"}  # fmt: skip
-    names |= dict([DEVICE_MEMORY]) if on_device(result) else {}
+             "peak_memory_mib": "peak memory, MiB", **device_memory(result)}  # fmt: skip
     rows = []
     for entry in result.entries:
         for seed, cost, reason in zip(result.seeds, entry.cost, entry.diverged, strict=True):

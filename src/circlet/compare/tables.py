@@ -9,7 +9,7 @@ from circlet.compare.comparison import Entry, Result
 from circlet.compare.statistics import Interval, mean_interval
 
 COSTS = {"train_seconds": "training, s", "cpu_seconds": "CPU, s", "peak_memory_mib": "memory, MiB"}
-DEVICE_MEMORY = ("peak_device_memory_mib", "GPU memory, MiB")
+DEVICE_MEMORY = "peak_device_memory_mib"
 
 
 def markdown(result: Result) -> str:
@@ -25,7 +25,7 @@ def markdown(result: Result) -> str:
 def headings(result: Result) -> list[str]:
     """Of the main table."""
     difference = f"{result.headline[-1]}, difference to {result.baseline}"
-    return ["loss", *result.headline, difference, *COSTS.values(), *([DEVICE_MEMORY[1]] if on_device(result) else [])]
+    return ["loss", *result.headline, difference, *COSTS.values(), *device_memory(result).values()]
 
 
 def table_rows(result: Result) -> list[tuple[str, list[str]]]:
@@ -40,16 +40,17 @@ def row_name(entry: Entry) -> str:
     return f"{entry.label}{f' (diverged in {n} of {len(entry.test)})' if (n := entry.num_diverged) else ''}"
 
 
-def on_device(result: Result) -> bool:
-    """Whether the memory of a GPU was measured."""
-    return any(DEVICE_MEMORY[0] in cost for entry in result.entries for cost in entry.cost)
+def device_memory(result: Result) -> dict[str, str]:
+    """Name of the memory of a GPU in cost.json, and heading; empty where none was measured."""
+    measured = any(DEVICE_MEMORY in cost for entry in result.entries for cost in entry.cost)
+    return {DEVICE_MEMORY: "GPU memory, MiB"} if measured else {}
 
 
 def csv_text(result: Result) -> str:
     """A row for each loss and seed: settings, all test metrics, costs; a run that diverged has no metrics but why."""
     metrics = result.metrics
     costs = ["train_seconds", "wall_seconds", "cpu_seconds", "peak_memory_mib", "threads", "sessions", "jobs", "device"]
-    costs += [DEVICE_MEMORY[0]] if on_device(result) else []
+    costs += device_memory(result)
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["loss", "settings", "chosen_by", "seed", "steps", *metrics, *costs, "diverged"])
@@ -88,9 +89,8 @@ def mean_cost(entry: Entry, name: str) -> float:
 
 def _cells(result: Result, entry: Entry) -> list[str]:
     difference = result.difference(entry, result.headline[-1])
-    costs = [f"{mean_cost(entry, name):.{0 if name.endswith('mib') else 1}f}" for name in COSTS]
-    if on_device(result):
-        costs.append(f"{mean_cost(entry, DEVICE_MEMORY[0]):.0f}")
+    names = [*COSTS, *device_memory(result)]
+    costs = [f"{mean_cost(entry, name):.{0 if name.endswith('mib') else 1}f}" for name in names]
     return [
         *(interval_text(entry.interval(metric)) for metric in result.headline),
         "baseline" if entry.label == result.baseline else interval_text(difference, sign=True),

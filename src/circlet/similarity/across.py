@@ -19,15 +19,16 @@ import torch
 from torch import Tensor
 
 from circlet.similarity.blocks import Gradient, Scratch, Sums, Tile
-from circlet.similarity.cross import spans
+from circlet.similarity.cross import spans, view
 from circlet.similarity.curves import Curves
 from circlet.similarity.kept import KeptTiles, new_slabs
 from circlet.similarity.kinds import Kinds, ranges, sort_by_label
 from circlet.similarity.rows import compute_dtype, prepare, through_norm_
 from circlet.similarity.spec import RuleSpec, rule_of
 from circlet.similarity.symmetric import symmetric_lse, symmetric_lse_backward
+from circlet.similarity.tiles import Tiling
 
-HEIGHT, WIDTH, KEEP_BYTES = 512, 1024, 20 * 2**20
+TILING = Tiling()
 
 
 class Ours(NamedTuple):
@@ -52,20 +53,22 @@ def own_lse(ours: Ours) -> tuple[Tensor, Kept]:
     """Log-sum-exps (2, B) of the positives and of the negatives of the own rows, in fp64; and what is kept."""
     x, y = ours.x, ours.y
     order, sorted_labels = sort_by_label(ours.labels)
-    settings = (*ours.spec, ours.normalize, HEIGHT, WIDTH, KEEP_BYTES)
-    within, own_slabs = symmetric_lse(x, order, ranges(sorted_labels, sorted_labels), *settings)
+    positives = ranges(sorted_labels, sorted_labels)
+    within, own_slabs = symmetric_lse(x, order, positives, *ours.spec, ours.normalize, *TILING)
     with torch.autocast(x.device.type, enabled=False):
         y_order, kinds = _kinds(sorted_labels, ours.other_labels)
         dtype = compute_dtype(x)
         rows = prepare(x, order, dtype, normalize=ours.normalize).unit
         sums = Sums(len(x), Scratch(dtype, x.device), Curves(rule_of(*ours.spec)), kinds)
-        slabs = new_slabs(x, dtype, len(x) * len(y), KEEP_BYTES)
+        slabs = new_slabs(x, dtype, len(x) * len(y), TILING.keep_bytes)
         kept = KeptTiles(slabs)
-        for c, d in spans(len(y), WIDTH):
+        scratch = _scratch(rows, y)
+        for c, d in spans(len(y), TILING.width):
             columns = prepare(y, y_order[c:d], dtype, normalize=ours.normalize).unit
-            for a, b in spans(len(x), HEIGHT):
-                s = torch.mm(rows[a:b], columns.T, out=kept.take(b - a, d - c))
-                sums.add(s, Tile(a, b, len(x) + c, len(x) + d), mirrored=False)
+            for a, b in spans(len(x), TILING.height):
+                s = kept.take(b - a, d - c)
+                s = view(scratch, b - a, d - c) if s is None else s
+                sums.add(torch.mm(rows[a:b], columns.T, out=s), Tile(a, b, len(x) + c, len(x) + d), mirrored=False)
         across = sums.result()
         across[:, order] = across.clone()
         return torch.logaddexp(within, across), Kept(own_slabs, slabs)
@@ -79,8 +82,8 @@ def own_gradient(ours: Ours, kept: Kept, lse: Tensor, grads: Tensor, other_lse: 
     dtype = compute_dtype(ours.x)
     x, y = ours.x.to(dtype), ours.y  # so that the sum of both parts is rounded once
     order, sorted_labels = sort_by_label(ours.labels)
-    settings = (*ours.spec, ours.normalize, HEIGHT, WIDTH)
     positives = ranges(sorted_labels, sorted_labels)
+    settings = (*ours.spec, ours.normalize, TILING.height, TILING.width)
     within: Tensor = symmetric_lse_backward(x, order, positives, lse, grads, kept.own, True, *settings)
     with torch.autocast(x.device.type, enabled=False):
         y_order, kinds = _kinds(sorted_labels, ours.other_labels)
@@ -89,17 +92,23 @@ def own_gradient(ours: Ours, kept: Kept, lse: Tensor, grads: Tensor, other_lse: 
         arrived = torch.cat([grads[:, order], other_grads[:, y_order]], 1).to(dtype)
         gradient = Gradient(all_lse, arrived, Scratch(dtype, x.device), Curves(rule_of(*ours.spec)), kinds)
         tiles = KeptTiles(kept.others, release=True)
+        scratch = _scratch(rows.unit, y)
         total = torch.zeros_like(rows.unit)
-        for c, d in spans(len(y), WIDTH):
+        for c, d in spans(len(y), TILING.width):
             columns = prepare(y, y_order[c:d], dtype, normalize=ours.normalize).unit
-            for a, b in spans(len(x), HEIGHT):
+            for a, b in spans(len(x), TILING.height):
+                h = view(scratch, b - a, d - c)
                 s = tiles.take(b - a, d - c)
-                s = rows.unit[a:b] @ columns.T if s is None else s
-                gradient.write(s, s, Tile(a, b, len(x) + c, len(x) + d), mirrored=True)
-                total[a:b].addmm_(s, columns)
+                s = torch.mm(rows.unit[a:b], columns.T, out=h) if s is None else s
+                gradient.write(h, s, Tile(a, b, len(x) + c, len(x) + d), mirrored=True)
+                total[a:b].addmm_(h, columns)
         tiles.finish()
         within[order] += through_norm_(total, rows)
         return within.to(ours.x.dtype)
+
+
+def _scratch(rows: Tensor, y: Tensor) -> Tensor:
+    return rows.new_empty(min(TILING.height, len(rows)) * min(TILING.width, len(y)))
 
 
 def _kinds(sorted_labels: Tensor, other_labels: Tensor) -> tuple[Tensor, Kinds]:

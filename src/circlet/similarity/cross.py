@@ -54,7 +54,7 @@ def cross_lse(
             references = prepare(y, span(y_order, c, d), dtype, normalize=normalize)
             for a, b in spans(len(x), height):
                 s = kept.take(b - a, d - c)
-                s = _view(scratch, b - a, d - c) if s is None else s
+                s = view(scratch, b - a, d - c) if s is None else s
                 sums.add(torch.mm(anchors[a:b], references.unit.T, out=s), Tile(a, b, c, d), mirrored=False)
         lse = sums.result()
         if x_order is not None:
@@ -103,7 +103,7 @@ def cross_lse_backward(
             references = prepare(y, span(y_order, c, d), dtype, normalize=normalize)
             part = _place(out, y_order, c, d, dtype) if needs_y else None
             for a, b in spans(len(x), height):
-                g = _view(scratch, b - a, d - c)
+                g = view(scratch, b - a, d - c)
                 s = kept.take(b - a, d - c)
                 s = torch.mm(anchors.unit[a:b], references.unit.T, out=g) if s is None else s
                 gradient.write(g, s, Tile(a, b, c, d), mirrored=False)
@@ -144,5 +144,6 @@ def _place(out: Tensor, order: Tensor | None, c: int, d: int, dtype: torch.dtype
     return out.new_empty((d - c, out.shape[1]), dtype=dtype)
 
 
-def _view(scratch: Tensor, rows: int, columns: int) -> Tensor:
+def view(scratch: Tensor, rows: int, columns: int) -> Tensor:
+    """The beginning of flat memory as a tile."""
     return scratch[: rows * columns].view(rows, columns)

@@ -47,13 +47,12 @@ def kinds_of(pairs: Pairs) -> tuple[Tensor | None, Tensor | None, Tensor | None,
 class Kinds:
     """Positive and negative pairs by `ranges` (2, batch) of sorted labels or by a `mask` (batch, num_references).
 
-    own: the references are the anchors, and the pair of a row with itself is neither. selves: (batch,) the column of
-    each row itself; None: they are numbered alike.
+    own: the references are the anchors, and the pair of a row with itself is neither.
     """
 
-    def __init__(self, ranges: Tensor | None, mask: Tensor | None, *, own: bool, selves: Tensor | None = None) -> None:
+    def __init__(self, ranges: Tensor | None, mask: Tensor | None, *, own: bool) -> None:
         assert (ranges is None) != (mask is None)
-        self.mask, self.own, self.ranges, self.selves = mask, own, ranges, selves
+        self.mask, self.own, self.ranges = mask, own, ranges
         self.low, self.high = ([], []) if ranges is None else ranges.tolist()
 
     def split(self, a: int, b: int, c: int, d: int) -> Iterator[tuple[int, int, bool]]:
@@ -77,8 +76,8 @@ class Kinds:
             low, high = self.ranges[:, a:b, None]
             positive = (columns >= low) & (columns < high)
         negative = ~positive
-        if self.own and (self.selves is not None or (a < d and c < b)):
-            selves = torch.arange(a, b, device=positive.device) if self.selves is None else self.selves[a:b]
-            other = selves[:, None] != torch.arange(c, d, device=positive.device)
+        if self.own and a < d and c < b:
+            rows = torch.arange(a, b, device=positive.device)
+            other = rows[:, None] != torch.arange(c, d, device=positive.device)
             positive, negative = positive & other, negative & other
         return positive, negative
