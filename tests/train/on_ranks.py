@@ -65,7 +65,9 @@ def train(path, case, stop_after=None, **keywords):
     settings = {"optimizer": "adamw", "memory": 0, "chunk": 0, **CASES[case]}
     torch.manual_seed(0)
     model = Net().double()
-    objective = Objective(circlet.CircleLoss(0.4, 8.0), case.split()[0], NUM_CLASSES, DIM, memory=settings["memory"])
+    objective = Objective(
+        circlet.CircleLoss(margin=0.4, gamma=8.0), case.split()[0], NUM_CLASSES, DIM, memory=settings["memory"]
+    )
     objective.double()
     if objective.classes is not None:
         weight = torch.randn(NUM_CLASSES, DIM, generator=torch.Generator().manual_seed(1), dtype=torch.float64)

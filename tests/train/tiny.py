@@ -40,7 +40,7 @@ class Net(nn.Module):
 
 def parts(level="joint", num_classes=6, **references):
     torch.manual_seed(0)
-    return Net(), Objective(circlet.CircleLoss(0.4, 32.0), level, num_classes, 8, **references)
+    return Net(), Objective(circlet.CircleLoss(margin=0.4, gamma=32.0), level, num_classes, 8, **references)
 
 
 def config(**changes):

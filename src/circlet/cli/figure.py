@@ -18,12 +18,13 @@ from circlet.cli.figure_runs import (
     experiment_of,
     finish,
     metric_names,
-    parse_loss,
     with_loss,
 )
+from circlet.losses import Level, find_loss
 from circlet.recipes import RECIPES, Experiment, LossConfig, build_loss
+from circlet.recipes.loss import parse_loss
 from circlet.report.explorer import build_explorer
-from circlet.train import Level, RunFolder, write_atomically
+from circlet.train import RunFolder, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -176,7 +177,7 @@ def _boundaries(told: Boundaries) -> "Figure":
 
 
 def _gradients(told: Gradients) -> "Figure":
-    return figure_2({text: build_loss(parse_loss(text)) for text in told.losses}, points=told.points)
+    return figure_2({text: build_loss(parse_loss(text).config) for text in told.losses}, points=told.points)
 
 
 def _sweeps(told: Sweeps) -> "Figure":
@@ -186,11 +187,11 @@ def _sweeps(told: Sweeps) -> "Figure":
     if metric not in known:
         raise ValueError(f"metric: found {metric!r}, expected one of {', '.join(known)}")
     runs: dict[str, dict[tuple[str, float], Experiment]] = {"gamma": {}, "margin": {}}
-    for loss in map(parse_loss, told.losses):
+    for loss in (parse_loss(text).config for text in told.losses):
         for name, values in (("gamma", told.gammas), ("margin", told.margins)):
             for value in values:
-                if getattr(loss, name) is not None and not (loss.name == "arcface" and name == "margin" and value < 0):
-                    changed = replace(loss, gamma=value) if name == "gamma" else replace(loss, margin=value)
+                if name in loss.numbers and find_loss(loss.name).declared[name].allows(value):
+                    changed = loss.with_numbers({**loss.numbers, name: value})
                     runs[name][_line(loss, without=name), value] = with_loss(base, changed)
     experiments = [experiment for sweep in runs.values() for experiment in sweep.values()]
     if not experiments:
@@ -239,13 +240,14 @@ def _observed(told: _Convergence) -> list[RunFolder]:
         return [RunFolder.open(path) for path in told.of]
     base = base_experiment(told.recipe, told.root, told.level, told.steps, told.seed, images=told.images)
     base = replace(base, loop=replace(base.loop, log_every=told.log_every))
-    experiments = [with_loss(base, parse_loss(text)) for text in told.losses]
+    experiments = [with_loss(base, parse_loss(text).config) for text in told.losses]
     return finish(experiments, told.run_dir, choose_device(told.device))
 
 
 def _line(loss: LossConfig, *, without: str) -> str:
-    fixed = {"gamma": ("m", loss.margin), "margin": ("γ", loss.gamma)}[without]
-    return loss.name if fixed[1] is None else f"{loss.name}, {fixed[0]} = {fixed[1]:g}"
+    symbol, name = {"gamma": ("m", "margin"), "margin": ("γ", "gamma")}[without]
+    fixed = loss.numbers.get(name)
+    return loss.name if fixed is None else f"{loss.name}, {symbol} = {fixed:g}"
 
 
 _DRAW: dict[type, Callable[[Any], "Figure"]] = {

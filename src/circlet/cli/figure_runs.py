@@ -8,28 +8,10 @@ from pathlib import Path
 
 import torch
 
-from circlet.analyse.forms import form_of
-from circlet.recipes import RECIPES, Experiment, LossConfig, build_loss, build_splits, train, with_defaults
+from circlet.losses import Level
+from circlet.recipes import RECIPES, Experiment, LossConfig, build_loss, build_splits, train
 from circlet.recipes.metrics import RANKS
-from circlet.train import Level, RunFolder
-
-
-def parse_loss(text: str) -> LossConfig:
-    """`circle:margin=0.4:gamma=80` as settings, those that were not given set to the loss's own defaults.
-
-    >>> parse_loss("circle:margin=0.4").gamma
-    256.0
-    """
-    name, *settings = text.split(":")
-    given: dict[str, float] = {}
-    for setting in settings:
-        key, _, value = setting.partition("=")
-        try:
-            given[key] = float(value)
-        except ValueError:
-            raise ValueError(f"losses: found {setting!r} in {text!r}, expected SETTING=NUMBER") from None
-    config: LossConfig = Experiment.from_json({"loss": {"name": name, **given}}).loss
-    return with_defaults(config)
+from circlet.train import RunFolder
 
 
 def base_experiment(
@@ -67,7 +49,7 @@ def finish(experiments: Sequence[Experiment], run_dir: Path, device: torch.devic
     after its experiment, by a digest of all settings, so that equal settings are run once.
     """
     for experiment in experiments:
-        form_of(build_loss(experiment.loss))  # a bad setting stops the figure before its first run
+        build_loss(experiment.loss)  # a bad setting stops the figure before its first run
     folders = [RunFolder(run_dir / _name(experiment)) for experiment in experiments]
     left = {
         folder.path: experiment

@@ -25,11 +25,10 @@ itself and says what to try.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from circlet.analyse.forms import form_of
 from circlet.compare.extremes import Counts, chance_loss, counts, perfect_loss
 from circlet.losses import CircleLoss, PairLoss
 from circlet.recipes import Experiment, build_loss
@@ -80,8 +79,9 @@ def suggest(
     lines: of metrics.jsonl. Rules whose numbers are not in them are left out: telemetry, validation. train_classes:
     in the data; without them nothing is said of how a loss with class weights compares with chance.
 
+    >>> from circlet import CircleLoss
     >>> from circlet.recipes import LossConfig
-    >>> experiment = Experiment(loss=LossConfig(margin=0.4, gamma=1.0))
+    >>> experiment = Experiment(loss=LossConfig.of(CircleLoss(margin=0.4, gamma=1.0)))
     >>> print(suggest(experiment, [{"step": 20, "loss": 6.0}])[0].change)
     --loss.gamma 16 or more
     """
@@ -104,10 +104,10 @@ def _small_gamma(seen: _Seen) -> Suggestion | None:
     gamma, references = seen.loss.hyper_parameters.get("gamma"), seen.references
     if gamma is None or references is None:
         return None
-    dim = _dim(seen)
+    dim, config = _dim(seen), seen.experiment.loss
 
     def ends(value: float) -> tuple[float, float]:
-        loss = build_loss(replace(seen.experiment.loss, gamma=value))
+        loss = build_loss(config.with_numbers({**config.numbers, "gamma": value}))
         return chance_loss(loss, references, dim), perfect_loss(loss, references)
 
     chance, perfect = ends(gamma)
@@ -124,7 +124,7 @@ def _small_gamma(seen: _Seen) -> Suggestion | None:
 
 def _loose_margin(seen: _Seen) -> Suggestion | None:
     margin = seen.loss.hyper_parameters.get("margin")
-    if margin is None or seen.references is None or form_of(seen.loss).statistic == "max":
+    if margin is None or seen.references is None or seen.loss.form().positives == "max":
         return None
     chance = chance_loss(seen.loss, seen.references, _dim(seen))
     if chance > 0.1:
@@ -137,7 +137,7 @@ def _loose_margin(seen: _Seen) -> Suggestion | None:
 
 
 def _above_chance(seen: _Seen) -> Suggestion | None:
-    if seen.references is None or not seen.losses or form_of(seen.loss).statistic == "max":
+    if seen.references is None or not seen.losses or seen.loss.form().positives == "max":
         return None
     chance = chance_loss(seen.loss, seen.references, _dim(seen))
     worst = max(seen.losses, key=lambda line: line["loss"])

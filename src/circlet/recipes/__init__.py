@@ -10,6 +10,7 @@
 | tables         | the rows of the paper's tables, with their figures                                  |
 | recipe         | a recipe: settings, where each is from, what the paper found                        |
 | experiment     | all settings of a run; `testing` those of its test, `from_json` their way back      |
+| loss           | the loss of an experiment, with the numbers that it declares                        |
 | build          | splits, pixels, model, objective, batches                                           |
 | run            | a run from start to end                                                             |
 | embedding      | test images and their embeddings                                                    |
@@ -17,16 +18,16 @@
 | face_sets      | the face test sets                                                                  |
 """
 
-from circlet.recipes.build import build_loss, build_splits, check_task, load_pixels, with_defaults
+from circlet.recipes.build import build_splits, check_task, load_pixels
 from circlet.recipes.embedding import embed_pixels, embed_test_set, load_test_set
 from circlet.recipes.experiment import (
     BatchConfig,
     DataConfig,
     Experiment,
-    LossConfig,
     ModelConfig,
 )
 from circlet.recipes.face_sets import open_face_sets
+from circlet.recipes.loss import LossConfig, build_loss, with_defaults
 from circlet.recipes.names import RECIPES, find_recipe
 from circlet.recipes.recipe import Recipe
 from circlet.recipes.run import Outcome, load_run, test, train

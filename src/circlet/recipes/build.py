@@ -1,14 +1,12 @@
 """From an experiment's description to its parts: splits, pixels, model, objective, batches."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from circlet import losses
 from circlet.data import (
     DataError,
     DecodedImages,
@@ -22,24 +20,11 @@ from circlet.data import (
 )
 from circlet.data.catalogue import find_data_set
 from circlet.models import Embedder, backbone
-from circlet.recipes.experiment import BatchConfig, DataConfig, LossConfig, ModelConfig, Task
+from circlet.recipes.experiment import BatchConfig, DataConfig, ModelConfig, Task
+from circlet.recipes.loss import LossConfig, build_loss
 from circlet.references.collectives import num_ranks, rank_in
 from circlet.sampling import PKSampler, ShuffledBatches
 from circlet.train import Objective
-
-LOSSES: dict[str, Callable[..., losses.PairLoss]] = {
-    "circle": losses.CircleLoss,
-    "unified": losses.UnifiedLoss,
-    "am_softmax": losses.AMSoftmaxLoss,
-    "arcface": losses.ArcFaceLoss,
-    "normface": losses.NormFaceLoss,
-    "softmax": losses.SoftmaxLoss,
-    "triplet": losses.TripletLoss,
-    "multi_similarity": losses.MultiSimilarityLoss,
-    "lifted_structure": losses.LiftedStructureLoss,
-    "n_pair": losses.NPairLoss,
-    "info_nce": losses.InfoNCELoss,
-}
 
 
 def build_splits(config: DataConfig) -> Splits:
@@ -86,24 +71,6 @@ def build_model(config: ModelConfig, channels: int) -> Embedder:
         mean=config.mean,
         std=config.std,
     )
-
-
-def build_loss(config: LossConfig) -> losses.PairLoss:
-    """The loss with its settings; ValueError for a setting that this loss does not have."""
-    names = ("margin", "gamma", "alpha", "beta", "base", "temperature")
-    given = {name: value for name in names if (value := getattr(config, name)) is not None}
-    loss = LOSSES[config.name]()
-    unknown = given.keys() - loss.hyper_parameters.keys()
-    if unknown:
-        raise ValueError(f"loss.{min(unknown)}: found with {config.name}, which has "
-                         f"{', '.join(loss.hyper_parameters) or 'no settings'}")  # fmt: skip
-    return LOSSES[config.name](**given)
-
-
-def with_defaults(config: LossConfig) -> LossConfig:
-    """The same, those settings that were not given set to the loss's own defaults."""
-    numbers: dict[str, Any] = build_loss(config).hyper_parameters
-    return replace(config, **numbers)
 
 
 def build_objective(config: LossConfig, num_classes: int, embedding_dim: int, device: torch.device) -> Objective:

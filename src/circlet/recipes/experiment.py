@@ -13,24 +13,12 @@ from circlet.data import Fit, TrainingSet
 from circlet.data.augment import AugmentConfig
 from circlet.models import HeadName, PoolingName
 from circlet.recipes.from_json import from_json
+from circlet.recipes.loss import LossConfig
 from circlet.recipes.testing import FaceSets, TestConfig
-from circlet.train import Level, LoopConfig
+from circlet.train import LoopConfig
 
 Source = Literal[TrainingSet, "folder", "manifest"]
 Task = Literal["retrieval", "reid", "face"]
-LossName = Literal[
-    "circle",
-    "unified",
-    "am_softmax",
-    "arcface",
-    "normface",
-    "softmax",
-    "triplet",
-    "multi_similarity",
-    "lifted_structure",
-    "n_pair",
-    "info_nce",
-]
 
 
 @dataclass(frozen=True)
@@ -94,42 +82,6 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class LossConfig:
-    """Which loss, compared with what."""
-
-    name: LossName = "circle"
-    """A loss of circlet.losses."""
-    level: Level = "pair"
-    """pair: the other samples of the batch; class: class weights; joint: both in one loss."""
-    margin: float | None = None
-    """Margin; None: the loss's own default."""
-    gamma: float | None = None
-    """Scale; None: the loss's own default."""
-    alpha: float | None = None
-    """Multi-Similarity: scale of the positives; None: the loss's own default."""
-    beta: float | None = None
-    """Multi-Similarity: scale of the negatives; None: the loss's own default."""
-    base: float | None = None
-    """Multi-Similarity: the similarity that both are measured from; None: the loss's own default."""
-    temperature: float | None = None
-    """InfoNCE: 1 / scale; None: the loss's own default."""
-    memory: int = 0
-    """Embeddings of the last batches that join the references (memory bank); 0: none."""
-    sample: float = 1.0
-    """Share of the class weights that a step compares with, the batch's own and the rest at random (Partial FC). Below
-    1 the loss is biased, as if the margin were smaller by -log(sample) / gamma or more."""
-
-    def __post_init__(self) -> None:
-        if self.memory < 0:
-            raise ValueError(f"loss.memory: found {self.memory}, expected 0 or a number of embeddings")
-        if not 0 < self.sample <= 1:
-            raise ValueError(f"loss.sample: found {self.sample}, expected above 0 and at most 1")
-        if self.sample < 1 and self.level == "pair":
-            raise ValueError(f"loss.sample: found {self.sample} with level pair, expected level class or joint: it is "
-                             "a share of the class weights")  # fmt: skip
-
-
-@dataclass(frozen=True)
 class BatchConfig:
     """What a batch is made of; over several ranks, that of all ranks together."""
 
@@ -185,7 +137,9 @@ class Experiment:
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        content = asdict(self)
+        content["loss"] = self.loss.to_json()
+        plain: dict[str, Any] = json.loads(json.dumps(content, default=str))
         return plain
 
     @staticmethod

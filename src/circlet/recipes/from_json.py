@@ -14,6 +14,8 @@ def from_json(kind: Any, value: Any, name: str) -> Any:
     >>> from_json(tuple[float, ...], [1, 2.5], "config.mean")
     (1.0, 2.5)
     """
+    if is_dataclass(kind) and hasattr(kind, "from_json") and "." in name:  # a part that reads itself
+        return kind.from_json(value, name)
     if is_dataclass(kind):
         if not isinstance(value, dict):
             raise ValueError(f"{name}: found {value!r}, expected settings of {kind}")

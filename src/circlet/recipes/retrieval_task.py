@@ -7,13 +7,14 @@ The paper states network, batches and loss; optimiser, schedule and augmentation
 from typing import Literal
 
 from circlet.data.augment import AugmentConfig
+from circlet.losses import CircleLoss, MultiSimilarityLoss
 from circlet.models import PREPROCESSING
-from circlet.recipes.experiment import BatchConfig, DataConfig, Experiment, LossConfig, ModelConfig, Source
+from circlet.recipes.experiment import BatchConfig, DataConfig, Experiment, ModelConfig, Source
+from circlet.recipes.loss import LossConfig
 from circlet.recipes.testing import TestConfig
 from circlet.train import LoopConfig, OptimizerConfig
 
 DataName = Literal["cub", "cars", "sop", "inshop", "vehicleid"]
-LossName = Literal["circle", "multi_similarity"]
 SOURCES: dict[DataName, Source] = {
     "cub": "cub200",
     "cars": "cars196",
@@ -71,12 +72,12 @@ OUTSIDE = {
 }
 
 
-def retrieval(data: DataName, loss: LossName) -> Experiment:
+def retrieval(data: DataName, loss: str) -> Experiment:
     """BN-Inception on a retrieval data set with a pair-wise loss.
 
     >>> loss = retrieval("cub", "circle").loss
-    >>> loss.level, loss.margin, loss.gamma
-    ('pair', 0.4, 80.0)
+    >>> loss.level, loss.numbers
+    ('pair', {'margin': 0.4, 'gamma': 80.0})
     """
     form = PREPROCESSING["bn_inception"]
     small = data in ("cub", "cars")
@@ -92,7 +93,7 @@ def retrieval(data: DataName, loss: LossName) -> Experiment:
             mean=form.mean,
             std=form.std,
         ),
-        loss=LossConfig("circle", margin=0.4, gamma=80.0) if loss == "circle" else LossConfig(loss),
+        loss=LossConfig.of(CircleLoss(margin=0.4, gamma=80.0) if loss == "circle" else MultiSimilarityLoss()),
         batch=BatchConfig(classes=16, samples=5),
         augment=AugmentConfig(flip=True, crop=(0.16, 1.0)),
         loop=LoopConfig(

@@ -1,7 +1,9 @@
 """Recipes for characters and for your own images: each a function that returns an experiment."""
 
 from circlet.data.augment import AugmentConfig
-from circlet.recipes.experiment import BatchConfig, DataConfig, Experiment, LossConfig, ModelConfig, Source
+from circlet.losses import CircleLoss
+from circlet.recipes.experiment import BatchConfig, DataConfig, Experiment, ModelConfig, Source
+from circlet.recipes.loss import LossConfig
 from circlet.train import LoopConfig, OptimizerConfig
 
 CHARACTERS = AugmentConfig(
@@ -35,7 +37,7 @@ def _characters(source: Source, *, steps: int) -> Experiment:
         recipe=source,
         data=DataConfig(source=source, fit="ink"),
         model=ModelConfig(dropout=0.2),
-        loss=LossConfig(margin=0.4, gamma=32.0),
+        loss=LossConfig.of(CircleLoss(margin=0.4, gamma=32.0)),
         augment=CHARACTERS,
         loop=LoopConfig(steps=steps, optimizer=OptimizerConfig(learning_rate=3e-3, weight_decay=1e-2)),
     )
@@ -53,7 +55,7 @@ def folder() -> Experiment:
             mean=(0.485, 0.456, 0.406),
             std=(0.229, 0.224, 0.225),
         ),
-        loss=LossConfig(margin=0.4, gamma=80.0),
+        loss=LossConfig.of(CircleLoss(margin=0.4, gamma=80.0)),
         batch=BatchConfig(classes=16, samples=5),
         augment=AugmentConfig(flip=True, crop=(0.5, 1.0), brightness=0.2, contrast=0.2),
         loop=LoopConfig(steps=2000, optimizer=OptimizerConfig(learning_rate=2e-3, weight_decay=1e-2)),

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from circlet.analyse import Hardest
 from circlet.analyse.decision_plane import decisions
-from circlet.analyse.forms import form_of
 from circlet.losses import PairLoss
 from circlet.report.charts import ticks
 
@@ -92,7 +91,7 @@ def _boundary(loss: PairLoss, low: float, high: float) -> tuple[str, str]:
     from matplotlib.figure import Figure
 
     s = np.linspace(low, high, _CELLS + 1)
-    values = decisions(form_of(loss), s, s)
+    values = decisions(loss.form(), s, s)
     axes = Figure().subplots()
     region, line = "", ""
     if values.min() < 0:

@@ -3,7 +3,7 @@
 from circlet.train.checkpoint import load, load_module
 from circlet.train.config import LoopConfig
 from circlet.train.loop import Batches, Observer, fit
-from circlet.train.objective import Level, Objective
+from circlet.train.objective import Objective
 from circlet.train.optimizer import OptimizerConfig
 from circlet.train.processes import alike, first_speaks, is_first, local_rank, on_first, process_group, together
 from circlet.train.progress import progress
@@ -11,7 +11,6 @@ from circlet.train.run_folder import RunFolder, environment, write_atomically, w
 
 __all__ = [
     "Batches",
-    "Level",
     "LoopConfig",
     "Objective",
     "Observer",

@@ -4,16 +4,12 @@ Class weights and the memory bank live here, beside the model, since they are th
 ranks the class weights are spread over them, and the batch is that of all ranks.
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
-from circlet.losses import PairLoss
+from circlet.losses import Level, PairLoss
 from circlet.references import AllRanks, ClassWeights, MemoryBank, References, ShardedClassWeights
 from circlet.references.collectives import num_ranks
-
-Level = Literal["pair", "class", "joint"]
 
 
 class Objective(nn.Module):

@@ -1,4 +1,4 @@
-"""Kinds: which pairs of a tile are positive, and which tiles need to ask.
+"""Positives: which pairs of a tile are positive, and which tiles need to ask.
 
 With anchors and references sorted by label, the positives of anchor i are a *range* [low_i, high_i) of references,
 and both ends grow with i. So the anchors that meet a positive among columns [c, d) are a range too; all other
@@ -27,8 +27,8 @@ def ranges(labels: Tensor, reference_labels: Tensor) -> Tensor:
     )
 
 
-def kinds_of(pairs: Pairs) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
-    """Order of the anchors and of the references (None: as they are), then `ranges` or the mask, for `Kinds`."""
+def sorted_positives(pairs: Pairs) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+    """Order of the anchors and of the references (None: as they are), then `ranges` or the mask, for `Positives`."""
     if pairs.positive_mask is not None:
         return None, None, None, pairs.positive_mask
     assert pairs.labels is not None
@@ -44,7 +44,7 @@ def kinds_of(pairs: Pairs) -> tuple[Tensor | None, Tensor | None, Tensor | None,
     return x_order, y_order, ranges(labels.to(dtype), reference_labels.to(dtype).contiguous()), None
 
 
-class Kinds:
+class Positives:
     """Positive and negative pairs by `ranges` (2, batch) of sorted labels or by a `mask` (batch, num_references).
 
     own: the references are the anchors, and the pair of a row with itself is neither.
