@@ -21,9 +21,10 @@ from circlet.cli.figure_runs import (
     parse_loss,
     with_loss,
 )
+from circlet.files import write_atomically
 from circlet.recipes import RECIPES, Experiment, LossConfig, build_loss
 from circlet.report.explorer import build_explorer
-from circlet.train import Level, RunFolder, write_atomically
+from circlet.train import Level, RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

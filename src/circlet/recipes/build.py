@@ -21,9 +21,9 @@ from circlet.data import (
     open_data_set,
 )
 from circlet.data.catalogue import find_data_set
+from circlet.distributed import num_ranks, rank_in
 from circlet.models import Embedder, backbone
 from circlet.recipes.experiment import BatchConfig, DataConfig, LossConfig, ModelConfig, Task
-from circlet.references.collectives import num_ranks, rank_in
 from circlet.sampling import PKSampler, ShuffledBatches
 from circlet.train import Objective
 

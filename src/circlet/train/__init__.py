@@ -5,9 +5,7 @@ from circlet.train.config import LoopConfig
 from circlet.train.loop import Batches, Observer, fit
 from circlet.train.objective import Level, Objective
 from circlet.train.optimizer import OptimizerConfig
-from circlet.train.processes import alike, first_speaks, is_first, local_rank, on_first, process_group, together
-from circlet.train.progress import progress
-from circlet.train.run_folder import RunFolder, environment, write_atomically, write_json
+from circlet.train.run_folder import RunFolder, environment
 
 __all__ = [
     "Batches",
@@ -17,18 +15,8 @@ __all__ = [
     "Observer",
     "OptimizerConfig",
     "RunFolder",
-    "alike",
     "environment",
-    "first_speaks",
     "fit",
-    "is_first",
     "load",
     "load_module",
-    "local_rank",
-    "on_first",
-    "process_group",
-    "progress",
-    "together",
-    "write_atomically",
-    "write_json",
 ]

@@ -25,7 +25,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from circlet.references.collectives import naming, num_ranks, rank_in
+from circlet.distributed import (
+    any_rank,
+    is_rank_0,
+    naming_collective,
+    naming_step,
+    num_ranks,
+    on_all_ranks,
+    on_rank_0,
+    rank_in,
+)
+from circlet.progress import progress
 from circlet.train.checkpoint import load, load_module, load_optimizer
 from circlet.train.clip import clip_grad_norm_
 from circlet.train.config import LoopConfig
@@ -33,8 +43,6 @@ from circlet.train.gradient_cache import gradient_cache
 from circlet.train.objective import Objective
 from circlet.train.optimizer import backbone_of, build_optimizer, build_schedule, to_training
 from circlet.train.precision import autocast_dtype
-from circlet.train.processes import any_rank, is_first, naming_step, on_first, together
-from circlet.train.progress import progress
 from circlet.train.run_folder import RunFolder
 from circlet.train.shards import is_spread, whole
 from circlet.train.stop import stop_requests
@@ -130,13 +138,13 @@ def fit(
         states = {name: part.state_dict() for name, part in parts.items()}  # type: ignore[attr-defined]
         position = {"step": step, "best": best, "seconds": seconds, "losses": losses}
         state = whole({**states, **position})
-        on_first(lambda: folder.save(path, state))
+        on_rank_0(lambda: folder.save(path, state))
 
-    if on_first(folder.last.exists):
-        together(restore)
+    if on_rank_0(folder.last.exists):
+        on_all_ranks(restore)
     spread = model
     if num_ranks(None) > 1:
-        with naming("set-up of DistributedDataParallel"):
+        with naming_collective("set-up of DistributedDataParallel"):
             spread = DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
 
     def backward(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -165,8 +173,8 @@ def fit(
         return found[0], found[1]
 
     with (
-        progress("train", config.steps, step, file=None if is_first() else io.StringIO()) as shown,
-        folder.metrics(from_step=step) if is_first() else nullcontext(lambda line: None) as log,
+        progress("train", config.steps, step, file=None if is_rank_0() else io.StringIO()) as shown,
+        folder.metrics(from_step=step) if is_rank_0() else nullcontext(lambda line: None) as log,
         stop_requests() as stop,
     ):
         for images, labels in _from_step(batches, step, config.steps):
@@ -203,7 +211,7 @@ def fit(
             if validate is not None and (step % config.validate_every == 0 or last):
                 check()
                 model.eval()
-                metrics = on_first(partial(validate, model))
+                metrics = on_rank_0(partial(validate, model))
                 to_training(model, config.optimizer)
                 log({"step": step, **{f"validation_{name}": value for name, value in metrics.items()}})
                 shown.print(f"step {step}: validation " + ", ".join(f"{k} {v:.4f}" for k, v in metrics.items()))

@@ -9,9 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from circlet.distributed import num_ranks
 from circlet.losses import PairLoss
 from circlet.references import AllRanks, ClassWeights, MemoryBank, References, ShardedClassWeights
-from circlet.references.collectives import num_ranks
 
 Level = Literal["pair", "class", "joint"]
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from circlet.references.collectives import num_ranks
+from circlet.distributed import num_ranks
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype:

@@ -13,8 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from circlet.references.collectives import naming, num_ranks, rank_in
-from circlet.train.processes import patient
+from circlet.distributed import naming_collective, num_ranks, rank_in, untimed_group
 
 
 def whole(state: Any) -> Any:
@@ -56,16 +55,16 @@ def own_part(value: Tensor, like: Tensor) -> Tensor:
 def _gathered(spread: Any) -> Tensor | None:
     own = spread.to_local().detach().cpu().contiguous()
     bounds = _bounds(len(spread))
-    with naming("collection of a checkpoint"):
+    with naming_collective("collection of a checkpoint"):
         if rank_in(None) > 0:
             if own.numel():
-                dist.send(own, dst=0, group=patient())
+                dist.send(own, dst=0, group=untimed_group())
             return None
         full = torch.empty(spread.shape, dtype=own.dtype)
         full[: len(own)] = own
         for rank, (first, last) in list(enumerate(bounds))[1:]:
             if last > first:
-                dist.recv(full[first:last], src=rank, group=patient())
+                dist.recv(full[first:last], src=rank, group=untimed_group())
         return full
 
 
