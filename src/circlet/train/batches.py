@@ -76,9 +76,10 @@ def as_batches(batches: Batches | Iterable[Any], seed: int) -> Batches:
 
     So that a run that is resumed sees the same batches, torch's global random numbers are seeded before each batch by
     (seed, epoch, place in the epoch), and a sampler's `set_epoch` is called. Hence the order of `shuffle=True`, of
-    DistributedSampler and of the samplers of `circlet.sampling` is a function of the epoch; that of a loader with a
-    `generator` of its own, or with numpy's or Python's random numbers, is not. Going on in the middle of an epoch loads
-    the batches before and drops them.
+    DistributedSampler and of the samplers of `circlet.sampling` is a function of (seed, epoch), as is what the data
+    set draws from torch's random numbers. That does not hold for a loader with a `generator` of its own, for numpy's
+    and Python's random numbers, nor for what persistent workers draw. A run resumed in the middle of an epoch skips
+    forward: it loads the batches before its place and drops them.
     """
     return batches if isinstance(batches, Batches) else LoaderBatches(batches, seed)
 
