@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from circlet.references import MemoryBank as MemoryBank
     from circlet.references import ShardedClassWeights as ShardedClassWeights
     from circlet.train.gradient_cache import gradient_cache as gradient_cache
+    from circlet.train.loop import fit as fit
 
 __version__ = "0.1.0"
 
@@ -32,6 +33,7 @@ _NAMES = {
     "ClassWeights": "references",
     "MemoryBank": "references",
     "ShardedClassWeights": "references",
+    "fit": "train.loop",
     "gradient_cache": "train.gradient_cache",
 }
 

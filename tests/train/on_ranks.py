@@ -11,10 +11,9 @@ import torch.distributed as dist
 from torch import nn
 
 import circlet
-from circlet.references.collectives import num_ranks, rank_in
-from circlet.train import LoopConfig, Objective, OptimizerConfig, RunFolder, fit, on_first, process_group, together
-from circlet.train.processes import any_rank
-from circlet.train.shards import whole
+from circlet.distributed import any_rank, num_ranks, on_all_ranks, on_rank_0, process_group, rank_in
+from circlet.train import LoopConfig, Objective, OptimizerConfig, RunFolder, fit
+from circlet.train.shards import full_state
 
 NUM_CLASSES, DIM = 7, 4  # Over 4 ranks: shards of 2, 2, 2 and 1 classes.
 
@@ -90,7 +89,7 @@ def train(path, case, stop_after=None, **keywords):
     with stops:
         keywords.update(device=torch.device("cpu"), augment=augment)
         fit(model, objective, Batches(), config, RunFolder(path), **keywords)
-    return whole({**model.state_dict(), **objective.state_dict()})
+    return full_state({**model.state_dict(), **objective.state_dict()})
 
 
 def same_part_of(weight, classes):
@@ -153,24 +152,24 @@ def fails_and_dies(rank, folder):
     """What happens to all where something goes wrong on one: an error, a signal, an end without a word."""
     assert any_rank(rank == 1)
     assert not any_rank(False)
-    assert on_first(lambda: rank) == 0
-    assert together(lambda: rank) == rank
+    assert on_rank_0(lambda: rank) == 0
+    assert on_all_ranks(lambda: rank) == rank
 
     def fail():
         if rank == 1:
             raise ValueError("bad data")
 
     with pytest.raises(ValueError, match="bad data") if rank == 1 else pytest.raises(SystemExit, match="1"):
-        together(fail)
+        on_all_ranks(fail)
     with pytest.raises(ZeroDivisionError) if rank == 0 else pytest.raises(SystemExit, match="1"):
-        on_first(lambda: 1 / 0)
+        on_rank_0(lambda: 1 / 0)
 
     def die(points, labels):
         if rank == 1:
             os._exit(0)
         return points, labels
 
-    folder = on_first(lambda: RunFolder.create(folder / "dead", {}))
+    folder = on_rank_0(lambda: RunFolder.create(folder / "dead", {}))
     model, objective = Net().double(), Objective(circlet.CircleLoss(), "pair", NUM_CLASSES, DIM)
     config = LoopConfig(steps=9, precision="fp32")
     fit(model, objective, Batches(), config, folder, device=torch.device("cpu"), augment=die)

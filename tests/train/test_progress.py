@@ -3,7 +3,7 @@
 import io
 import re
 
-from circlet.train import progress
+from circlet.progress import progress
 
 
 class Terminal(io.StringIO):
@@ -14,7 +14,7 @@ class Terminal(io.StringIO):
 def test_elsewhere_a_line_now_and_then(monkeypatch):
     import importlib
 
-    module = importlib.import_module("circlet.train.progress")
+    module = importlib.import_module("circlet.progress")
     clock = iter(range(0, 1000, 5))
     monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
     out = io.StringIO()

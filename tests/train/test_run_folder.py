@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from circlet.train import RunFolder, load, load_module, write_atomically
+from circlet.files import write_atomically
+from circlet.train import RunFolder, load, load_module
 
 
 def test_an_existing_folder_is_not_touched(tmp_path):

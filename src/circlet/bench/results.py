@@ -15,6 +15,7 @@ import torch
 from circlet.bench.cases import Case
 from circlet.bench.contenders import FLOOR
 from circlet.bench.measure import Measured
+from circlet.files import write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,9 +40,7 @@ class Results:
         self.cases = dict(ordered)
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = self.path.with_suffix(".part")
-            temporary.write_text(json.dumps(self.cases, indent=2) + "\n")
-            temporary.replace(self.path)
+            write_text(self.path, json.dumps(self.cases, indent=2) + "\n")
 
 
 def _order(case: dict[str, Any]) -> tuple[str, str, int, int, int]:

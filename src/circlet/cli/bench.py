@@ -12,7 +12,7 @@ from circlet.bench import Case, Results, machine, measure, plot, table
 from circlet.bench.cases import Dtype
 from circlet.bench.measure import Measured, Settings
 from circlet.cli.common import choose_device
-from circlet.train import write_atomically
+from circlet.files import write_atomically, write_text
 
 DESCRIPTION = """Time and peak memory of Circle loss, forward and backward, beside its peers in the same run.
 
@@ -76,7 +76,7 @@ def main(arguments: list[str]) -> None:
             rows.append(row)
         results.add(case, rows, about)
     if told.out is not None:
-        (told.out / "bench.md").write_text(table(results))
+        write_text(told.out / "bench.md", table(results))
         write_atomically(told.out / "bench.png", lambda file: plot(results).savefig(file, format="png", dpi=130))
         print(f"\n{told.out / 'bench.md'}, bench.json, bench.png")
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import torch
 
-from circlet.train import local_rank
+from circlet.distributed import local_rank
 
 
 def choose_device(name: str) -> torch.device:

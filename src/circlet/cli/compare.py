@@ -10,8 +10,8 @@ import tyro
 
 from circlet.cli.common import choose_device
 from circlet.compare import Machine, Plan, build_page, compare, csv_text, markdown, parse_contender
+from circlet.files import write_text
 from circlet.recipes import RECIPES, Experiment, build_splits, find_recipe, open_face_sets
-from circlet.train import write_atomically
 
 DESCRIPTION = """Compare losses: the same data, network, batches and steps for all, several seeds, 95 % intervals.
 
@@ -95,5 +95,5 @@ def main(arguments: list[str]) -> None:
     text = f"`{shlex.join(command)}`\n\n{table}"
     for name, content in (("html", page), ("md", text), ("csv", csv_text(result))):
         path = folder / f"comparison.{name}"
-        write_atomically(path, lambda file, content=content: file.write(content.encode()))  # type: ignore[misc]
+        write_text(path, content)
     print(f"\n{table}\nreport: {(folder / 'comparison.html').resolve()}")

@@ -9,8 +9,8 @@ import tyro
 
 from circlet.cli.common import choose_device
 from circlet.data import ImageSet, every_image
+from circlet.files import write_atomically
 from circlet.recipes import build_splits, embed_pixels, load_pixels, load_run
-from circlet.train import write_atomically
 
 DESCRIPTION = """Embed images with a trained run.
 

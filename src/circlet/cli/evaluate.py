@@ -9,8 +9,9 @@ import tyro
 
 from circlet.cli.common import choose_device, table
 from circlet.data import Splits, every_image
+from circlet.files import write_json
 from circlet.recipes import Experiment, FaceSets, Outcome, TestConfig, build_splits, load_run, load_test_set, test
-from circlet.train import RunFolder, write_json
+from circlet.train import RunFolder
 
 DESCRIPTION = """Test a trained embedding by the task of its run, beside the raw pixels.
 

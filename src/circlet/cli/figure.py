@@ -21,10 +21,11 @@ from circlet.cli.figure_runs import (
     with_loss,
 )
 from circlet.losses import Level, find_loss
+from circlet.files import write_atomically
 from circlet.recipes import RECIPES, Experiment, LossConfig, build_loss
 from circlet.recipes.loss import parse_loss
 from circlet.report.explorer import build_explorer
-from circlet.train import RunFolder, write_atomically
+from circlet.train import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,9 +11,10 @@ from torch import Tensor
 from circlet.analyse import read_trace
 from circlet.cli.common import choose_device
 from circlet.data import ImageSet
+from circlet.files import write_text
 from circlet.recipes import Experiment, build_loss, build_splits, embed_pixels, load_run, load_test_set
 from circlet.report import Embedded, ReportData, build_report
-from circlet.train import RunFolder, write_atomically
+from circlet.train import RunFolder
 
 DESCRIPTION = """Build the report of a finished run again: report.html in its folder.
 
@@ -92,7 +93,7 @@ def write_report(
             details={"Settings": experiment.to_json(), "Environment": folder.read_json("environment.json")},
         )
     )
-    write_atomically(path, lambda file: file.write(page.encode()))
+    write_text(path, page)
     return path
 
 

@@ -11,6 +11,7 @@ from circlet.cli.common import choose_device
 from circlet.cli.evaluate import result_text
 from circlet.cli.report import write_report
 from circlet.data import Splits
+from circlet.distributed import is_rank_0, on_all_ranks, on_rank_0, process_group, raise_once, silence_other_ranks
 from circlet.recipes import (
     RECIPES,
     Experiment,
@@ -22,7 +23,7 @@ from circlet.recipes import (
     train,
 )
 from circlet.recipes.names import OWN
-from circlet.train import RunFolder, alike, first_speaks, is_first, on_first, process_group, together
+from circlet.train import RunFolder
 
 DESCRIPTION = """Train an embedding, test it on unseen classes, write a report.
 
@@ -71,24 +72,24 @@ class ResumeArguments:
 
 def main(arguments: list[str]) -> None:
     """Train, test, report; on every rank that torchrun has started, of which the first speaks."""
-    with first_speaks():
-        told = alike(lambda: _parse(arguments))
-        device = alike(lambda: choose_device(told.device))
+    with silence_other_ranks():
+        told = raise_once(lambda: _parse(arguments))
+        device = raise_once(lambda: choose_device(told.device))
         with process_group(device, told.timeout):
             _run(told, device)
 
 
 def _run(told: TrainArguments | ResumeArguments, device: torch.device) -> None:
     if isinstance(told, ResumeArguments):
-        folder = together(lambda: RunFolder.open(told.resume))
-        experiment = together(lambda: Experiment.from_json(folder.read_json("config.json")))
+        folder = on_all_ranks(lambda: RunFolder.open(told.resume))
+        experiment = on_all_ranks(lambda: Experiment.from_json(folder.read_json("config.json")))
         splits = _splits(experiment)
     else:
         experiment = told.experiment
-        together(lambda: build_loss(experiment.loss))
+        on_all_ranks(lambda: build_loss(experiment.loss))
         splits = _splits(experiment)  # before the folder: bad settings and missing data leave none behind
         config, asked = experiment.to_json(), told.run_dir
-        folder = on_first(lambda: RunFolder.create(asked or _next_folder(experiment.recipe), config))
+        folder = on_rank_0(lambda: RunFolder.create(asked or _next_folder(experiment.recipe), config))
         _say_if_from_nothing(experiment)
     print(f"run folder: {folder.path}", flush=True)
     outcome = train(experiment, splits, folder, device)
@@ -104,14 +105,14 @@ def _run(told: TrainArguments | ResumeArguments, device: torch.device) -> None:
 def _splits(experiment: Experiment) -> Splits:
     """The images; on rank 0 first, which may download them, and looks whether they can be tested as asked."""
 
-    def on_rank_0() -> Splits:
+    def found_on_rank_0() -> Splits:
         open_face_sets(experiment.faces)
         splits = build_splits(experiment.data)
         check_task(experiment.task, splits)
         return splits
 
-    splits = together(lambda: on_rank_0() if is_first() else None)
-    return together(lambda: splits or build_splits(experiment.data))
+    splits = on_all_ranks(lambda: found_on_rank_0() if is_rank_0() else None)
+    return on_all_ranks(lambda: splits or build_splits(experiment.data))
 
 
 def _parse(arguments: list[str]) -> TrainArguments | ResumeArguments:

@@ -5,12 +5,13 @@ A file appears under its name whole and checked, or not at all. Nothing is unpac
 
 import hashlib
 import os
-import tempfile
 import urllib.request
 from http.client import HTTPException
 from pathlib import Path
+from typing import BinaryIO
 
 from circlet.data.images import DataError
+from circlet.files import write_atomically
 
 _CHUNK_BYTES = 1 << 16
 _TIMEOUT_S = 30.0
@@ -44,21 +45,20 @@ def download(url: str, path: Path, sha256: str) -> None:
         return
     from tqdm import tqdm
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
+    def fetch(file: BinaryIO) -> None:
+        digest = hashlib.sha256()
         try:
-            with os.fdopen(handle, "wb") as file, urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response:
+            with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response:
                 num_bytes = int(response.headers.get("Content-Length") or 0) or None
                 with tqdm(total=num_bytes, desc=path.name, unit="B", unit_scale=True, disable=None) as bar:
                     while chunk := response.read(_CHUNK_BYTES):
                         file.write(chunk)
+                        digest.update(chunk)
                         bar.update(len(chunk))
         except (OSError, HTTPException) as error:
             raise DataError(f"{url}: the download failed ({error})") from error
-        if (found := sha256_of(Path(partial))) != sha256:
+        if (found := digest.hexdigest()) != sha256:
             raise DataError(f"{url}: found a file with SHA-256 {found}, expected {sha256}")
-        os.chmod(partial, 0o644)  # mkstemp's files are for one user alone, and a cache may be shared
-        os.replace(partial, path)
-    finally:
-        Path(partial).unlink(missing_ok=True)
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, fetch)

@@ -19,10 +19,10 @@ from circlet.data import (
     open_data_set,
 )
 from circlet.data.catalogue import find_data_set
+from circlet.distributed import num_ranks, rank_in
 from circlet.models import Embedder, backbone
 from circlet.recipes.experiment import BatchConfig, DataConfig, ModelConfig, Task
 from circlet.recipes.loss import LossConfig, build_loss
-from circlet.references.collectives import num_ranks, rank_in
 from circlet.sampling import PKSampler, ShuffledBatches
 from circlet.train import Objective
 
@@ -166,8 +166,8 @@ class TrainBatches:
 
     def epoch(self, epoch: int, start_batch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of an epoch, from `start_batch` on."""
-        self.sampler.set_epoch(epoch, start_batch)
-        batches = (torch.tensor(items) for items in self.sampler)
+        self.sampler.set_epoch(epoch, start_batch)  # for the loader
+        batches = (torch.tensor(items) for items in self.sampler.batches(epoch, start_batch))
         if self.loader is None:
             assert self.pixels.memory is not None
             for items in batches:

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from circlet.data import ImageSet, Splits
 from circlet.data.augment import plain_view
 from circlet.models import Embedder, embed
+from circlet.progress import progress
 from circlet.recipes.build import Pixels, load_pixels
 from circlet.recipes.experiment import DataConfig, Experiment
 from circlet.recipes.testing import TestConfig
-from circlet.train import progress
 
 TEST_BATCH_SIZE = 256
 MAX_RAW_SIDE, RAW_SIDE = 64, 32

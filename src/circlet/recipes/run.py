@@ -11,7 +11,9 @@ from torch import nn
 from circlet.analyse import Telemetry, Trace
 from circlet.data import Splits, hold_out_classes
 from circlet.data.augment import Augment
+from circlet.distributed import is_rank_0, on_all_ranks, on_rank_0
 from circlet.evaluate import retrieval
+from circlet.files import write_text
 from circlet.models import Embedder
 from circlet.recipes.build import Pixels, TrainBatches, build_model, build_objective, check_task
 from circlet.recipes.embedding import (
@@ -26,17 +28,7 @@ from circlet.recipes.embedding import (
 from circlet.recipes.experiment import DataConfig, Experiment, ModelConfig
 from circlet.recipes.face_sets import face_metrics, open_face_sets
 from circlet.recipes.metrics import metrics_of
-from circlet.train import (
-    Objective,
-    RunFolder,
-    fit,
-    is_first,
-    load,
-    load_module,
-    on_first,
-    together,
-    write_atomically,
-)
+from circlet.train import Objective, RunFolder, fit, load, load_module
 
 
 class Outcome(NamedTuple):
@@ -55,9 +47,9 @@ def train(experiment: Experiment, splits: Splits, folder: RunFolder, device: tor
     alone tests and writes, and the others get None. Where the training diverges, the FloatingPointError that says so
     is raised once diverged.json has its reason.
     """
-    together(lambda: check_task(experiment.task, splits))
-    data = together(lambda: _load_data(experiment.data, splits, folder))
-    resumed = on_first(folder.last.exists)
+    on_all_ranks(lambda: check_task(experiment.task, splits))
+    data = on_all_ranks(lambda: _load_data(experiment.data, splits, folder))
+    resumed = on_rank_0(folder.last.exists)
 
     def parts() -> tuple[Embedder, TrainBatches, Objective]:
         torch.manual_seed(experiment.loop.seed)
@@ -66,14 +58,14 @@ def train(experiment: Experiment, splits: Splits, folder: RunFolder, device: tor
         batches = TrainBatches(data.train, experiment.batch, views=experiment.augment.views, seed=experiment.loop.seed)
         return model, batches, build_objective(experiment.loss, batches.num_classes, model.embedding_dim, device)
 
-    model, batches, objective = together(parts)
+    model, batches, objective = on_all_ranks(parts)
     validate = None
     if experiment.data.validation_share:
         validate = partial(_validate, data.validation, experiment, device)
     augment = Augment(experiment.augment, experiment.model.size)
-    observe = Telemetry(Trace(folder.path) if is_first() else None)
+    observe = Telemetry(Trace(folder.path) if is_rank_0() else None)
     size = {"train_classes": data.train.images.num_classes, "train_images": len(data.train.images)}
-    on_first(lambda: folder.begin(size))
+    on_rank_0(lambda: folder.begin(size))
     try:
         seconds = fit(
             model,
@@ -87,7 +79,7 @@ def train(experiment: Experiment, splits: Splits, folder: RunFolder, device: tor
             observe=observe,
         )
     except FloatingPointError as error:
-        if is_first():
+        if is_rank_0():
             folder.end_without_result(str(error))
         raise
     if data.test is None:
@@ -161,11 +153,11 @@ def _load_data(config: DataConfig, splits: Splits, folder: RunFolder) -> _Data:
         train_set, validation_set = hold_out_classes(splits.train, config.validation_share)
     skipped: list[tuple[str, str]] = []
     train = load_images(train_set, config, skipped)
-    if not is_first():
+    if not is_rank_0():
         return _Data(train, None, None, len(skipped))
     test_set = load_test_set(splits, config, skipped)
     validation = None if validation_set is None else load_images(validation_set, config, skipped)
     if skipped:
         text = "".join(f"{name}\t{reason}\n" for name, reason in skipped)
-        write_atomically(folder.path / "skipped.txt", lambda file: file.write(text.encode()))
+        write_text(folder.path / "skipped.txt", text)
     return _Data(train, test_set, validation, len(skipped))

@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from circlet.references.collectives import Group, agree, all_gather, gather_rows, rank_in
+from circlet.distributed.collectives import Group, agree, all_gather, gather_rows, rank_in
 from circlet.similarity import PairLse, Pairs, Rule, Statistic, pair_lse, union
 from circlet.similarity.across import KeptSlabs, RankRows, own_gradient, own_lse
 from circlet.similarity.operators import first_order

@@ -2,7 +2,7 @@
 
 Model, class weights, memory bank, optimiser, schedule and gradient scaler are here, and the position in the data.
 Random numbers need no state: those of each step are a function of (seed, step, rank), and the batches of (seed,
-epoch). Tensors are whole, on however many ranks the run was (see `shards`).
+epoch). Tensors are in full, on however many ranks the run was (see `shards`).
 """
 
 import pickle
@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn, optim
 
-from circlet.train.shards import own_part
+from circlet.train.shards import own_shard
 
 
 def load(path: Path, *, mapped: bool = False) -> dict[str, Any]:
     """Read a checkpoint onto the CPU, without running any code in it (weights_only).
 
-    mapped: read each tensor from the file only where it is used, for ranks that need a part of it.
+    mapped: map the file into memory, so that a rank that needs one shard of a tensor reads that alone.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such checkpoint; expected one that circlet train has written")
@@ -36,7 +36,7 @@ def load(path: Path, *, mapped: bool = False) -> dict[str, Any]:
 
 
 def load_module(module: nn.Module, state: dict[str, Any], path: Path) -> None:
-    """Load `state`, of whole tensors, into `module`; ValueError that says how the architectures differ if they do."""
+    """Load `state`, of full tensors, into `module`; a ValueError that says how the architectures differ if they do."""
     own = module.state_dict()
     missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     shapes = [
@@ -53,12 +53,12 @@ def load_module(module: nn.Module, state: dict[str, Any], path: Path) -> None:
         raise ValueError(
             f"{path}: holds another architecture than {type(module).__name__}: parameters {'; '.join(differences)}"
         )
-    tensors = {name: own_part(value, own[name]) for name, value in state.items() if isinstance(value, Tensor)}
+    tensors = {name: own_shard(value, own[name]) for name, value in state.items() if isinstance(value, Tensor)}
     module.load_state_dict({**state, **tensors})
 
 
 def load_optimizer(optimizer: optim.Optimizer, state: dict[str, Any], path: Path) -> None:
-    """Load `state`, of whole tensors, into `optimizer`; ValueError if it is of other parameters."""
+    """Load `state`, of full tensors, into `optimizer`; a ValueError if it is of other parameters."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     if sum(len(group["params"]) for group in state["param_groups"]) != len(parameters):
         raise ValueError(f"{path}: holds the optimiser of other parameters than this run trains")
@@ -66,7 +66,7 @@ def load_optimizer(optimizer: optim.Optimizer, state: dict[str, Any], path: Path
     def own(value: Any, parameter: Tensor) -> Any:
         if not isinstance(value, Tensor):
             return value
-        return own_part(value, parameter) if value.shape == parameter.shape else value.clone()
+        return own_shard(value, parameter) if value.shape == parameter.shape else value.clone()
 
     states = {
         i: {name: own(value, parameters[i]) for name, value in values.items()} for i, values in state["state"].items()

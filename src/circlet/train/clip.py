@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from circlet.references.collectives import naming
+from circlet.distributed import naming_collective
 
 
 @torch.no_grad()
@@ -31,7 +31,7 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
     norms = [get_total_norm(plain)] if plain else []
     for grad in sharded:
         square = torch.linalg.vector_norm(grad.to_local()).square()
-        with naming("all-reduce of the norm of the class weights' gradient"):
+        with naming_collective("all-reduce of the norm of the class weights' gradient"):
             dist.all_reduce(square, group=grad.device_mesh.get_group())  # type: ignore[attr-defined]
         norms.append(square.sqrt())
     if not norms:

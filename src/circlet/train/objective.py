@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from circlet.losses import Level, PairLoss
+from circlet.distributed import num_ranks
 from circlet.references import AllRanks, ClassWeights, MemoryBank, References, ShardedClassWeights
-from circlet.references.collectives import num_ranks
 
 
 class Objective(nn.Module):

@@ -8,50 +8,38 @@
     pairs.jsonl        the hardest pairs of single anchors at the logged steps (circlet.analyse.trace)
     last.pt, best.pt   checkpoints (plain tensors and numbers: torch.load(weights_only=True))
     result.json        final metrics
-    diverged.json      in its place, where the loss stopped being finite: why
+    diverged.json      in place of result.json where the training diverged: the reason
     evaluation.json    metrics of the last circlet evaluate of the run itself, and its settings
 
-A number that is not finite is written as null, for JSON has no other word for it; in metrics.jsonl it counts as not
-measured, in result.json it is read as NaN.
+A number that is not finite is written as null, for JSON has no NaN; read from metrics.jsonl it is left out, as if not
+measured, and from result.json it is NaN.
 
 Every file is written beside its place and then moved into it; only the .jsonl files grow in place, line by line, and
 are cut back to the checkpoint on resume.
 """
 
 import json
-import math
-import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
+from circlet.files import (
+    nan_for_null,
+    null_for_nan,
+    read_json,
+    read_json_lines,
+    write_atomically,
+    write_json,
+    write_text,
+)
+
 SEARCH, DIVERGED = "search.json", "diverged.json"
-
-
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a file beside `path`, then move it there: readers see the old file or the whole new one.
-
-    An OSError (a full disk, a missing right) names the file; the old file is then as it was.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(temporary, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch.save reports a failed write as a RuntimeError
-        temporary.unlink(missing_ok=True)
-        raise OSError(f"{path}: could not be written ({error}); what was there before is unchanged") from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 class RunFolder:
@@ -64,8 +52,9 @@ class RunFolder:
     def create(cls, path: Path, config: dict[str, Any], *, validation_share: float = 0.0) -> "RunFolder":
         """Make the folder and write what is known before the first step. FileExistsError if it holds anything.
 
-        What a start left that was cut off before it had written the configuration is written over. validation_share:
-        of the training classes, on which a run of a search is tested in place of the test classes; 0: no such run.
+        Leftovers of a start that was cut off before it had written config.json are overwritten. validation_share:
+        the share of the training classes on which a run of a search is tested in place of the test classes; 0: this
+        is no run of a search.
         """
         if path.exists() and not (path.is_dir() and all(map(_of_a_start, path.iterdir()))):
             raise FileExistsError(
@@ -114,18 +103,11 @@ class RunFolder:
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Read one of the folder's JSON files."""
-        path = self.path / name
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}: found no valid JSON ({error})") from error
-        if not isinstance(content, dict):
-            raise ValueError(f"{path}: found {type(content).__name__}, expected a JSON object")
-        return content
+        return read_json(self.path / name)
 
     def read_result(self) -> dict[str, Any]:
         """result.json, with NaN for what was not finite."""
-        found: dict[str, Any] = _nan_for_null(self.read_json("result.json"))
+        found: dict[str, Any] = nan_for_null(self.read_json("result.json"))
         return found
 
     @property
@@ -134,7 +116,7 @@ class RunFolder:
         return self.read_json(DIVERGED)["reason"] if (self.path / DIVERGED).exists() else None
 
     def begin(self, data: dict[str, int]) -> None:
-        """Note what was loaded; a run that has diverged before is not known to do so again."""
+        """Write how much data was loaded, and drop the note of an earlier divergence: the run begins or goes on."""
         self.write_json("data.json", data)
         (self.path / DIVERGED).unlink(missing_ok=True)
 
@@ -155,50 +137,22 @@ class RunFolder:
         """Open metrics.jsonl for appending after `from_step`; later lines, of a run cut off, are dropped."""
         path = self.path / "metrics.jsonl"
         kept = [line for line in self.read_metrics() if line["step"] <= from_step]
-        text = "".join(json.dumps(line) + "\n" for line in kept)
-        write_atomically(path, lambda file: file.write(text.encode()))
+        write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
         with open(path, "a", encoding="utf-8", buffering=1) as file:
-            yield lambda line: print(json.dumps(_null_for_nan(line), allow_nan=False), file=file)
+            yield lambda line: print(json.dumps(null_for_nan(line), allow_nan=False), file=file)
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """All complete lines of metrics.jsonl, without the numbers that were not finite."""
-        path = self.path / "metrics.jsonl"
-        if not path.exists():
-            return []
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # what follows the last newline was cut off
-        try:
-            return [_finite(json.loads(line)) for line in lines]
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}: found no valid JSON ({error}), expected an object in each line") from error
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file, atomically; null for a number that is not finite."""
-    text = json.dumps(_null_for_nan(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
+        return [_finite(line) for line in read_json_lines(self.path / "metrics.jsonl")]
 
 
 def _of_a_start(path: Path) -> bool:
     return path.name in ("environment.json", SEARCH) or path.name.endswith(".part")
 
 
-def _null_for_nan(content: Any) -> Any:
-    if isinstance(content, dict):
-        return {name: _null_for_nan(value) for name, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_null_for_nan(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
-
-
-def _nan_for_null(content: Any) -> Any:
-    if isinstance(content, dict):
-        return {name: _nan_for_null(value) for name, value in content.items()}
-    return math.nan if content is None else content
-
-
 def _finite(line: dict[str, Any]) -> dict[str, Any]:
     """Without null, and without the NaN and Infinity that earlier versions wrote."""
-    return {name: value for name, value in line.items() if _null_for_nan(value) is not None}
+    return {name: value for name, value in line.items() if null_for_nan(value) is not None}
 
 
 def environment() -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Between tensors that are spread over ranks (DTensor, by rows) and whole ones, as a checkpoint holds them.
+"""Sharded tensors (DTensor, by rows over the ranks) to full ones, as a checkpoint holds them, and back.
 
-A checkpoint is one plain file of whole tensors, whatever the number of ranks, so that it can be read anywhere and
+A checkpoint is one plain file of full tensors, whatever the number of ranks, so that it can be read anywhere and
 go on with any other number. torch.distributed.checkpoint, which writes a file for each rank, reads its metadata with
 pickle (torch 2.13, filesystem.py): an untrusted run folder could run code. The price: for the time of a save rank 0
 holds the class weights and their two Adam moments in its memory (6 GB for a million classes of 512 fp32 numbers);
@@ -13,30 +13,29 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from circlet.references.collectives import naming, num_ranks, rank_in
-from circlet.train.processes import patient
+from circlet.distributed import naming_collective, num_ranks, rank_in, untimed_group
 
 
-def whole(state: Any) -> Any:
-    """`state` (nested dicts and lists), each spread tensor whole, on the CPU of rank 0; None in its place elsewhere.
+def full_state(state: Any) -> Any:
+    """`state` (nested dicts and lists) with each sharded tensor in full on the CPU of rank 0, and None on other ranks.
 
-    Collective if there is one.
+    Collective if there is a sharded tensor.
     """
     if isinstance(state, dict):
-        return {key: whole(value) for key, value in state.items()}
+        return {key: full_state(value) for key, value in state.items()}
     if isinstance(state, list):
-        return [whole(value) for value in state]
-    return _gathered(state) if is_spread(state) else state
+        return [full_state(value) for value in state]
+    return _gathered(state) if is_sharded(state) else state
 
 
-def is_spread(value: Any) -> bool:
+def is_sharded(value: Any) -> bool:
     """Whether this is a DTensor (asked so because its module takes seconds to import)."""
     return hasattr(value, "to_local")
 
 
-def own_part(value: Tensor, like: Tensor) -> Tensor:
-    """A copy of `value`, a whole tensor, spread as `like` is and on its device, in its dtype."""
-    if not is_spread(like):
+def own_shard(value: Tensor, like: Tensor) -> Tensor:
+    """A copy of `value`, a full tensor, sharded over the ranks if `like` is, on the device and in the dtype of that."""
+    if not is_sharded(like):
         return value.to(like, copy=True)
     from torch.distributed.tensor import DTensor
 
@@ -56,16 +55,16 @@ def own_part(value: Tensor, like: Tensor) -> Tensor:
 def _gathered(spread: Any) -> Tensor | None:
     own = spread.to_local().detach().cpu().contiguous()
     bounds = _bounds(len(spread))
-    with naming("collection of a checkpoint"):
+    with naming_collective("collection of a checkpoint"):
         if rank_in(None) > 0:
             if own.numel():
-                dist.send(own, dst=0, group=patient())
+                dist.send(own, dst=0, group=untimed_group())
             return None
         full = torch.empty(spread.shape, dtype=own.dtype)
         full[: len(own)] = own
         for rank, (first, last) in list(enumerate(bounds))[1:]:
             if last > first:
-                dist.recv(full[first:last], src=rank, group=patient())
+                dist.recv(full[first:last], src=rank, group=untimed_group())
         return full
 
 

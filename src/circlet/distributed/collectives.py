@@ -86,7 +86,7 @@ def gather_rows(rows: Tensor, sizes: list[int], group: Group, what: str) -> list
 def all_gather(tensor: Tensor, group: Group, what: str) -> Tensor:
     """The tensors of all ranks, of one shape, one after the other along dim 0. No gradient."""
     out = tensor.new_empty(num_ranks(group) * len(tensor), *tensor.shape[1:])
-    with naming(f"all-gather of {what}"):
+    with naming_collective(f"all-gather of {what}"):
         _all_gather_single(out, tensor.detach().contiguous(), group=group)
     return out
 
@@ -100,13 +100,13 @@ class _GatherRows(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         out = grad.new_empty(len(grad) // num_ranks(ctx.group), *grad.shape[1:])
-        with naming(f"reduce-scatter of the gradient of {ctx.what}"):
+        with naming_collective(f"reduce-scatter of the gradient of {ctx.what}"):
             _reduce_scatter_single(out, grad.contiguous(), group=ctx.group)
         return out, None, None
 
 
 @contextmanager
-def naming(collective: str) -> Iterator[None]:
+def naming_collective(collective: str) -> Iterator[None]:
     """Add to the error of a collective which one it was."""
     try:
         yield
