@@ -35,3 +35,10 @@ def result(labels=LABELS, *, seeds=3, **changes):
         "facts": facts,
     }
     return Result(**{**found, **changes})
+
+
+def diverged(whole):
+    """The same entry, of which the first run has no metrics."""
+    lists = {name: list(getattr(whole, name)) for name in ("test", "loss_curve", "diverged")}
+    lists["test"][0], lists["loss_curve"][0], lists["diverged"][0] = {}, [], "step 1: the loss is inf"
+    return whole._replace(**lists)

@@ -33,7 +33,7 @@ def page(
     assert "</" not in style + script, "a style sheet or a script would end its own element"
     made = _environment().get_template(template)
     text = made.render(title=title, style=style, script=script, data=data, **content)
-    return text.encode(errors="replace").decode()  # a file name need not be Unicode
+    return f"{text}\n".encode(errors="replace").decode()  # a file name need not be Unicode
 
 
 def part(template: str, **content: Any) -> Markup:

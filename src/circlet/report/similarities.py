@@ -4,7 +4,7 @@ import numpy as np
 from markupsafe import Markup
 
 from circlet.report.charts import Axis, Line, line_chart, power
-from circlet.report.curves import Roc, histogram, recall_curve, roc, tar_at
+from circlet.report.curves import histogram, recall_curve, roc, tar_at
 from circlet.report.survey import Survey
 
 FARS = range(-6, 0)  # exponents of ten
@@ -52,9 +52,9 @@ def roc_chart(found: Survey) -> Markup:
 
 
 def tar_rows(found: Survey) -> list[tuple[str, float]] | None:
-    """(FAR, TAR) for the FARs that ten pairs or more stand behind; None without pairs of either kind."""
-    curve: Roc | None = roc(found.within, found.between)
+    """(FAR, TAR) for each FAR that at least ten pairs between classes make up; None without pairs of either kind."""
+    curve = roc(found.within, found.between)
     if curve is None:
         return None
-    enough = int(found.between.sum())
-    return [(power(far), tar_at(curve, 10.0**far)) for far in FARS if enough >= 10 ** (1 - far)]
+    num_between = int(found.between.sum())
+    return [(power(far), tar_at(curve, 10.0**far)) for far in FARS if num_between >= 10 ** (1 - far)]
