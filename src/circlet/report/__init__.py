@@ -3,10 +3,10 @@
 | file            | what it is                                                                         |
 |-----------------|------------------------------------------------------------------------------------|
 | data            | what a report is made of                                                           |
-| build           | the page of a run, section by section                                              |
-| shell           | the frame: style, script and data inside, and no way to the network                |
+| build           | what the page of a run shows; templates/report.html has its layout and words       |
 | survey          | one pass over the pairs of the test set                                            |
 | curves          | histograms, ROC and Recall@K from it                                               |
+| similarities    | the curves as charts; TAR at a few FARs                                            |
 | examples        | best and worst queries, hardest confusions                                         |
 | training_charts | metrics.jsonl over the steps                                                       |
 | plane           | the (s_n, s_p) plane over training                                                 |
