@@ -2,7 +2,7 @@
 
 Three ways lead to a loss, a data set, a backbone, a recipe: a name of ours; the name of an entry point that an
 installed package has registered in the group; `package.module:name`. The last imports a module, so it is for people
-at the command line and in Python. Names that come out of a file (a run folder) are looked up with `trusted` alone: those of
+at the command line and in Python. Names that come out of a file (a run folder) are looked up with `trusted`: those of
 ours, of installed packages, and what the caller has named himself.
 """
 

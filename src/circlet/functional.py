@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from circlet.aggregate import Reduction
+from circlet.losses import Form as Form
 from circlet.losses import PairLoss, all_losses
 from circlet.losses.pair_loss import pair_loss
 from circlet.references import References

@@ -20,8 +20,8 @@ from circlet.cli.figure_runs import (
     metric_names,
     with_loss,
 )
-from circlet.losses import Level, find_loss
 from circlet.files import write_atomically
+from circlet.losses import Level, find_loss
 from circlet.recipes import RECIPES, Experiment, LossConfig, build_loss
 from circlet.recipes.loss import parse_loss
 from circlet.report.explorer import build_explorer

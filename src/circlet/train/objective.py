@@ -7,8 +7,8 @@ ranks the class weights are spread over them, and the batch is that of all ranks
 import torch
 from torch import Tensor, nn
 
-from circlet.losses import Level, PairLoss
 from circlet.distributed import num_ranks
+from circlet.losses import Level, PairLoss
 from circlet.references import AllRanks, ClassWeights, MemoryBank, References, ShardedClassWeights
 
 
