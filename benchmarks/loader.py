@@ -30,8 +30,7 @@ import torch
 from PIL import Image
 
 from circlet.data import DataError, ImageSet, decode, image_folder
-from circlet.recipes.build import TrainBatches, load_pixels
-from circlet.recipes.experiment import BatchConfig, DataConfig
+from circlet.train.batches import BatchConfig, TrainBatches
 
 RESULTS = Path(__file__).parent / "results"
 CASES = {"256 x 256": (256, 256), "1600 x 1200": (1600, 1200)}
@@ -92,8 +91,8 @@ def measure(size: tuple[int, int], num_images: int, rounds: int) -> dict[str, tu
     with tempfile.TemporaryDirectory() as folder:
         images = write_jpegs(Path(folder), size, num_images)
         paths = [os.path.join(folder, name) for name in images.names]
-        config = DataConfig(source="folder", size=SIZE, channels=3, workers=1, in_memory=False)
-        batches = TrainBatches(load_pixels(images, config)[0], BATCH, views=1, seed=0)
+        config = Decoding(SIZE, workers=1)
+        batches = TrainBatches(load_pixels(images, config), BATCH, seed=0)
         num_in_epoch = sum(len(labels) for _, labels in batches.epoch(0, 0))  # this starts the worker too
         rates = []
         for epoch in range(1, rounds + 1):

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from circlet.analyse.forms import form_of
+from circlet.evaluate.tasks import RANKS
 from circlet.recipes import RECIPES, Experiment, LossConfig, build_loss, build_splits, train, with_defaults
-from circlet.recipes.metrics import RANKS
 from circlet.train import Level, RunFolder
 
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+JUNK = -1  # the id, and as "-1" the class name, of gallery images that no protocol of re-identification ranks
 
 
 class DataError(ValueError):
@@ -102,6 +105,10 @@ class ImageSet:
             return np.array([int(name) for name in self.class_names], dtype=np.int64)[self.labels]
         except ValueError as error:
             raise DataError(f"class_names: found {str(error).split(': ')[-1]}, expected whole numbers") from error
+
+    def is_junk(self) -> Bools:
+        """Which images (N,) have the class "-1": junk in the galleries of re-identification."""
+        return np.array([name == str(JUNK) for name in self.class_names], dtype=np.bool_)[self.labels]
 
     def subset(self, indices: npt.ArrayLike) -> Self:
         """Keep the images at `indices` (M,), in that order; labels become dense again, absent classes go.

@@ -2,6 +2,7 @@
 
 from circlet.models.backbones import NAMES, backbone
 from circlet.models.bn_inception import BNInception
+from circlet.models.embed_sets import Embedded, RawPixels, embed_pixels, embed_test_set
 from circlet.models.embedder import Embedder, HeadName
 from circlet.models.embedding import embed
 from circlet.models.ir_resnet import IRResNet
@@ -10,7 +11,7 @@ from circlet.models.pooling import AverageMax, GeM, PoolingName, pooling_layer
 from circlet.models.preprocessing import PREPROCESSING, Preprocessing
 from circlet.models.resnet import ResNet50
 from circlet.models.small import SmallResNet
-from circlet.models.views import views
+from circlet.models.views import View, plain_view, views
 from circlet.models.weights import LoadedWeights, load_weights
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "PREPROCESSING",
     "AverageMax",
     "BNInception",
+    "Embedded",
     "Embedder",
     "GeM",
     "HeadName",
@@ -26,11 +28,16 @@ __all__ = [
     "LoadedWeights",
     "PoolingName",
     "Preprocessing",
+    "RawPixels",
     "ResNet50",
     "SmallResNet",
+    "View",
     "backbone",
     "embed",
+    "embed_pixels",
+    "embed_test_set",
     "load_weights",
+    "plain_view",
     "pooling_layer",
     "views",
 ]

@@ -6,11 +6,12 @@ nearest that is. A hundredth of its persons is held out, to test on where no fac
 
 from typing import Literal
 
-from circlet.data.augment import AugmentConfig
+from circlet.augment import AugmentConfig
 from circlet.models import PREPROCESSING
-from circlet.recipes.experiment import BatchConfig, DataConfig, Experiment, LossConfig, ModelConfig
+from circlet.recipes.experiment import DataConfig, Experiment, LossConfig, ModelConfig
 from circlet.recipes.testing import TestConfig
 from circlet.train import LoopConfig, OptimizerConfig
+from circlet.train.batches import BatchConfig
 
 Depth = Literal[34, 100]
 LossName = Literal["circle", "am_softmax", "arcface", "normface", "softmax"]

@@ -6,11 +6,12 @@ Batch Normalization Neck for Deep Person Re-identification", 2019, without its l
 
 from typing import Literal
 
-from circlet.data.augment import AugmentConfig
+from circlet.augment import AugmentConfig
 from circlet.data.catalogue import DATA_SETS
 from circlet.models import PREPROCESSING
-from circlet.recipes.experiment import BatchConfig, DataConfig, Experiment, LossConfig, ModelConfig, Source
+from circlet.recipes.experiment import DataConfig, Experiment, LossConfig, ModelConfig, Source
 from circlet.train import LoopConfig, OptimizerConfig
+from circlet.train.batches import BatchConfig
 
 DataName = Literal["market", "msmt17"]
 Backbone = Literal["resnet50", "mgn"]

@@ -1,8 +1,9 @@
 """Recipes for characters and for your own images: each a function that returns an experiment."""
 
-from circlet.data.augment import AugmentConfig
-from circlet.recipes.experiment import BatchConfig, DataConfig, Experiment, LossConfig, ModelConfig, Source
+from circlet.augment import AugmentConfig
+from circlet.recipes.experiment import DataConfig, Experiment, LossConfig, ModelConfig, Source
 from circlet.train import LoopConfig, OptimizerConfig
+from circlet.train.batches import BatchConfig
 
 CHARACTERS = AugmentConfig(
     rotation=15.0,
@@ -48,7 +49,7 @@ def folder() -> Experiment:
         data=DataConfig(source="folder", size=(72, 72), channels=3, fit="crop", validation_share=0.1, in_memory=True),
         model=ModelConfig(
             size=(64, 64),
-            view=0.9,
+            crop_share=0.9,
             pooling="gem",
             mean=(0.485, 0.456, 0.406),
             std=(0.229, 0.224, 0.225),

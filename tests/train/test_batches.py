@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from circlet.data import ImageSet
-from circlet.recipes.experiment import BatchConfig, DataConfig
+from circlet.data.pixels import Decoding, load_pixels
+from circlet.train.batches import BatchConfig
 from tests.data.miniature import jpeg
 
-build = importlib.import_module("circlet.recipes.build")
+module = importlib.import_module("circlet.train.batches")
 
 
 class Faces:
@@ -25,10 +26,10 @@ class Faces:
 
 @pytest.mark.parametrize(("ranks", "classes"), [(1, 7), (2, 6), (4, 4)])
 def test_few_classes_are_shared_out_evenly_among_ranks(ranks, classes, monkeypatch):
-    monkeypatch.setattr(build, "num_ranks", lambda group: ranks)
+    monkeypatch.setattr(module, "num_ranks", lambda group: ranks)
     images = ImageSet.from_classes([f"{i // 2}" for i in range(14)], [f"{i}" for i in range(14)], Faces())
-    pixels, _ = build.load_pixels(images, DataConfig(size=(8, 8), channels=3, workers=0))
-    batches = build.TrainBatches(pixels, BatchConfig(classes=64, samples=2), views=1, seed=0)
+    pixels = load_pixels(images, Decoding((8, 8), in_memory=True))
+    batches = module.TrainBatches(pixels, BatchConfig(classes=64, samples=2), seed=0)
     found, labels = next(iter(batches.epoch(0, 0)))
     assert len(np.unique(labels)) == classes // ranks
     assert found.shape == (2 * classes // ranks, 3, 8, 8)
