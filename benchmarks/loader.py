@@ -30,6 +30,7 @@ import torch
 from PIL import Image
 
 from circlet.data import DataError, ImageSet, decode, image_folder
+from circlet.data.pixels import Decoding, load_pixels
 from circlet.train.batches import BatchConfig, TrainBatches
 
 RESULTS = Path(__file__).parent / "results"
