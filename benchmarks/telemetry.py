@@ -27,7 +27,7 @@ from circlet.losses import CircleLoss
 from circlet.recipes import RECIPES, Experiment, build_splits
 from circlet.recipes.build import build_model, build_objective
 from circlet.train import LoopConfig, Objective, environment
-from circlet.train.batches import TrainBatches
+from circlet.train.image_batches import TrainBatches
 
 RESULTS = Path(__file__).parent / "results"
 LEVELS = ("pair", "class", "joint")

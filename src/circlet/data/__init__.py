@@ -5,7 +5,7 @@ none (`glyphs`, `omniglot`), and the paper's three tasks, a package each: `face`
 `retrieval` (fine-grained). Everything after it knows `ImageSet` and `Splits` only. Sets that are only tested on are
 results of their own (`evaluation_sets`); `catalogue` has all by name. `decode` says what an image becomes, `pixels` and
 `test_set` make those of whole sets ready. Batch sampling and augmentation are not here: images are decoded in loader
-workers and augmented in batches on the device (`circlet.train.batches`, `circlet.augment`).
+workers and augmented in batches on the device (`circlet.train.image_batches`, `circlet.augment`).
 
 >>> from circlet.data import glyphs
 >>> splits = glyphs()

@@ -32,7 +32,7 @@ from circlet.recipes.recipe import Recipe
 from circlet.recipes.run import Outcome, test, train
 from circlet.recipes.testing import FaceSets, TestConfig
 from circlet.recipes.trained import embed_with_run, evaluate_run, keep_evaluation, load_run
-from circlet.train.batches import BatchConfig
+from circlet.train.image_batches import BatchConfig
 
 __all__ = [
     "RECIPES",

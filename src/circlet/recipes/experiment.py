@@ -16,7 +16,7 @@ from circlet.models import HeadName, PoolingName, View
 from circlet.recipes.from_json import from_json
 from circlet.recipes.testing import FaceSets, TestConfig
 from circlet.train import Level, LoopConfig
-from circlet.train.batches import BatchConfig
+from circlet.train.image_batches import BatchConfig
 
 Source = Literal[TrainingSet, "folder", "manifest"]
 Task = Literal["retrieval", "reid", "face"]

@@ -11,7 +11,7 @@ from circlet.models import PREPROCESSING
 from circlet.recipes.experiment import DataConfig, Experiment, LossConfig, ModelConfig
 from circlet.recipes.testing import TestConfig
 from circlet.train import LoopConfig, OptimizerConfig
-from circlet.train.batches import BatchConfig
+from circlet.train.image_batches import BatchConfig
 
 Depth = Literal[34, 100]
 LossName = Literal["circle", "am_softmax", "arcface", "normface", "softmax"]

@@ -11,7 +11,7 @@ from circlet.data.catalogue import DATA_SETS
 from circlet.models import PREPROCESSING
 from circlet.recipes.experiment import DataConfig, Experiment, LossConfig, ModelConfig, Source
 from circlet.train import LoopConfig, OptimizerConfig
-from circlet.train.batches import BatchConfig
+from circlet.train.image_batches import BatchConfig
 
 DataName = Literal["market", "msmt17"]
 Backbone = Literal["resnet50", "mgn"]

@@ -11,7 +11,7 @@ from circlet.models import PREPROCESSING
 from circlet.recipes.experiment import DataConfig, Experiment, LossConfig, ModelConfig, Source
 from circlet.recipes.testing import TestConfig
 from circlet.train import LoopConfig, OptimizerConfig
-from circlet.train.batches import BatchConfig
+from circlet.train.image_batches import BatchConfig
 
 DataName = Literal["cub", "cars", "sop", "inshop", "vehicleid"]
 LossName = Literal["circle", "multi_similarity"]

@@ -25,7 +25,7 @@ from circlet.recipes.face_sets import face_metrics, open_face_sets
 from circlet.recipes.loading import RunData, check_task, list_broken, load_run_data
 from circlet.recipes.metrics import metrics_of
 from circlet.train import Objective, RunFolder, fit, load, load_module
-from circlet.train.batches import TrainBatches
+from circlet.train.image_batches import TrainBatches
 
 
 class Outcome(NamedTuple):

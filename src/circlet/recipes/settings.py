@@ -3,7 +3,7 @@
 from circlet.augment import AugmentConfig
 from circlet.recipes.experiment import DataConfig, Experiment, LossConfig, ModelConfig, Source
 from circlet.train import LoopConfig, OptimizerConfig
-from circlet.train.batches import BatchConfig
+from circlet.train.image_batches import BatchConfig
 
 CHARACTERS = AugmentConfig(
     rotation=15.0,

@@ -7,10 +7,10 @@ import pytest
 
 from circlet.data import ImageSet
 from circlet.data.pixels import Decoding, load_pixels
-from circlet.train.batches import BatchConfig
+from circlet.train.image_batches import BatchConfig
 from tests.data.miniature import jpeg
 
-module = importlib.import_module("circlet.train.batches")
+module = importlib.import_module("circlet.train.image_batches")
 
 
 class Faces:
