@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from circlet.references import AllRanks, ClassWeights, MemoryBank, ShardedClassWeights
     from circlet.train.gradient_cache import gradient_cache
+    from circlet.train.loop import fit
 
 __version__ = "0.1.0"
 
@@ -50,6 +51,7 @@ _NAMES = {
     "SoftmaxLoss": "losses",
     "TripletLoss": "losses",
     "UnifiedLoss": "losses",
+    "fit": "train.loop",
     "gradient_cache": "train.gradient_cache",
 }
 
@@ -73,6 +75,7 @@ __all__ = [
     "analyse",
     "data",
     "evaluate",
+    "fit",
     "functional",
     "gradient_cache",
     "models",

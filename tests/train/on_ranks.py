@@ -13,7 +13,7 @@ from torch import nn
 import circlet
 from circlet.distributed import any_rank, num_ranks, on_all_ranks, on_rank_0, process_group, rank_in
 from circlet.train import LoopConfig, Objective, OptimizerConfig, RunFolder, fit
-from circlet.train.shards import whole
+from circlet.train.shards import full_state
 
 NUM_CLASSES, DIM = 7, 4  # Over 4 ranks: shards of 2, 2, 2 and 1 classes.
 
@@ -87,7 +87,7 @@ def train(path, case, stop_after=None, **keywords):
     with stops:
         keywords.update(device=torch.device("cpu"), augment=augment)
         fit(model, objective, Batches(), config, RunFolder(path), **keywords)
-    return whole({**model.state_dict(), **objective.state_dict()})
+    return full_state({**model.state_dict(), **objective.state_dict()})
 
 
 def same_part_of(weight, classes):

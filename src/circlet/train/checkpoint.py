@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn, optim
 
-from circlet.train.shards import own_part
+from circlet.train.shards import own_shard
 
 
 def load(path: Path, *, mapped: bool = False) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def load_module(module: nn.Module, state: dict[str, Any], path: Path) -> None:
         raise ValueError(
             f"{path}: holds another architecture than {type(module).__name__}: parameters {'; '.join(differences)}"
         )
-    tensors = {name: own_part(value, own[name]) for name, value in state.items() if isinstance(value, Tensor)}
+    tensors = {name: own_shard(value, own[name]) for name, value in state.items() if isinstance(value, Tensor)}
     module.load_state_dict({**state, **tensors})
 
 
@@ -66,7 +66,7 @@ def load_optimizer(optimizer: optim.Optimizer, state: dict[str, Any], path: Path
     def own(value: Any, parameter: Tensor) -> Any:
         if not isinstance(value, Tensor):
             return value
-        return own_part(value, parameter) if value.shape == parameter.shape else value.clone()
+        return own_shard(value, parameter) if value.shape == parameter.shape else value.clone()
 
     states = {
         i: {name: own(value, parameters[i]) for name, value in values.items()} for i, values in state["state"].items()

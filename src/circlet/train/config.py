@@ -36,3 +36,7 @@ class LoopConfig:
                 raise ValueError(f"{name}: found {getattr(self, name)}, expected at least 1")
         if self.chunk < 0:
             raise ValueError(f"chunk: found {self.chunk}, expected 0 or a number of images")
+
+    def is_due(self, every: int, step: int) -> bool:
+        """Whether what is done every so many steps is done after `step` (1-based); it always is after the last."""
+        return step % every == 0 or step == self.steps

@@ -67,8 +67,8 @@ class TrainBatches:
 
     def epoch(self, epoch: int, start_batch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of an epoch, from `start_batch` on."""
-        self.sampler.set_epoch(epoch, start_batch)
-        batches = (torch.tensor(items) for items in self.sampler)
+        self.sampler.set_epoch(epoch, start_batch)  # for the loader
+        batches = (torch.tensor(items) for items in self.sampler.batches(epoch, start_batch))
         if self.loader is None:
             assert self.pixels.memory is not None
             for items in batches:

@@ -16,26 +16,26 @@ from torch import Tensor
 from circlet.distributed import naming_collective, num_ranks, rank_in, untimed_group
 
 
-def whole(state: Any) -> Any:
+def full_state(state: Any) -> Any:
     """`state` (nested dicts and lists), each spread tensor whole, on the CPU of rank 0; None in its place elsewhere.
 
     Collective if there is one.
     """
     if isinstance(state, dict):
-        return {key: whole(value) for key, value in state.items()}
+        return {key: full_state(value) for key, value in state.items()}
     if isinstance(state, list):
-        return [whole(value) for value in state]
-    return _gathered(state) if is_spread(state) else state
+        return [full_state(value) for value in state]
+    return _gathered(state) if is_sharded(state) else state
 
 
-def is_spread(value: Any) -> bool:
+def is_sharded(value: Any) -> bool:
     """Whether this is a DTensor (asked so because its module takes seconds to import)."""
     return hasattr(value, "to_local")
 
 
-def own_part(value: Tensor, like: Tensor) -> Tensor:
+def own_shard(value: Tensor, like: Tensor) -> Tensor:
     """A copy of `value`, a whole tensor, spread as `like` is and on its device, in its dtype."""
-    if not is_spread(like):
+    if not is_sharded(like):
         return value.to(like, copy=True)
     from torch.distributed.tensor import DTensor
 
