@@ -7,7 +7,7 @@ from torch import nn
 from circlet.models.bn_inception import BNInception
 from circlet.models.ir_resnet import IRResNet
 from circlet.models.mgn import MGN
-from circlet.models.published import URLS, published_weights
+from circlet.models.published import PUBLISHED, published_weights
 from circlet.models.resnet import ResNet50
 from circlet.models.small import SmallResNet
 from circlet.models.weights import load_weights
@@ -44,8 +44,8 @@ def backbone(
     elif name not in NAMES:
         raise ValueError(f"backbone: found {name!r}, expected one of {', '.join(NAMES)}, or timm/<model>, such as "
                          "timm/resnet50")  # fmt: skip
-    elif pretrained and name not in URLS:
-        raise ValueError(f"pretrained: found True with backbone {name!r}, expected {', '.join(URLS)} or timm/<model>; "
+    elif pretrained and name not in PUBLISHED:
+        raise ValueError(f"pretrained: found True with backbone {name!r}, expected {', '.join(PUBLISHED)} or timm/<model>; "
                          "insightface's for ir_resnet are given as a file (weights, --model.weights)")  # fmt: skip
     else:
         network = _own_network(name, channels, dropout)
