@@ -83,7 +83,7 @@ def test_a_redirection_must_not_leave_https():
     follow = _HttpsOnly().redirect_request
     moved = follow(request, None, 302, "Found", {}, "https://elsewhere/net.pth")
     assert moved.full_url == "https://elsewhere/net.pth"
-    with pytest.raises(DownloadError, match="found a redirection to http://elsewhere/net.pth, expected one to https"):
+    with pytest.raises(DownloadError, match=r"found a redirection to http://elsewhere/net\.pth, expected one to https"):
         follow(request, None, 302, "Found", {}, "http://elsewhere/net.pth")
 
 

@@ -8,7 +8,7 @@ import torch
 
 from circlet.data import DataError, FileReader, ImageSet, Splits
 from circlet.data.pixels import Pixels
-from circlet.data.test_set import TestSet
+from circlet.data.query_gallery import TestSet
 from circlet.evaluate import expand_queries, reid, reid_from_distances, rerank, retrieval
 from circlet.models import Embedded
 from circlet.recipes import RECIPES, TestConfig

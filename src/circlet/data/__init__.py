@@ -2,10 +2,13 @@
 
 Every source is a function that returns `Splits`: your own images (`image_folder`, `manifest`), what needs few files or
 none (`glyphs`, `omniglot`), and the paper's three tasks, a package each: `face`, `reid` (re-identification) and
-`retrieval` (fine-grained). Everything after it knows `ImageSet` and `Splits` only. Sets that are only tested on are
-results of their own (`evaluation_sets`); `catalogue` has all by name. `decode` says what an image becomes, `pixels` and
-`test_set` make those of whole sets ready. Batch sampling and augmentation are not here: images are decoded in loader
-workers and augmented in batches on the device (`circlet.train.image_batches`, `circlet.augment`).
+`retrieval` (fine-grained). A function of yours is a source too (`DataSet`, `open_data_set`). Everything after it knows
+`ImageSet` and `Splits` only. Sets that are only tested on are results of their own (`evaluation_sets`); `catalogue` has
+all by name.
+
+`decode` says what an image becomes; `pixels` and `query_gallery` make the images of whole sets ready. Batch sampling
+and augmentation are not here: images are decoded in loader workers and augmented in batches on the device
+(`circlet.train.image_batches`, `circlet.augment`).
 
 >>> from circlet.data import glyphs
 >>> splits = glyphs()
@@ -16,8 +19,9 @@ workers and augmented in batches on the device (`circlet.train.image_batches`, `
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from circlet.data.catalogue import DATA_SETS, TrainingSet, open_data_set
+from circlet.data.catalogue import DATA_SETS, open_data_set
 from circlet.data.check import check_data_set
+from circlet.data.data_set import DataSet
 from circlet.data.decode import Fit, decode
 from circlet.data.evaluation_sets import FacePairs, Identification, Templates, VideoPairs
 from circlet.data.every_image import every_image
@@ -33,12 +37,13 @@ from circlet.data.retrieval import cars196, cub200, inshop, sop
 if TYPE_CHECKING:
     from circlet.data.decoded import Decoded, DecodedImages, decode_all, find_broken
     from circlet.data.pixels import Decoding, Pixels, load_pixels
-    from circlet.data.test_set import TestSet, load_test_set
+    from circlet.data.query_gallery import TestSet, load_test_set
 
 __all__ = [
     "DATA_SETS",
     "JUNK",
     "DataError",
+    "DataSet",
     "Decoded",
     "DecodedImages",
     "Decoding",
@@ -51,7 +56,6 @@ __all__ = [
     "Splits",
     "Templates",
     "TestSet",
-    "TrainingSet",
     "VideoPairs",
     "cars196",
     "check_data_set",
@@ -88,7 +92,7 @@ __all__ = [
 _WITH_TORCH = {
     **dict.fromkeys(("Decoded", "DecodedImages", "decode_all", "find_broken"), "circlet.data.decoded"),
     **dict.fromkeys(("Decoding", "Pixels", "load_pixels"), "circlet.data.pixels"),
-    **dict.fromkeys(("TestSet", "load_test_set"), "circlet.data.test_set"),
+    **dict.fromkeys(("TestSet", "load_test_set"), "circlet.data.query_gallery"),
 }
 
 

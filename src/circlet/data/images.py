@@ -179,6 +179,8 @@ class Splits:
     def __post_init__(self) -> None:
         for role in ("train", "query", "gallery"):
             images = getattr(self, role)
+            if not isinstance(images, ImageSet | None) or (images is None and role != "gallery"):
+                raise DataError(f"{role}: found {type(images).__name__}, expected an ImageSet")
             if images is not None and not len(images):
                 raise DataError(f"{role}: found no image, expected at least one")
         if not self.closed_set:

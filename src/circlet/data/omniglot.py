@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from circlet.data.archive import ZipReader
+from circlet.data.data_set import DataSet, role_counts
 from circlet.data.images import DataError, FileReader, ImageSet, Splits
 from circlet.download import cache_dir, download, sha256_of
 
@@ -116,3 +117,18 @@ def _image_set(
             f"expected {archive.num_images} of {', '.join(archive.alphabets)}"
         )
     return images
+
+
+OMNIGLOT = DataSet(
+    name="omniglot",
+    title="Omniglot, the two small subsets",
+    task="characters",
+    load=omniglot,
+    counts=role_counts((2_720, 136), (2_120, 106)),
+    source="https://github.com/brendenlake/omniglot",
+    licence="MIT",
+    layout="ROOT/ or ROOT/python/; downloaded if there is no ROOT\n"
+    "  images_background_small1.zip   or the folder of this name, unpacked\n"
+    "  images_background_small2.zip",
+    needs_path=False,
+)

@@ -45,8 +45,9 @@ def backbone(
         raise ValueError(f"backbone: found {name!r}, expected one of {', '.join(NAMES)}, or timm/<model>, such as "
                          "timm/resnet50")  # fmt: skip
     elif pretrained and name not in PUBLISHED:
-        raise ValueError(f"pretrained: found True with backbone {name!r}, expected {', '.join(PUBLISHED)} or timm/<model>; "
-                         "insightface's for ir_resnet are given as a file (weights, --model.weights)")  # fmt: skip
+        raise ValueError(f"pretrained: found True with backbone {name!r}, expected {', '.join(PUBLISHED)} or "
+                         "timm/<model>; insightface's for ir_resnet are given as a file (weights, "
+                         "--model.weights)")  # fmt: skip
     else:
         network = _own_network(name, channels, dropout)
         weights = published_weights(name) if pretrained else weights

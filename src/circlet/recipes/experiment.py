@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from circlet.augment import AugmentConfig
-from circlet.data import Fit, TrainingSet
+from circlet.data import Fit
 from circlet.data.pixels import Decoding
 from circlet.models import HeadName, PoolingName, View
 from circlet.recipes.from_json import from_json
@@ -18,7 +18,6 @@ from circlet.recipes.testing import FaceSets, TestConfig
 from circlet.train import Level, LoopConfig
 from circlet.train.image_batches import BatchConfig
 
-Source = Literal[TrainingSet, "folder", "manifest"]
 Task = Literal["retrieval", "reid", "face"]
 LossName = Literal[
     "circle",
@@ -39,7 +38,7 @@ LossName = Literal[
 class DataConfig:
     """Which images, and in what size they are decoded."""
 
-    source: Source = "glyphs"
+    source: str = "glyphs"
     """glyphs: the embedded set; omniglot: downloaded, or found under root; folder: root/class/image or
     root/{train,query,gallery}/class/image; manifest: a CSV or Parquet file with path, label, split, camera; others: see
     `circlet datasets`."""

@@ -1,12 +1,12 @@
 """From an experiment's description to its images: the splits, and their pixels in the roles of a run."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from circlet.data import DataError, Splits, hold_out_classes, image_folder, manifest, open_data_set
+from circlet.data import DataError, Splits, hold_out_classes
 from circlet.data.catalogue import find_data_set
 from circlet.data.pixels import Pixels, load_pixels
-from circlet.data.test_set import TestSet, load_test_set
+from circlet.data.query_gallery import TestSet, load_test_set
 from circlet.distributed import is_rank_0
 from circlet.files import write_text
 from circlet.recipes.experiment import DataConfig, Task
@@ -14,20 +14,14 @@ from circlet.recipes.experiment import DataConfig, Task
 
 def build_splits(config: DataConfig) -> Splits:
     """The images of an experiment, in their roles."""
-    own = config.source in ("folder", "manifest")
-    if config.root is None and (own or find_data_set(config.source).needs_path):
+    entry = find_data_set(config.source)
+    if config.root is None and entry.needs_path:
         raise ValueError(f"data.root: found none, expected the path of the {config.source} (--data.root PATH)")
-    if own:
-        assert config.root is not None
-        if config.source == "folder":
-            return image_folder(config.root, held_out=config.test_share, seed=config.seed)
-        return manifest(config.root, root=config.images, held_out=config.test_share, seed=config.seed)
-    options: dict[str, float] = {}
-    if config.source == "glyphs" or config.source.startswith("vehicleid"):
-        options = {"seed": config.seed}
-    elif find_data_set(config.source).task == "face training":
-        options = {"seed": config.seed, "held_out": config.test_share}
-    return open_data_set(config.source, config.root, **options)
+    options: dict[str, Any] = {"seed": config.seed, "held_out": config.test_share}
+    options = {name: value for name, value in options.items() if entry.accepts(name)}
+    if config.source == "manifest":
+        options["root"] = config.images
+    return entry.open_splits(config.root, **options)
 
 
 def check_task(task: Task, splits: Splits) -> None:

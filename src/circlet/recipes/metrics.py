@@ -6,7 +6,7 @@ Metrics of the face test sets are in `face_sets`.
 import torch
 
 from circlet.data import JUNK, DataError
-from circlet.data.test_set import TestSet
+from circlet.data.query_gallery import TestSet
 from circlet.evaluate.tasks import expanded, reid_metrics, retrieval_metrics, retrieval_metrics_over_draws
 from circlet.models import Embedded
 from circlet.recipes.experiment import Experiment

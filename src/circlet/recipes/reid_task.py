@@ -9,14 +9,14 @@ from typing import Literal
 from circlet.augment import AugmentConfig
 from circlet.data.catalogue import DATA_SETS
 from circlet.models import PREPROCESSING
-from circlet.recipes.experiment import DataConfig, Experiment, LossConfig, ModelConfig, Source
+from circlet.recipes.experiment import DataConfig, Experiment, LossConfig, ModelConfig
 from circlet.train import LoopConfig, OptimizerConfig
 from circlet.train.image_batches import BatchConfig
 
 DataName = Literal["market", "msmt17"]
 Backbone = Literal["resnet50", "mgn"]
 LossName = Literal["circle", "am_softmax"]
-SOURCES: dict[DataName, Source] = {"market": "market1501", "msmt17": "msmt17"}
+SOURCES: dict[DataName, str] = {"market": "market1501", "msmt17": "msmt17"}
 EPOCHS, BATCH = 120, BatchConfig(classes=16, samples=4)
 SETTINGS = "the paper's settings for person re-identification"
 BASELINE = "Luo et al. 2019 (strong baseline)"

@@ -8,14 +8,14 @@ from typing import Literal
 
 from circlet.augment import AugmentConfig
 from circlet.models import PREPROCESSING
-from circlet.recipes.experiment import DataConfig, Experiment, LossConfig, ModelConfig, Source
+from circlet.recipes.experiment import DataConfig, Experiment, LossConfig, ModelConfig
 from circlet.recipes.testing import TestConfig
 from circlet.train import LoopConfig, OptimizerConfig
 from circlet.train.image_batches import BatchConfig
 
 DataName = Literal["cub", "cars", "sop", "inshop", "vehicleid"]
 LossName = Literal["circle", "multi_similarity"]
-SOURCES: dict[DataName, Source] = {
+SOURCES: dict[DataName, str] = {
     "cub": "cub200",
     "cars": "cars196",
     "sop": "sop",

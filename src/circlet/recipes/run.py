@@ -15,7 +15,7 @@ from circlet.analyse import Telemetry, Trace
 from circlet.augment import Augment
 from circlet.data import Splits
 from circlet.data.pixels import Pixels
-from circlet.data.test_set import TestSet
+from circlet.data.query_gallery import TestSet
 from circlet.distributed import is_rank_0, on_all_ranks, on_rank_0
 from circlet.evaluate import retrieval
 from circlet.models import Embedded, Embedder, RawPixels, embed_pixels, embed_test_set

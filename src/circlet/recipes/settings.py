@@ -1,7 +1,7 @@
 """Recipes for characters and for your own images: each a function that returns an experiment."""
 
 from circlet.augment import AugmentConfig
-from circlet.recipes.experiment import DataConfig, Experiment, LossConfig, ModelConfig, Source
+from circlet.recipes.experiment import DataConfig, Experiment, LossConfig, ModelConfig
 from circlet.train import LoopConfig, OptimizerConfig
 from circlet.train.image_batches import BatchConfig
 
@@ -30,7 +30,7 @@ def omniglot() -> Experiment:
     return _characters("omniglot", steps=4500)
 
 
-def _characters(source: Source, *, steps: int) -> Experiment:
+def _characters(source: str, *, steps: int) -> Experiment:
     """Settings for drawn characters, chosen on held-out training alphabets of Omniglot."""
     return Experiment(
         recipe=source,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from circlet.data import ImageSet, Splits
 from circlet.data.pixels import Pixels, load_pixels
-from circlet.data.test_set import load_test_set
+from circlet.data.query_gallery import load_test_set
 from circlet.models import Embedder, embed_pixels
 from circlet.recipes.build import build_model, without_weights
 from circlet.recipes.experiment import Experiment
