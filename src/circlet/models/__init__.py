@@ -5,6 +5,7 @@ from circlet.models.bn_inception import BNInception
 from circlet.models.embed_sets import Embedded, RawPixels, embed_pixels, embed_test_set
 from circlet.models.embedder import Embedder, HeadName
 from circlet.models.embedding import embed
+from circlet.models.features import probe
 from circlet.models.ir_resnet import IRResNet
 from circlet.models.mgn import MGN
 from circlet.models.pooling import AverageMax, GeM, PoolingName, pooling_layer
@@ -39,5 +40,6 @@ __all__ = [
     "load_weights",
     "plain_view",
     "pooling_layer",
+    "probe",
     "views",
 ]

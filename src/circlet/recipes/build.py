@@ -36,6 +36,7 @@ def build_model(config: ModelConfig, channels: int) -> Embedder:
             pretrained=config.pretrained,
             weights=config.weights,
             dropout=config.dropout,
+            image_size=config.size,
         ),
         config.embedding_dim,
         image_size=config.size,
