@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import circlet
 from circlet import similarity
-from circlet.references import collectives
+from circlet.distributed import collectives
 from circlet.similarity import across
 from circlet.train.clip import clip_grad_norm_
 from circlet.train.gradient_cache import gradient_cache

@@ -33,3 +33,19 @@ def test_few_classes_are_shared_out_evenly_among_ranks(ranks, classes, monkeypat
     found, labels = next(iter(batches.epoch(0, 0)))
     assert len(np.unique(labels)) == classes // ranks
     assert found.shape == (2 * classes // ranks, 3, 8, 8)
+
+
+@pytest.mark.parametrize("sampler", ["pk", "shuffled"])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_batches_are_the_same_from_memory_and_from_workers(sampler, workers):
+    """Of several epochs, one after the other: the loader and the labels follow the same order."""
+    images = ImageSet.from_classes([f"{i // 2}" for i in range(14)], [f"{i}" for i in range(14)], Faces())
+    config = BatchConfig(sampler=sampler, classes=3, samples=2)
+    found = []
+    for in_memory in (True, False):
+        data = DataConfig(size=(8, 8), channels=3, workers=workers, in_memory=in_memory)
+        batches = build.TrainBatches(build.load_pixels(images, data)[0], config, views=1, seed=0)
+        found.append([batch for epoch, start in ((0, 1), (1, 0), (2, 0)) for batch in batches.epoch(epoch, start)])
+    for (pixels, labels), (decoded, their_labels) in zip(*found, strict=True):
+        np.testing.assert_array_equal(pixels, decoded)
+        np.testing.assert_array_equal(labels, their_labels)

@@ -2,7 +2,7 @@
 
 Model, class weights, memory bank, optimiser, schedule and gradient scaler are here, and the position in the data.
 Random numbers need no state: those of each step are a function of (seed, step, rank), and the batches of (seed,
-epoch). Tensors are whole, on however many ranks the run was (see `shards`).
+epoch). Tensors are in full, on however many ranks the run was (see `shards`).
 """
 
 import pickle
@@ -19,7 +19,7 @@ from circlet.train.shards import own_shard
 def load(path: Path, *, mapped: bool = False) -> dict[str, Any]:
     """Read a checkpoint onto the CPU, without running any code in it (weights_only).
 
-    mapped: read each tensor from the file only where it is used, for ranks that need a part of it.
+    mapped: map the file into memory, so that a rank that needs one shard of a tensor reads that alone.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such checkpoint; expected one that circlet train has written")
@@ -36,7 +36,7 @@ def load(path: Path, *, mapped: bool = False) -> dict[str, Any]:
 
 
 def load_module(module: nn.Module, state: dict[str, Any], path: Path) -> None:
-    """Load `state`, of whole tensors, into `module`; ValueError that says how the architectures differ if they do."""
+    """Load `state`, of full tensors, into `module`; a ValueError that says how the architectures differ if they do."""
     own = module.state_dict()
     missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     shapes = [
@@ -58,7 +58,7 @@ def load_module(module: nn.Module, state: dict[str, Any], path: Path) -> None:
 
 
 def load_optimizer(optimizer: optim.Optimizer, state: dict[str, Any], path: Path) -> None:
-    """Load `state`, of whole tensors, into `optimizer`; ValueError if it is of other parameters."""
+    """Load `state`, of full tensors, into `optimizer`; a ValueError if it is of other parameters."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     if sum(len(group["params"]) for group in state["param_groups"]) != len(parameters):
         raise ValueError(f"{path}: holds the optimiser of other parameters than this run trains")

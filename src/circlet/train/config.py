@@ -10,7 +10,7 @@ from circlet.train.optimizer import OptimizerConfig
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """How long and how carefully to train."""
+    """How long to train, in which precision, and how often to log, save and validate."""
 
     steps: Annotated[int, tyro.conf.arg(aliases=["--steps"])] = 600
     """Optimiser steps."""
@@ -19,10 +19,10 @@ class LoopConfig:
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Autocast dtype of the model; auto: bf16 where the device computes in it, else fp32. The loss stays in fp32."""
     chunk: int = 0
-    """Images that a rank has in memory with their activations at a time: the same gradient, one forward pass more
-    (gradient cache; batch norm sees a chunk at a time); 0: the whole batch."""
+    """Gradient cache: images whose activations a rank holds at a time, 0: those of the whole batch. The gradient is the
+    same, for one forward pass more; batch norm takes the statistics of a chunk."""
     log_every: int = 20
-    """Steps between lines of metrics.jsonl; each takes a look at the batch, which costs 1 to 20 % of a step."""
+    """Steps between lines of metrics.jsonl; the telemetry of the batch in each line costs 1 to 20 % of a step."""
     checkpoint_every: int = 200
     """Steps between checkpoints."""
     validate_every: int = 200

@@ -13,12 +13,12 @@ from torch import nn, optim
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """How the parameters move."""
+    """Which optimiser, with which learning rates, weight decay, clipping and freezing."""
 
     name: Literal["adamw", "adam", "sgd"] = "adamw"
     """AdamW; Adam, whose weight decay is part of the gradient; or SGD with Nesterov momentum 0.9."""
     learning_rate: float = 2e-3
-    """Highest learning rate, of the head."""
+    """Peak learning rate of the head: everything that is neither backbone nor class weights."""
     backbone_lr_scale: float = 1.0
     """Learning rate of the backbone relative to the head's."""
     class_lr_scale: float = 1.0
@@ -36,7 +36,7 @@ class OptimizerConfig:
     freeze_batchnorm: bool = False
     """The backbone's batch norms keep their statistics, scales and shifts: for fine-tuning with small batches."""
     freeze_backbone: int = 0
-    """Steps at the start in which the backbone does not move (its batch norms still count)."""
+    """Steps at the start in which the backbone keeps its weights (its batch norms still update their statistics)."""
 
     def __post_init__(self) -> None:
         if not self.learning_rate > 0:
@@ -78,7 +78,7 @@ def backbone_of(model: nn.Module) -> nn.Module:
 
 
 def to_training(model: nn.Module, config: OptimizerConfig) -> None:
-    """Put the model into training mode, but for what is frozen."""
+    """Put the model into training mode; under `freeze_batchnorm` the backbone's batch norms stay in evaluation mode."""
     model.train()
     if config.freeze_batchnorm:
         for module in backbone_of(model).modules():

@@ -1,4 +1,4 @@
-"""In which dtype the model computes."""
+"""Mixed precision: the dtype in which the model computes under torch.autocast."""
 
 import torch
 
@@ -6,7 +6,10 @@ from circlet.distributed import num_ranks
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """Of "auto", "fp32", "bf16" or "fp16" on a device; float32 is no autocast. ValueError if it cannot do that."""
+    """The dtype of "auto", "fp32", "bf16" or "fp16" on a device; float32 means no autocast.
+
+    "auto": bf16 where the device computes in it, else fp32. A ValueError where the device lacks the dtype.
+    """
     if device.type == "cuda":
         has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     else:

@@ -8,11 +8,11 @@
     pairs.jsonl        the hardest pairs of single anchors at the logged steps (circlet.analyse.trace)
     last.pt, best.pt   checkpoints (plain tensors and numbers: torch.load(weights_only=True))
     result.json        final metrics
-    diverged.json      in its place, where the loss stopped being finite: why
+    diverged.json      in place of result.json where the training diverged: the reason
     evaluation.json    metrics of the last circlet evaluate of the run itself, and its settings
 
-A number that is not finite is written as null, for JSON has no other word for it; in metrics.jsonl it counts as not
-measured, in result.json it is read as NaN.
+A number that is not finite is written as null, for JSON has no NaN; read from metrics.jsonl it is left out, as if not
+measured, and from result.json it is NaN.
 
 Every file is written beside its place and then moved into it; only the .jsonl files grow in place, line by line, and
 are cut back to the checkpoint on resume.
@@ -52,8 +52,9 @@ class RunFolder:
     def create(cls, path: Path, config: dict[str, Any], *, validation_share: float = 0.0) -> "RunFolder":
         """Make the folder and write what is known before the first step. FileExistsError if it holds anything.
 
-        What a start left that was cut off before it had written the configuration is written over. validation_share:
-        of the training classes, on which a run of a search is tested in place of the test classes; 0: no such run.
+        Leftovers of a start that was cut off before it had written config.json are overwritten. validation_share:
+        the share of the training classes on which a run of a search is tested in place of the test classes; 0: this
+        is no run of a search.
         """
         if path.exists() and not (path.is_dir() and all(map(_of_a_start, path.iterdir()))):
             raise FileExistsError(
@@ -115,7 +116,7 @@ class RunFolder:
         return self.read_json(DIVERGED)["reason"] if (self.path / DIVERGED).exists() else None
 
     def begin(self, data: dict[str, int]) -> None:
-        """Note what was loaded; a run that has diverged before is not known to do so again."""
+        """Write how much data was loaded, and drop the note of an earlier divergence: the run begins or goes on."""
         self.write_json("data.json", data)
         (self.path / DIVERGED).unlink(missing_ok=True)
 

@@ -1,6 +1,6 @@
-"""Between tensors that are spread over ranks (DTensor, by rows) and whole ones, as a checkpoint holds them.
+"""Sharded tensors (DTensor, by rows over the ranks) to full ones, as a checkpoint holds them, and back.
 
-A checkpoint is one plain file of whole tensors, whatever the number of ranks, so that it can be read anywhere and
+A checkpoint is one plain file of full tensors, whatever the number of ranks, so that it can be read anywhere and
 go on with any other number. torch.distributed.checkpoint, which writes a file for each rank, reads its metadata with
 pickle (torch 2.13, filesystem.py): an untrusted run folder could run code. The price: for the time of a save rank 0
 holds the class weights and their two Adam moments in its memory (6 GB for a million classes of 512 fp32 numbers);
@@ -17,9 +17,9 @@ from circlet.distributed import naming_collective, num_ranks, rank_in, untimed_g
 
 
 def full_state(state: Any) -> Any:
-    """`state` (nested dicts and lists), each spread tensor whole, on the CPU of rank 0; None in its place elsewhere.
+    """`state` (nested dicts and lists) with each sharded tensor in full on the CPU of rank 0, and None on other ranks.
 
-    Collective if there is one.
+    Collective if there is a sharded tensor.
     """
     if isinstance(state, dict):
         return {key: full_state(value) for key, value in state.items()}
@@ -34,7 +34,7 @@ def is_sharded(value: Any) -> bool:
 
 
 def own_shard(value: Tensor, like: Tensor) -> Tensor:
-    """A copy of `value`, a whole tensor, spread as `like` is and on its device, in its dtype."""
+    """A copy of `value`, a full tensor, sharded over the ranks if `like` is, on the device and in the dtype of that."""
     if not is_sharded(like):
         return value.to(like, copy=True)
     from torch.distributed.tensor import DTensor

@@ -1,4 +1,4 @@
-"""Asked to stop: Ctrl-C or SIGTERM is noted, and acted upon at the end of a step rather than inside it."""
+"""Requests to stop: Ctrl-C or SIGTERM is noted, and acted upon at the end of a step rather than inside it."""
 
 import signal
 import threading
@@ -22,7 +22,7 @@ class StopRequests:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequests]:
-    """Catch SIGINT and SIGTERM for a while; outside the main thread, where Python has no signals, do nothing."""
+    """Note SIGINT and SIGTERM within the context; outside the main thread, where Python has no signals, do nothing."""
     stop = StopRequests()
     if threading.current_thread() is not threading.main_thread():
         yield stop
