@@ -11,11 +11,9 @@ Writes benchmarks/results/loader.{json,md}.
 """
 
 import argparse
-import datetime
 import json
 import multiprocessing
 import os
-import platform
 import tempfile
 import time
 from collections import deque
@@ -25,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL
 import torch
 from PIL import Image
 
 from circlet.data import DataError, ImageSet, decode, image_folder
 from circlet.data.pixels import Decoding, load_pixels
+from circlet.environment import machine
 from circlet.train.image_batches import BatchConfig, TrainBatches
 
 RESULTS = Path(__file__).parent / "results"
@@ -108,21 +106,6 @@ def measure(size: tuple[int, int], num_images: int, rounds: int) -> dict[str, tu
     return {name: tuple(np.max([rate[name] for rate in rates], axis=0).tolist()) for name in rates[0]}
 
 
-def machine() -> dict[str, str | int | float]:
-    """What the figures were taken on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    return {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "cpu": model,
-        "cores": os.cpu_count() or 0,
-        "load_average": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "pillow": PIL.__version__,
-    }
-
-
 def table(results: dict[str, Any]) -> str:
     """Markdown: one row for each size of image."""
     lines = [
@@ -153,7 +136,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20, help="best of so many")
     told = parser.parse_args()
     torch.set_num_threads(1)
-    results: dict[str, Any] = {"machine": machine(), "cases": {}}
+    results: dict[str, Any] = {"machine": machine("torch", "pillow"), "cases": {}}
     for name, size in CASES.items():
         results["cases"][name] = measure(size, told.images if max(size) < 1000 else told.images // 4, told.rounds)
         print(name, results["cases"][name], flush=True)

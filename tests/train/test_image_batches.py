@@ -43,8 +43,8 @@ def test_batches_are_the_same_from_memory_and_from_workers(sampler, workers):
     config = BatchConfig(sampler=sampler, classes=3, samples=2)
     found = []
     for in_memory in (True, False):
-        data = DataConfig(size=(8, 8), channels=3, workers=workers, in_memory=in_memory)
-        batches = build.TrainBatches(build.load_pixels(images, data)[0], config, views=1, seed=0)
+        pixels = load_pixels(images, Decoding((8, 8), workers=workers, in_memory=in_memory))
+        batches = module.TrainBatches(pixels, config, seed=0)
         found.append([batch for epoch, start in ((0, 1), (1, 0), (2, 0)) for batch in batches.epoch(epoch, start)])
     for (pixels, labels), (decoded, their_labels) in zip(*found, strict=True):
         np.testing.assert_array_equal(pixels, decoded)
