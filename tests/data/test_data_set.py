@@ -91,7 +91,9 @@ def test_what_is_no_data_set_is_named(function, message):
 
 @pytest.mark.parametrize("given", [3, None, b"glyphs", ["glyphs"]])
 def test_what_cannot_be_opened_is_refused(given):
-    with pytest.raises(ValueError, match=f"data set: found .*{type(given).__name__}.*, expected a DataSet, or a func"):
+    with pytest.raises(
+        ValueError, match=f"data set 'builtins:.*': found .*{type(given).__name__}.*, expected a DataSet, or a func"
+    ):
         open_data_set(given)
 
 
@@ -99,5 +101,5 @@ def test_errors_of_its_files_bear_its_name():
     def broken(root):
         raise DataError(f"{root}: found no list")
 
-    with pytest.raises(DataError, match=r"^data set mine: here: found no list$"):
-        as_data_set(broken, "mine").open("here")
+    with pytest.raises(DataError, match=r"^data set 'mine': here: found no list$"):
+        as_data_set("data set 'mine'", broken).open("here")

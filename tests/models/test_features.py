@@ -74,10 +74,9 @@ def test_the_pass_changes_nothing():
 @pytest.mark.parametrize(
     ("given", "options", "message"),
     [
-        (3, {}, "backbone: found int, expected a name, a torch.nn.Module, or a function"),
+        (3, {}, "backbone builtins:int: found int, expected a torch.nn.Module, or a function"),
         (lambda channels: "net", {}, "backbone .*lambda.*: gave str, expected a torch.nn.Module"),
         (make, {"pretrained": True}, "pretrained: found True with a backbone of your own, expected a file of weights"),
-        (nn.Flatten(), {"width": 3}, "width: found with a module that is made already"),
         ("small", {"width": 3}, "width: found with backbone 'small', expected no options"),
     ],
 )

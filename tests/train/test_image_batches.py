@@ -35,7 +35,7 @@ def test_few_classes_are_shared_out_evenly_among_ranks(ranks, classes, monkeypat
     assert found.shape == (2 * classes // ranks, 3, 8, 8)
 
 
-@pytest.mark.parametrize("sampler", ["pk", "shuffled"])
+@pytest.mark.parametrize("sampler", ["pk", "shuffle"])
 @pytest.mark.parametrize("workers", [0, 1])
 def test_batches_are_the_same_from_memory_and_from_workers(sampler, workers):
     """Of several epochs, one after the other: the loader and the labels follow the same order."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from circlet.data.data_set import DataSet, Loaded, as_data_set
+from circlet.data.data_set import DataSet, Loaded, as_data_set, called
 from circlet.data.face.face_bin import AGEDB_30, CFP_FP, LFW_BIN
 from circlet.data.face.face_records import CASIA_WEBFACE, MS1MV2
 from circlet.data.face.ijbc import IJBC
@@ -41,7 +41,8 @@ def find_data_set(source: str | DataSet | Callable[..., Loaded]) -> DataSet:
     """
     known = {**DATA_SETS, **OWN_IMAGES}
     if not isinstance(source, str):
-        return next((entry for entry in known.values() if entry is source), None) or as_data_set(source)
+        ours = next((entry for entry in known.values() if entry is source), None)
+        return ours or as_data_set(f"data set {called(source)!r}", source)
     if source not in known:
         near = difflib.get_close_matches(source, known, n=3) or known
         raise ValueError(f"data set: found {source!r}, expected one of {', '.join(near)}")

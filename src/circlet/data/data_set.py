@@ -6,7 +6,7 @@ A data set of your own is a function in any module, `(root, **options) -> Splits
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,8 +67,8 @@ class DataSet:
                              "its layout)")  # fmt: skip
         loaded: object = self.load(root, **{**self.options, **options})
         if not isinstance(loaded, Loaded):
-            raise ValueError(f"data set {self.name}: found {_described(loaded)}, expected circlet.data.Splits (train, "
-                             "query and perhaps gallery), or a set that is only tested on")  # fmt: skip
+            raise ValueError(f"data set {self.name!r}: found {_described(loaded)}, expected circlet.data.Splits "
+                             "(train, query and perhaps gallery), or a set that is only tested on")  # fmt: skip
         return loaded
 
     def open_splits(self, root: str | Path | None = None, /, **options: Any) -> Splits:
@@ -83,30 +83,37 @@ class DataSet:
         return option in inspect.signature(self.load).parameters
 
 
-def as_data_set(given: DataSet | Callable[..., Loaded], name: str | None = None) -> DataSet:
-    """A data set from outside this library, whose errors name it.
+def as_data_set(label: str, given: Any) -> DataSet:
+    """A data set from outside this library, whose errors begin with `label`, such as "data set 'package.module:name'".
 
-    given: a `DataSet`, or a function `(root, **options) -> Splits`, which may do without a path. name: what to call
-    it; by default the entry's own name, or the function's, with its module.
+    given: a `DataSet`, or a function `(root, **options) -> Splits`, which may do without a path. ValueError for
+    anything else.
     """
     if isinstance(given, DataSet):
-        name, entry = name or given.name, given
+        entry = given
     elif callable(given):
-        function = getattr(given, "__qualname__", type(given).__qualname__)
-        name = name or f"{getattr(given, '__module__', None)}:{function}"
-        entry = DataSet(name, given, title=(inspect.getdoc(given) or name).split("\n")[0], needs_path=False)
+        title = (inspect.getdoc(given) or called(given)).split("\n")[0]
+        entry = DataSet(called(given), given, title=title, needs_path=False)
     else:
-        raise ValueError(f"data set{f' {name}' if name else ''}: found {_described(given)}, expected a DataSet, or a "
-                         "function (root, **options) -> Splits")  # fmt: skip
+        raise ValueError(f"{label}: found {_described(given)}, expected a DataSet, or a function "
+                         "(root, **options) -> Splits")  # fmt: skip
 
     @_signed_as(entry.load)
     def load(root: str | Path | None, **options: Any) -> Loaded:
         try:
             return entry.load(root, **options)
         except DataError as error:
-            raise DataError(f"data set {name}: {error}") from error
+            raise DataError(f"{label}: {error}") from error
 
-    return DataSet(**{**vars(entry), "name": name, "load": load})
+    return replace(entry, load=load)
+
+
+def called(given: object) -> str:
+    """What to call a data set, or the function that opens one: `module:name`."""
+    if isinstance(given, DataSet):
+        return given.name
+    where = given if hasattr(given, "__qualname__") else type(given)
+    return f"{where.__module__}:{where.__qualname__}"
 
 
 def role_counts(

@@ -1,6 +1,5 @@
 """Backbones: the networks of this library and any of timm's (an extra) by name, or one of your own."""
 
-import inspect
 from collections.abc import Callable
 from os import PathLike
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from circlet.models.bn_inception import BNInception
-from circlet.models.features import probe
+from circlet.models.features import OwnBackbone, as_backbone, probe
 from circlet.models.ir_resnet import IRResNet
 from circlet.models.mgn import MGN
 from circlet.models.published import PUBLISHED, published_weights
@@ -56,9 +55,12 @@ def backbone(
     if not isinstance(name, str):
         if pretrained:
             raise ValueError("pretrained: found True with a backbone of your own, expected a file of weights, or none")
-        network = _of_your_own(name, channels, dropout, options)
+        own = name if isinstance(name, OwnBackbone) else as_backbone(f"backbone {_called(name)}", name)
+        if own.accepts("dropout"):
+            options = {"dropout": dropout, **options}
+        network = own(channels, **options)
         if image_size is not None:
-            probe(network, channels=channels, image_size=image_size, name=_called(name))
+            probe(network, channels=channels, image_size=image_size, label=own.label)
         if weights is not None:
             load_weights(network, weights)
         return network
@@ -82,6 +84,12 @@ def backbone(
     return network
 
 
+def _called(given: object) -> str:
+    """What to call a function, a class or a module."""
+    where = given if hasattr(given, "__qualname__") else type(given)
+    return f"{where.__module__}:{where.__qualname__}"
+
+
 def _own_network(name: str, channels: int, dropout: float) -> nn.Module:
     match name:
         case "small":
@@ -101,32 +109,6 @@ def _own_network(name: str, channels: int, dropout: float) -> nn.Module:
         case _:
             assert name == "bn_inception"
             return BNInception(channels)
-
-
-def _of_your_own(
-    given: nn.Module | Callable[..., nn.Module], channels: int, dropout: float, options: dict[str, Any]
-) -> nn.Module:
-    """The module itself, or what the function makes; ValueError where that is none."""
-    if not isinstance(given, nn.Module):
-        if not callable(given):
-            raise ValueError(f"backbone: found {type(given).__name__}, expected a name, a torch.nn.Module, or a "
-                             "function (channels, **options) that makes one")  # fmt: skip
-        if "dropout" in inspect.signature(given).parameters:
-            options = {"dropout": dropout, **options}
-        made: object = given(channels, **options)
-    else:
-        made = given
-        if options:
-            raise ValueError(f"{min(options)}: found with a module that is made already, expected no options")
-    if not isinstance(made, nn.Module):
-        raise ValueError(f"backbone {_called(given)}: gave {type(made).__name__}, expected a torch.nn.Module")
-    return made
-
-
-def _called(given: object) -> str:
-    """What to call a function, a class or a module."""
-    where = given if hasattr(given, "__qualname__") else type(given)
-    return f"{where.__module__}:{where.__qualname__}"
 
 
 def _timm_model(model: str, channels: int, pretrained: bool) -> nn.Module:
