@@ -52,36 +52,37 @@ def backbone(
     """
     if pretrained and weights is not None:
         raise ValueError("pretrained: found True with a file of weights, expected one of the two")
-    if not isinstance(name, str):
-        if pretrained:
-            raise ValueError("pretrained: found True with a backbone of your own, expected a file of weights, or none")
+    if isinstance(name, str):
+        network = _named(name, channels, pretrained, dropout, options)
+        if pretrained and name in PUBLISHED:
+            weights = published_weights(name)
+    elif pretrained:
+        raise ValueError("pretrained: found True with a backbone of your own, expected a file of weights, or none")
+    else:
         own = name if isinstance(name, OwnBackbone) else as_backbone(f"backbone {_called(name)}", name)
-        if own.accepts("dropout"):
-            options = {"dropout": dropout, **options}
-        network = own(channels, **options)
+        network = own(channels, **({"dropout": dropout} if own.accepts("dropout") else {}), **options)
         if image_size is not None:
             probe(network, channels=channels, image_size=image_size, label=own.label)
-        if weights is not None:
-            load_weights(network, weights)
-        return network
+    if weights is not None:
+        load_weights(network, weights)
+    return network
+
+
+def _named(name: str, channels: int, pretrained: bool, dropout: float, options: dict[str, Any]) -> nn.Module:
+    """A network of this library, or of timm with its published weights if asked for."""
     if options:
         raise ValueError(f"{min(options)}: found with backbone {name!r}, expected no options: they are for your own")
     family, _, model = name.partition("/")
     if family == "timm" and model:
-        network = _timm_model(model, channels, pretrained)
-    elif name not in NAMES:
+        return _timm_model(model, channels, pretrained)
+    if name not in NAMES:
         raise ValueError(f"backbone: found {name!r}, expected one of {', '.join(NAMES)}, or timm/<model>, such as "
                          "timm/resnet50")  # fmt: skip
-    elif pretrained and name not in PUBLISHED:
+    if pretrained and name not in PUBLISHED:
         raise ValueError(f"pretrained: found True with backbone {name!r}, expected {', '.join(PUBLISHED)} or "
                          "timm/<model>; insightface's for ir_resnet are given as a file (weights, "
                          "--model.weights)")  # fmt: skip
-    else:
-        network = _own_network(name, channels, dropout)
-        weights = published_weights(name) if pretrained else weights
-    if weights is not None:
-        load_weights(network, weights)
-    return network
+    return _our_network(name, channels, dropout)
 
 
 def _called(given: object) -> str:
@@ -90,7 +91,7 @@ def _called(given: object) -> str:
     return f"{where.__module__}:{where.__qualname__}"
 
 
-def _own_network(name: str, channels: int, dropout: float) -> nn.Module:
+def _our_network(name: str, channels: int, dropout: float) -> nn.Module:
     match name:
         case "small":
             return SmallResNet(channels)
