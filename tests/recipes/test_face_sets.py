@@ -12,10 +12,11 @@ from PIL import Image
 
 from circlet.data import ijbc
 from circlet.data.decode import decode
+from circlet.data.face.alignment import TEMPLATE, AlignedReader, aligned, alignment
 from circlet.evaluate import identification, template_verification, verification
 from circlet.models import embed
 from circlet.recipes import RECIPES, FaceSets, open_face_sets
-from circlet.recipes.face_sets import TEMPLATE, AlignedReader, aligned, alignment, face_metrics
+from circlet.recipes.face_sets import face_metrics
 from tests.data import miniature
 
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from circlet.data import DataError, FileReader, ImageSet, Splits
+from circlet.data.pixels import Pixels
+from circlet.data.query_gallery import TestSet
 from circlet.evaluate import expand_queries, reid, reid_from_distances, rerank, retrieval
+from circlet.models import Embedded
 from circlet.recipes import RECIPES, TestConfig
-from circlet.recipes.build import Pixels
-from circlet.recipes.embedding import Embedded, TestSet
 from circlet.recipes.metrics import metrics_of
 
 TestConfig.__test__ = False  # a name that pytest would collect

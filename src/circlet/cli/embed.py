@@ -1,16 +1,15 @@
 """`circlet embed`: the embeddings of images, as .npy for numbers and Parquet for tables."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Literal
+from typing import Annotated, Literal
 
-import numpy as np
 import tyro
 
 from circlet.cli.common import choose_device
-from circlet.data import ImageSet, every_image
-from circlet.files import write_atomically
-from circlet.recipes import build_splits, embed_pixels, load_pixels, load_run
+from circlet.data import every_image
+from circlet.data.embedding_table import write_embeddings
+from circlet.recipes import embed_with_run
 
 DESCRIPTION = """Embed images with a trained run.
 
@@ -44,30 +43,9 @@ def main(arguments: list[str]) -> None:
     """Load, embed, write."""
     told = tyro.cli(EmbedArguments, args=arguments, prog="circlet embed", description=DESCRIPTION)
     device = choose_device(told.device)
-    experiment, model = load_run(told.run, device)
-    images = build_splits(experiment.data).query if told.root is None else every_image(told.root, told.images)
-    config = replace(experiment.data, on_error=told.on_error)
-    pixels, broken = load_pixels(images, config)
-    for name, reason in broken:
+    images = None if told.root is None else every_image(told.root, told.images)
+    pixels, embeddings = embed_with_run(told.run, device, images=images, on_error=told.on_error)
+    for name, reason in pixels.broken:
         print(f"skipped {name}: {reason}")
-    embeddings = embed_pixels(model, pixels, experiment, device).numpy()
-    npy, parquet = told.out.with_name(told.out.name + ".npy"), told.out.with_name(told.out.name + ".parquet")
-    npy.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(npy, lambda file: np.save(file, embeddings))
-    write_atomically(parquet, lambda file: _write_parquet(file, pixels.images, embeddings))
+    npy, parquet = write_embeddings(told.out, pixels.images, embeddings.numpy())
     print(f"{len(embeddings)} embeddings of length {embeddings.shape[1]}: {npy}, {parquet}")
-
-
-def _write_parquet(file: BinaryIO, images: ImageSet, embeddings: np.ndarray[Any, np.dtype[np.float32]]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet
-
-    columns = {
-        "path": pa.array(images.names),
-        "class": pa.array([images.class_names[label] for label in images.labels]),
-        "label": pa.array(images.labels),
-        "embedding": pa.FixedSizeListArray.from_arrays(pa.array(embeddings.ravel()), embeddings.shape[1]),
-    }
-    if images.cameras is not None:
-        columns["camera"] = pa.array(images.cameras)
-    pyarrow.parquet.write_table(pa.table(columns), file)

@@ -8,9 +8,9 @@ from typing import Annotated
 import tyro
 
 from circlet.cli.common import choose_device, table
-from circlet.data import Splits, every_image
+from circlet.data import every_image
 from circlet.files import write_json
-from circlet.recipes import Experiment, FaceSets, Outcome, TestConfig, build_splits, load_run, load_test_set, test
+from circlet.recipes import Experiment, FaceSets, Outcome, TestConfig, evaluate_run, keep_evaluation
 from circlet.train import RunFolder
 
 DESCRIPTION = """Test a trained embedding by the task of its run, beside the raw pixels.
@@ -52,23 +52,16 @@ def main(arguments: list[str]) -> None:
     """Load, embed, measure, print."""
     told = _parse(arguments)
     device = choose_device(told.device)
-    experiment, model = load_run(told.run, device, told.checkpoint)
-    experiment = replace(experiment, test=told.test, faces=told.faces)
-    if told.root is None:
-        splits = build_splits(experiment.data)
-    else:
-        images = every_image(told.root, told.images)
-        splits = Splits(images, images, closed_set=True)
-        if images.cameras is None:  # nothing to search across
-            experiment = replace(experiment, task="retrieval", test=replace(experiment.test, rerank=False))
-    outcome = test(model, load_test_set(splits, experiment.data, []), experiment, device)
+    images = None if told.root is None else every_image(told.root, told.images)
+    experiment, outcome = evaluate_run(
+        told.run, device, images=images, test_config=told.test, faces=told.faces, checkpoint=told.checkpoint
+    )
     print(result_text(outcome))
-    found = {"test": outcome.metrics, "raw_pixels": outcome.raw_pixels}
     if told.json is not None:
-        write_json(told.json, found)
+        write_json(told.json, {"test": outcome.metrics, "raw_pixels": outcome.raw_pixels})
     if told.root is None and told.checkpoint is None:
         try:
-            RunFolder(told.run).write_json("evaluation.json", {"config": experiment.to_json(), **found})
+            keep_evaluation(told.run, experiment, outcome)
         except OSError as error:  # a run of others, which may be read alone
             print(f"circlet evaluate: {error}", file=sys.stderr)
 

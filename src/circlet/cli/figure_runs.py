@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
+from circlet.evaluate.tasks import RANKS
 from circlet.losses import Level
 from circlet.recipes import RECIPES, Experiment, LossConfig, build_loss, build_splits, train
-from circlet.recipes.metrics import RANKS
 from circlet.train import RunFolder
 
 

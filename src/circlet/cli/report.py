@@ -10,9 +10,10 @@ from torch import Tensor
 
 from circlet.analyse import read_trace
 from circlet.cli.common import choose_device
-from circlet.data import ImageSet
+from circlet.data import ImageSet, load_test_set
 from circlet.files import write_text
-from circlet.recipes import Experiment, build_loss, build_splits, embed_pixels, load_run, load_test_set
+from circlet.models import embed_test_set
+from circlet.recipes import Experiment, build_loss, build_splits, load_run
 from circlet.report import Embedded, ReportData, build_report
 from circlet.train import RunFolder
 
@@ -50,12 +51,9 @@ def main(arguments: list[str]) -> None:
                                 f"train --resume {folder.path})")  # fmt: skip
     result = folder.read_result()
     experiment, model = load_run(told.run, device)
-    test_set = load_test_set(build_splits(experiment.data), experiment.data, [])
+    test_set = load_test_set(build_splits(experiment.data), experiment.data.decoding)
     query, gallery = test_set.query, test_set.gallery
-    embedded = Embedded(
-        embed_pixels(model, query, experiment, device),
-        None if gallery is None else embed_pixels(model, gallery, experiment, device),
-    )
+    embedded = embed_test_set(model, query, gallery, experiment.view, device)
     rows = {"raw pixels": result["raw_pixels"], "embedding": result["test"]}
     images = query.images, None if gallery is None else gallery.images
     print(f"report: {write_report(folder, experiment, rows, images, embedded, told.out).resolve()}")

@@ -30,7 +30,7 @@ def counts(experiment: Experiment, train_classes: int | None) -> Counts | None:
     >>> counts(Experiment(batch=BatchConfig(classes=16, samples=5)), None)
     Counts(positives=4, negatives=75)
     """
-    loss, batch, views = experiment.loss, experiment.batch, experiment.augment.views
+    loss, batch, views = experiment.loss, experiment.batch, experiment.augment.classes_per_class
     if loss.level != "pair" and train_classes is None:
         return None
     positives, negatives = 0, loss.memory

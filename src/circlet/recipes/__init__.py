@@ -11,27 +11,28 @@
 | recipe         | a recipe: settings, where each is from, what the paper found                        |
 | experiment     | all settings of a run; `testing` those of its test, `from_json` their way back      |
 | loss           | the loss of an experiment, with the numbers that it declares                        |
-| build          | splits, pixels, model, objective, batches                                           |
-| run            | a run from start to end                                                             |
-| embedding      | test images and their embeddings                                                    |
-| metrics        | what is measured on them, by task                                                   |
+| loading        | splits and pixels                                                                   |
+| build          | model, objective                                                                    |
+| run            | a run from start to end: load, train, embed, measure, write                         |
+| metrics        | what is measured, by task                                                           |
+| trained        | a trained run: loaded, tested again, used to embed                                  |
 | face_sets      | the face test sets                                                                  |
 """
 
-from circlet.recipes.build import build_splits, check_task, load_pixels
-from circlet.recipes.embedding import embed_pixels, embed_test_set, load_test_set
 from circlet.recipes.experiment import (
-    BatchConfig,
     DataConfig,
     Experiment,
     ModelConfig,
 )
 from circlet.recipes.face_sets import open_face_sets
+from circlet.recipes.loading import build_splits, check_task
 from circlet.recipes.loss import LossConfig, build_loss, with_defaults
 from circlet.recipes.names import RECIPES, find_recipe
 from circlet.recipes.recipe import Recipe
-from circlet.recipes.run import Outcome, load_run, test, train
+from circlet.recipes.run import Outcome, test, train
 from circlet.recipes.testing import FaceSets, TestConfig
+from circlet.recipes.trained import embed_with_run, evaluate_run, keep_evaluation, load_run
+from circlet.train.image_batches import BatchConfig
 
 __all__ = [
     "RECIPES",
@@ -47,12 +48,11 @@ __all__ = [
     "build_loss",
     "build_splits",
     "check_task",
-    "embed_pixels",
-    "embed_test_set",
+    "embed_with_run",
+    "evaluate_run",
     "find_recipe",
-    "load_pixels",
+    "keep_evaluation",
     "load_run",
-    "load_test_set",
     "open_face_sets",
     "test",
     "train",

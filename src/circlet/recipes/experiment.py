@@ -9,15 +9,16 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from circlet.data import Fit, TrainingSet
-from circlet.data.augment import AugmentConfig
-from circlet.models import HeadName, PoolingName
+from circlet.augment import AugmentConfig
+from circlet.data import Fit
+from circlet.data.pixels import Decoding
+from circlet.models import HeadName, PoolingName, View
 from circlet.recipes.from_json import from_json
 from circlet.recipes.loss import LossConfig
 from circlet.recipes.testing import FaceSets, TestConfig
 from circlet.train import LoopConfig
+from circlet.train.image_batches import BatchConfig
 
-Source = Literal[TrainingSet, "folder", "manifest"]
 Task = Literal["retrieval", "reid", "face"]
 
 
@@ -25,7 +26,7 @@ Task = Literal["retrieval", "reid", "face"]
 class DataConfig:
     """Which images, and in what size they are decoded."""
 
-    source: Source = "glyphs"
+    source: str = "glyphs"
     """glyphs: the embedded set; omniglot: downloaded, or found under root; folder: root/class/image or
     root/{train,query,gallery}/class/image; manifest: a CSV or Parquet file with path, label, split, camera; others: see
     `circlet datasets`."""
@@ -52,6 +53,11 @@ class DataConfig:
     on_error: Literal["raise", "skip"] = "raise"
     """A missing or broken image: stop, or leave it out and list it in skipped.txt."""
 
+    @property
+    def decoding(self) -> Decoding:
+        """The part that says how images are decoded."""
+        return Decoding(self.size, self.channels, self.fit, self.in_memory, self.workers, self.on_error)
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -65,8 +71,8 @@ class ModelConfig:
     """Weights to start from, .pth or .safetensors; see circlet.models.load_weights."""
     size: tuple[int, int] = (32, 32)
     """Height and width of the images that the model sees."""
-    view: float = 1.0
-    """Share of each side of a decoded image that the model sees in testing."""
+    crop_share: float = 1.0
+    """Share of each side of a decoded image that the model sees in testing, about its centre."""
     pooling: PoolingName = "flatten"
     """From feature map to vector."""
     head: HeadName = "linear+bn"
@@ -79,22 +85,6 @@ class ModelConfig:
     """Mean of each channel (0 to 1), subtracted; 1: ink on white."""
     std: tuple[float, ...] = (1.0,)
     """Standard deviation of each channel, divided by."""
-
-
-@dataclass(frozen=True)
-class BatchConfig:
-    """What a batch is made of; over several ranks, that of all ranks together."""
-
-    sampler: Literal["pk", "shuffle"] = "pk"
-    """pk: `classes` classes x `samples` images, which pair-wise labels need; shuffle: as they come."""
-    classes: int = 64
-    """P, classes in a batch."""
-    samples: int = 4
-    """K, images of each class in a batch."""
-
-    def __post_init__(self) -> None:
-        if self.classes < 2 or self.samples < 1:
-            raise ValueError(f"batch: found {self.classes} classes x {self.samples} samples, expected at least 2 x 1")
 
 
 @dataclass(frozen=True)
@@ -134,6 +124,11 @@ class Experiment:
                 raise ValueError(f"augment.{name}: found with class weights, expected 0: such a class has no weight")
             if getattr(self.augment, name) and self.loss.memory:
                 raise ValueError(f"augment.{name}: found with loss.memory, expected 0: such a class lives for a batch")
+
+    @property
+    def view(self) -> View:
+        """How the model sees images in testing."""
+        return View(self.model.size, self.model.crop_share, self.test.flip, self.test.crop)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""

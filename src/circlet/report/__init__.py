@@ -17,8 +17,9 @@
 | explorer        | the page on which a pair of similarities can be dragged about                      |
 """
 
+from circlet.models import Embedded
 from circlet.report.build import build_report
-from circlet.report.data import Embedded, ReportData
+from circlet.report.data import ReportData
 from circlet.report.neighbours import contact_sheet
 
 __all__ = ["Embedded", "ReportData", "build_report", "contact_sheet"]

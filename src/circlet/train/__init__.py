@@ -19,13 +19,14 @@
 | shards         | tensors sharded over ranks to the full ones of a checkpoint, and back             |
 """
 
+from circlet.environment import environment
 from circlet.train.batches import Batches
 from circlet.train.checkpoint import load, load_module
 from circlet.train.config import LoopConfig
 from circlet.train.loop import fit
 from circlet.train.objective import Objective
 from circlet.train.optimizer import OptimizerConfig
-from circlet.train.run_folder import RunFolder, environment
+from circlet.train.run_folder import RunFolder
 from circlet.train.step import Observer
 
 __all__ = [

@@ -19,16 +19,14 @@ are cut back to the checkpoint on resume.
 """
 
 import json
-import platform
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from circlet.environment import environment
 from circlet.files import (
     nan_for_null,
     null_for_nan,
@@ -153,16 +151,3 @@ def _of_a_start(path: Path) -> bool:
 def _finite(line: dict[str, Any]) -> dict[str, Any]:
     """Without null, and without the NaN and Infinity that earlier versions wrote."""
     return {name: value for name, value in line.items() if null_for_nan(value) is not None}
-
-
-def environment() -> dict[str, Any]:
-    """Versions, hardware and command of this process, for the record."""
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": sys.argv,
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "platform": platform.platform(),
-        "cpu_threads": torch.get_num_threads(),
-        "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-    }

@@ -1,6 +1,6 @@
 """Random changes to the pixels of a batch that move nothing: strokes, light, erasing.
 
-Images are (batch, channels, height, width), float 0 to 1. What moves pixels is in `circlet.data.augment`.
+Images are (batch, channels, height, width), float 0 to 1. What moves pixels is in `geometry`.
 """
 
 import math

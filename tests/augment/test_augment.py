@@ -5,8 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from circlet.data.augment import Augment, AugmentConfig, plain_view
-from circlet.data.new_classes import composed_classes, dihedral_views
+from circlet.augment import Augment, AugmentConfig
+from circlet.augment.new_classes import composed_classes, dihedral_views
+from circlet.models import plain_view
 
 LABELS = torch.arange(6).repeat_interleave(4)
 
@@ -22,7 +23,7 @@ def test_no_change_is_the_plain_view():
         torch.testing.assert_close(out, plain_view(x, size), atol=1e-5, rtol=0)
         assert torch.equal(labels, LABELS)
     torch.testing.assert_close(plain_view(x, (16, 16)), x)
-    torch.testing.assert_close(plain_view(x, (8, 8), view=0.5), x[:, :, 4:12, 4:12], atol=1e-5, rtol=0)
+    torch.testing.assert_close(plain_view(x, (8, 8), crop_share=0.5), x[:, :, 4:12, 4:12], atol=1e-5, rtol=0)
 
 
 ONE_AT_A_TIME = {
@@ -178,21 +179,6 @@ def test_every_size_goes_in_and_out(height, width, to, channels, name):
         assert out.isfinite().all()
         assert out.min() >= -1e-5
         assert out.max() <= 1 + 1e-5
-
-
-@pytest.mark.parametrize(("side", "size"), [((256, 256), (227, 227)), ((256, 128), (224, 112)), ((9, 8), (4, 4))])
-def test_a_central_view_that_needs_no_scaling_is_cut_out(side, size):
-    x = torch.rand(1, 3, *side)
-    view = plain_view(x, size, size[1] / side[1])
-    top, left = (side[0] - size[0]) // 2, (side[1] - size[1]) // 2
-    assert torch.equal(view, x[:, :, top : top + size[0], left : left + size[1]])
-
-
-def test_a_central_view_that_needs_scaling_is_scaled():
-    ramp = torch.linspace(0, 1, 72).expand(1, 1, 72, 72)
-    view = plain_view(ramp, (64, 64), 0.9)
-    assert view[0, 0, 0, -1] - view[0, 0, 0, 0] == pytest.approx(0.9, abs=0.01)
-    torch.testing.assert_close(view.flip(3), 1 - view)
 
 
 @pytest.mark.parametrize(
