@@ -30,7 +30,7 @@ class Run:
         self.path = Path(path)
         self.trust = tuple(trust)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.folder, self.experiment = open_run(self.path, self.trust)
+        self.folder, self.experiment = open_run(self.path, needed=())
         self._model: Embedder | None = None
 
     @property

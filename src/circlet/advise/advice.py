@@ -63,7 +63,7 @@ class _Seen:
 
 def suggest_for(run: Path, trust: Collection[str] = ()) -> list[Suggestion]:
     """What to change in the run of a folder, finished, under way, or diverged. trust: as in `circlet.load`."""
-    folder, experiment = open_run(run, trust, of_search=True)
+    folder, experiment = open_run(run, trust, needed=["loss.name"], of_search=True)
     known = [name for name in ("data.json", "result.json") if (run / name).exists()]
     classes = folder.read_json(known[0])["train_classes"] if known else None
     return suggest(experiment, folder.read_metrics(), train_classes=classes)

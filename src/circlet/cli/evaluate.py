@@ -96,5 +96,5 @@ def _parse(arguments: list[str]) -> EvaluateArguments:
 
 
 def _as_the_run(parsed: EvaluateArguments) -> EvaluateArguments:
-    _, experiment = open_run(parsed.run, parsed.trust)
+    _, experiment = open_run(parsed.run, needed=())
     return replace(parsed, test=experiment.test, faces=experiment.faces)

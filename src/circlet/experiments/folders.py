@@ -31,24 +31,30 @@ def settings_digest(experiment: Experiment, *others: Any, length: int = 8) -> st
     return hashlib.sha256(content.encode()).hexdigest()[:length]
 
 
-def open_run(path: Path, trust: Collection[str] = (), *, of_search: bool = False) -> tuple[RunFolder, Experiment]:
-    """The folder of an earlier run and its experiment.
+# Of the names that settings may have, those that are needed to use a model again; to train on, all are.
+TO_USE = ("data.source", "model.backbone")
 
-    trust: the `package.module:name` that its settings may import. of_search: as in `RunFolder.open`.
-    """
+
+def open_run(
+    path: Path, trust: Collection[str] = (), *, needed: Collection[str] | None = None, of_search: bool = False
+) -> tuple[RunFolder, Experiment]:
+    """The folder of an earlier run and its experiment; arguments as in `experiment_of` and `RunFolder.open`."""
     folder = RunFolder.open(path, of_search=of_search)
-    return folder, experiment_of(folder, trust)
+    return folder, experiment_of(folder, trust, needed=needed)
 
 
-def experiment_of(folder: RunFolder, trust: Collection[str] = ()) -> Experiment:
+def experiment_of(
+    folder: RunFolder, trust: Collection[str] = (), *, needed: Collection[str] | None = None
+) -> Experiment:
     """What was run, from the folder's config.json, to be built again.
 
-    ValueError for settings that this version does not know, and for a `package.module:name` that is not in `trust`;
-    nothing is imported before.
+    trust: the `package.module:name` that may be imported. needed: flags of the names that the caller is going to
+    import (`Experiment.names`); None: all. ValueError for settings that this version does not know, and for a needed
+    name that is not trusted; nothing is imported here.
     """
     experiment = settings_of(folder)
     for flag, value in experiment.names().items():
-        if ":" in value and value not in trust:
+        if (needed is None or flag in needed) and ":" in value and value not in trust:
             raise ValueError(f"{folder.path / 'config.json'}: {flag} is {value!r}, found in a file that may be "
                              f"somebody else's; nothing was imported. If you trust it: --trust {value}")  # fmt: skip
     return experiment

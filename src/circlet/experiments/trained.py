@@ -13,7 +13,7 @@ from circlet.data.pixels import Pixels, load_pixels
 from circlet.data.query_gallery import load_test_set
 from circlet.experiments.build import build_model, without_weights
 from circlet.experiments.experiment import Experiment
-from circlet.experiments.folders import open_run
+from circlet.experiments.folders import TO_USE, open_run
 from circlet.experiments.loading import build_splits
 from circlet.experiments.run import Outcome, test
 from circlet.experiments.testing import FaceSets, TestConfig
@@ -28,7 +28,7 @@ def load_run(
 
     trust: the `package.module:name` that its settings may import; see `open_run`.
     """
-    folder, experiment = open_run(run, trust)
+    folder, experiment = open_run(run, trust, needed=TO_USE)
     model = build_model(without_weights(experiment.model), experiment.data.channels)
     path = checkpoint or folder.chosen
     load_module(model, load(path)["model"], path)

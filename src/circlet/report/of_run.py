@@ -8,7 +8,7 @@ from torch import Tensor
 
 from circlet.analyse import read_trace
 from circlet.data import ImageSet, load_test_set
-from circlet.experiments import Experiment, Outcome, build_loss, build_splits, load_run
+from circlet.experiments import Experiment, Outcome, build_loss, build_splits, experiment_of, load_run
 from circlet.files import write_text
 from circlet.models import Embedded, embed_test_set
 from circlet.report.build import build_report
@@ -30,6 +30,7 @@ def run_report(run: Path, device: torch.device, out: Path | None = None, *, trus
                                 f"train --resume {folder.path})")  # fmt: skip
     result = folder.read_result()
     experiment, model = load_run(run, device, trust=trust)
+    experiment_of(folder, trust, needed=["loss.name"])
     test_set = load_test_set(build_splits(experiment.data), experiment.data.decoding)
     query, gallery = test_set.query, test_set.gallery
     embedded = embed_test_set(model, query, gallery, experiment.view, device)
