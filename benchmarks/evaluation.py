@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 import circlet
+from circlet.bench import processor
 
 RESULTS = Path(__file__).parent / "results" / "evaluation.json"
 Answer = dict[str, float]
@@ -291,8 +292,6 @@ def child(case: str, contender: str, threads: int) -> dict[str, object]:
 
 def machine(threads: int) -> dict[str, str | int | float]:
     """What the figures were taken on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
     versions = {}
     for package in ("circlet", "torch", "numpy", "pytorch-metric-learning", "faiss-cpu", "scikit-learn"):
         try:
@@ -301,7 +300,7 @@ def machine(threads: int) -> dict[str, str | int | float]:
             versions[package] = "not installed"
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "cpu": model,
+        **processor(),
         "cores": os.cpu_count() or 0,
         "threads": threads,
         "load_average": os.getloadavg()[0],

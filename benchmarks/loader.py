@@ -29,6 +29,7 @@ import PIL
 import torch
 from PIL import Image
 
+from circlet.bench import processor
 from circlet.data import DataError, ImageSet, decode, image_folder
 from circlet.recipes.build import TrainBatches, load_pixels
 from circlet.recipes.experiment import BatchConfig, DataConfig
@@ -110,11 +111,9 @@ def measure(size: tuple[int, int], num_images: int, rounds: int) -> dict[str, tu
 
 def machine() -> dict[str, str | int | float]:
     """What the figures were taken on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "cpu": model,
+        **processor(),
         "cores": os.cpu_count() or 0,
         "load_average": os.getloadavg()[0],
         "python": platform.python_version(),

@@ -22,6 +22,7 @@ import tyro
 from PIL import Image
 
 from circlet.analyse import Hardest
+from circlet.bench import processor
 from circlet.data import FileReader, ImageSet
 from circlet.losses import CircleLoss
 from circlet.report import Embedded, ReportData, build_report
@@ -52,7 +53,7 @@ def main(told: Arguments) -> None:
         clock, cpu = time.monotonic(), time.process_time()
         page = build_report(run)
         clock, cpu = time.monotonic() - clock, time.process_time() - cpu
-    made = environment()
+    made = environment() | processor()
     del made["command"]
     made |= {name: importlib.metadata.version(name) for name in ("numpy", "scikit-learn", "pillow")}
     results = {
@@ -102,8 +103,8 @@ def write(results: dict[str, object]) -> None:
     lines = [
         "# The report of a run: what it costs",
         "",
-        f"{made['cpu_threads']} threads on {made['cpus']} CPUs with a load of {made['load']} (other work included), "
-        f"{made['platform']}, {versions}, {made['date'][:10]}.",
+        f"{made['cpu_threads']} threads on {made['cpus']} CPUs ({made['cpu']}, {made['vectors']}) with a load of "
+        f"{made['load']} (other work included), {made['platform']}, {versions}, {made['date'][:10]}.",
         "",
         "| test images | embedding | pairs looked at | on the clock | CPU | peak memory | page |",
         "|---|---|---|---|---|---|---|",

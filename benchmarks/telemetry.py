@@ -21,6 +21,7 @@ import tyro
 from torch import nn
 
 from circlet.analyse import Telemetry, Trace
+from circlet.bench import processor
 from circlet.data.augment import Augment
 from circlet.losses import CircleLoss
 from circlet.recipes import RECIPES, Experiment, build_splits, load_pixels
@@ -53,7 +54,7 @@ def main(told: Arguments) -> None:
         for level in LEVELS:
             results[f"glyphs, {level} labels"] = measure(recipe_step(base, pixels, level), told.steps, Path(folder))
         results[WORST] = measure(class_step(512, 512, 100_000), max(2, told.steps // 4), Path(folder))
-    made = environment()
+    made = environment() | processor()
     del made["command"]
     write({"environment": made, "log_every": LoopConfig.log_every, "cases": results})
 
@@ -119,12 +120,14 @@ def write(results: dict[str, object]) -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "telemetry.json").write_text(json.dumps(results, indent=2) + "\n")
     cases = results["cases"]
+    made = results["environment"]
     assert isinstance(cases, dict)
+    assert isinstance(made, dict)
     lines = [
         "# Similarity telemetry: CPU time",
         "",
-        f"Median CPU milliseconds on {results['environment']['cpu_threads']} thread(s) of a training step and of a "  # type: ignore[index]
-        f"call; a call every {results['log_every']} steps, the default, adds the share.",
+        f"Median CPU milliseconds on {made['cpu_threads']} thread(s) ({made['cpu']}, {made['vectors']}) of a training "
+        f"step and of a call; a call every {results['log_every']} steps, the default, adds the share.",
         "",
         "| case | step, ms | call, ms | share |",
         "|---|---|---|---|",

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 import tyro
 
+from circlet.bench import processor
 from circlet.recipes import RECIPES, Experiment, build_splits, train
 from circlet.report import contact_sheet
 from circlet.train import RunFolder, environment
@@ -79,7 +80,7 @@ def main(told: Arguments) -> None:
             result = {**run.read_json("result.json"), "cpu_seconds": time.process_time() - began}
             for figure in ("train_seconds", "cpu_seconds"):
                 result[figure] = round(result[figure], 1)
-        made = environment()
+        made = environment() | processor()
         del made["command"]
         write({name: {**result, "steps": base.loop.steps, "environment": made}}, list(runs(base)))
 

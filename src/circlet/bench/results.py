@@ -48,11 +48,20 @@ def _order(case: dict[str, Any]) -> tuple[str, str, int, int, int]:
     return case["device"], case["dtype"], case["num_classes"] or 0, case["dim"], case["batch"]
 
 
-def machine(threads: int, device: str = "cpu") -> dict[str, Any]:
-    """What the figures were taken on: date, processor, threads, load, versions."""
+def processor() -> dict[str, str]:
+    """Name of the processor, and the widest vectors that torch uses of it: AVX512 or not says more than most names.
+
+    >>> sorted(processor())
+    ['cpu', 'vectors']
+    """
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    processor = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")
+    return {"cpu": model or platform.processor(), "vectors": torch.backends.cpu.get_cpu_capability()}
+
+
+def machine(threads: int, device: str = "cpu") -> dict[str, Any]:
+    """What the figures were taken on: date, processor, threads, load, versions."""
     versions = {}
     for package in ("torch", "circlet", "pytorch-metric-learning"):
         try:
@@ -63,11 +72,10 @@ def machine(threads: int, device: str = "cpu") -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         **gpu,
-        "cpu": processor or platform.processor(),
+        **processor(),
         "cores": os.cpu_count() or 0,
         "threads": threads,
         "load": round(os.getloadavg()[0], 1),
-        "vectors": torch.backends.cpu.get_cpu_capability(),
         "python": platform.python_version(),
         **versions,
     }
