@@ -46,7 +46,10 @@ def compiled(kernel, capability=90, divisible=True, **constants):
 SIZES = {"BM": blocks.rows, "BN": blocks.columns, "BK": blocks.depth, "DTYPE": tl.bfloat16, "PRECISION": "ieee"}
 for capability, instruction in ((90, "wgmma.mma_async"), (80, "mma.sync")):
     assert instruction in compiled(cross.cross_kernel, capability, RULE="Circle", **SIZES)
-    assert instruction in compiled(symmetric.symmetric_kernel, capability, RULE="Circle", **SIZES)
+    code = compiled(symmetric.symmetric_kernel, capability, RULE="Circle", **SIZES)
+    assert instruction in code
+    # Similarities and logits are rounded (logits.rounded), and no product is fused with a sum behind our back.
+    assert {operation.split(", ")[-1] for operation in re.findall(r"fma\.rn\.f32 ([^;]*);", code)} == {"0f00000000"}
     assert instruction in compiled(gradient.gradient_kernel, capability, MIRRORED=True, RULE="Circle", **SIZES)
 for rule in ("ConstantMargin", "AngularMargin", "TwoScales"):
     compiled(gradient.gradient_kernel, divisible=False, MIRRORED=False, RULE=rule, **SIZES)

@@ -55,7 +55,7 @@ def cross_kernel(
     for start in range(split * span, tl.minimum((split + 1) * span, C), BN):
         columns = start + tl.arange(0, BN)
         mixed = (start + BN > C) | meet(x_labels, y_labels, rows, columns, B, C)
-        s, _ = similarities(
+        s = similarities(
             x, y, x_inverse, y_inverse, stride_x, stride_y, rows, columns, B, C, D, BM, BN, BK, DTYPE, PRECISION
         )
         if mixed:

@@ -64,7 +64,7 @@ def gradient_kernel(
     if MIRRORED and (n + 1) * BN + offset <= m * BM:  # below the diagonal: written by its mirror image
         return
     mixed = meet(x_labels, y_labels, rows, columns, M, N)
-    s, inverse = similarities(
+    s = similarities(
         x, y, x_inverse, y_inverse, stride_x, stride_y, rows, columns, M, N, D, BM, BN, BK, DTYPE, PRECISION
     )
     logit, slope = logits.negative(s, p0, p1, p2, p3, RULE)
@@ -78,7 +78,9 @@ def gradient_kernel(
         if MIRRORED:
             toward = tl.where(rows[:, None] == columns[None, :] + offset, 0.0, toward)
         g = tl.where(same, toward, g)
-    g *= inverse
+    # One factor after the other: a tile of their products would take registers, and is not needed to the bit.
+    g *= tl.load(x_inverse + rows, mask=rows < M, other=0.0)[:, None]
+    g *= tl.load(y_inverse + columns, mask=columns < N, other=0.0)[None, :]
     inside = (rows[:, None] < M) & (columns[None, :] < N)
     if MIRRORED:
         inside = inside & (rows[:, None] <= columns[None, :] + offset)

@@ -68,7 +68,7 @@ def symmetric_kernel(
     if (n + 1) * BN + offset > m * BM + 1:  # the last column is beyond the first row
         mixed = ((m + 1) * BM > n * BN + offset) | ((m + 1) * BM > M) | ((n + 1) * BN > N)
         mixed = mixed | meet(x_labels, y_labels, rows, columns, M, N)
-        s, _ = similarities(
+        s = similarities(
             x, y, x_inverse, y_inverse, stride, stride, rows, columns, M, N, D, BM, BN, BK, DTYPE, PRECISION
         )
         if mixed:

@@ -10,6 +10,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from circlet.similarity.gpu.logits import rounded
+
 MAX_INVERSE = 1e17  # so that a product of two, and K, stay within fp32: rows shorter than 1e-17 fade to zero
 
 
@@ -68,14 +70,13 @@ def similarities(
     x, y, x_inverse, y_inverse, stride_x, stride_y, rows, columns, B, C, D,
     BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, DTYPE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """(BM, BN) of s_ij = r_i r_j (x_i . y_j), 0 beyond B and C; and of the factors r_i r_j.
+    """(BM, BN) of s_ij = r_i r_j (x_i . y_j); 0 beyond B and C.
 
     Every kernel takes its similarities from here: of the same tile, the same bits in both passes.
     """
     s = products(x, y, stride_x, stride_y, rows, columns, B, C, D, BM, BN, BK, DTYPE, PRECISION)
     inverse = tl.load(x_inverse + rows, mask=rows < B, other=0.0)[:, None]
-    inverse = inverse * tl.load(y_inverse + columns, mask=columns < C, other=0.0)[None, :]
-    return s * inverse, inverse
+    return rounded(s, inverse * tl.load(y_inverse + columns, mask=columns < C, other=0.0)[None, :])
 
 
 @triton.jit
