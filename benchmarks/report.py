@@ -22,12 +22,11 @@ import tyro
 from PIL import Image
 
 from circlet.analyse import Hardest
-from circlet.bench import processor
 from circlet.data import FileReader, ImageSet
 from circlet.losses import CircleLoss
 from circlet.report import Embedded, ReportData, build_report
 from circlet.report.survey import MAX_PAIRS
-from circlet.train import environment
+from circlet.training import environment
 
 RESULTS = Path(__file__).parent / "results"
 PER_CLASS, NUM_FILES, LOGGED_STEPS = 20, 200, 250
@@ -53,7 +52,7 @@ def main(told: Arguments) -> None:
         clock, cpu = time.monotonic(), time.process_time()
         page = build_report(run)
         clock, cpu = time.monotonic() - clock, time.process_time() - cpu
-    made = environment() | processor()
+    made = environment()
     del made["command"]
     made |= {name: importlib.metadata.version(name) for name in ("numpy", "scikit-learn", "pillow")}
     results = {

@@ -18,10 +18,10 @@ from typing import Any
 import torch
 import tyro
 
-from circlet.bench import processor
-from circlet.recipes import RECIPES, Experiment, build_splits, train
+from circlet.experiments import Experiment, build_splits, train
+from circlet.recipes import RECIPES
 from circlet.report import contact_sheet
-from circlet.train import RunFolder, environment
+from circlet.training import RunFolder, environment
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parents[1] / "README.md"
@@ -80,7 +80,7 @@ def main(told: Arguments) -> None:
             result = {**run.read_json("result.json"), "cpu_seconds": time.process_time() - began}
             for figure in ("train_seconds", "cpu_seconds"):
                 result[figure] = round(result[figure], 1)
-        made = environment() | processor()
+        made = environment()
         del made["command"]
         write({name: {**result, "steps": base.loop.steps, "environment": made}}, list(runs(base)))
 

@@ -8,29 +8,55 @@ def test_page(opened, tmp_path):
 """
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+WATCH = """
+window.violations = [];
+addEventListener("securitypolicyviolation", (event) => {
+  violations.push(`${event.effectiveDirective} ${event.blockedURI}`);
+});
+"""
+
 
 @dataclass
 class Visit:
-    """An open page, and its console errors, uncaught exceptions and requests that left the machine's files."""
+    """An open page, with what went wrong in it: errors and warnings on the console, uncaught exceptions, requests that
+    left the machine's files, and dialogs, which none of our pages opens.
+    """
 
     page: Any
     console: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+    dialogs: list[str] = field(default_factory=list)
+
+    @property
+    def violations(self) -> list[str]:
+        """What the content security policy has stopped: directive and address."""
+        found: list[str] = self.page.evaluate("window.violations")
+        return found
 
     def expect_clean(self) -> None:
-        """Nothing on the console, no exception, no network."""
-        assert (self.console, self.errors, self.requests) == ([], [], [])
+        """Nothing on the console, no exception, no network, no dialog, nothing that the policy had to stop."""
+        assert (self.console, self.errors, self.requests, self.dialogs, self.violations) == ([], [], [], [], [])
 
     def fits(self) -> bool:
         """The page can be read without scrolling sideways."""
         return self.page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+def until(page: Any, true: Callable[[], bool]) -> None:
+    """Wait for it; Playwright's own waiting evaluates strings, which the policy of our pages forbids."""
+    for _ in range(400):
+        if true():
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError("waited 20 seconds")
 
 
 @pytest.fixture(scope="session")
@@ -57,8 +83,11 @@ def opened(chromium):
             viewport={"width": width, "height": height}, color_scheme=scheme, has_touch=touch, is_mobile=touch
         )
         contexts.append(context)
+        context.add_init_script(WATCH)
         seen = Visit(context.new_page())
-        seen.page.on("console", lambda message: seen.console.append(message.text) if message.type == "error" else None)
+        bad = ("error", "warning")
+        seen.page.on("console", lambda message: seen.console.append(message.text) if message.type in bad else None)
+        seen.page.on("dialog", lambda dialog: (seen.dialogs.append(dialog.message), dialog.dismiss()))
         seen.page.on("pageerror", lambda error: seen.errors.append(str(error)))
         seen.page.on(
             "request",

@@ -1,83 +1,61 @@
 """circlet: deep metric learning as pair similarity optimisation.
 
-The public names are listed below and loaded on first use, so that `import circlet` and `circlet --help` stay fast.
+The public names are loaded on first use, so that `import circlet` and `circlet --help` stay fast. The losses are those
+of `circlet.losses`, where each is defined once.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import circlet.analyse as analyse
-    import circlet.data as data
-    import circlet.evaluate as evaluate
-    import circlet.functional as functional
-    import circlet.models as models
-    import circlet.sampling as sampling
-    from circlet.losses import (
-        AMSoftmaxLoss,
-        ArcFaceLoss,
-        CircleLoss,
-        CosFace,
-        InfoNCELoss,
-        LiftedStructureLoss,
-        MultiSimilarityLoss,
-        NormFaceLoss,
-        NPairLoss,
-        SoftmaxLoss,
-        TripletLoss,
-        UnifiedLoss,
-    )
-    from circlet.references import AllRanks, ClassWeights, MemoryBank, ShardedClassWeights
-    from circlet.train.gradient_cache import gradient_cache
+    from circlet import aggregate as aggregate
+    from circlet import analyse as analyse
+    from circlet import data as data
+    from circlet import evaluate as evaluate
+    from circlet import functional as functional
+    from circlet import losses as losses
+    from circlet import models as models
+    from circlet import recipes as recipes
+    from circlet import rules as rules
+    from circlet import sampling as sampling
+    from circlet.losses import *  # noqa: F403
+    from circlet.references import AllRanks as AllRanks
+    from circlet.references import ClassWeights as ClassWeights
+    from circlet.references import MemoryBank as MemoryBank
+    from circlet.references import ShardedClassWeights as ShardedClassWeights
+    from circlet.run import Run as Run
+    from circlet.run import load as load
+    from circlet.run import resume as resume
+    from circlet.run import train as train
+    from circlet.training.gradient_cache import gradient_cache as gradient_cache
+    from circlet.training.loop import fit as fit
 
 __version__ = "0.1.0"
 
-_MODULES = ("analyse", "data", "evaluate", "functional", "models", "sampling")
-_NAMES = {
-    "AMSoftmaxLoss": "losses",
-    "AllRanks": "references",
-    "ArcFaceLoss": "losses",
-    "CircleLoss": "losses",
-    "ClassWeights": "references",
-    "CosFace": "losses",
-    "InfoNCELoss": "losses",
-    "LiftedStructureLoss": "losses",
-    "MemoryBank": "references",
-    "MultiSimilarityLoss": "losses",
-    "NPairLoss": "losses",
-    "NormFaceLoss": "losses",
-    "ShardedClassWeights": "references",
-    "SoftmaxLoss": "losses",
-    "TripletLoss": "losses",
-    "UnifiedLoss": "losses",
-    "gradient_cache": "train.gradient_cache",
-}
-
-__all__ = [
-    "AMSoftmaxLoss",
-    "AllRanks",
-    "ArcFaceLoss",
-    "CircleLoss",
-    "ClassWeights",
-    "CosFace",
-    "InfoNCELoss",
-    "LiftedStructureLoss",
-    "MemoryBank",
-    "MultiSimilarityLoss",
-    "NPairLoss",
-    "NormFaceLoss",
-    "ShardedClassWeights",
-    "SoftmaxLoss",
-    "TripletLoss",
-    "UnifiedLoss",
+_MODULES = (
+    "aggregate",
     "analyse",
     "data",
     "evaluate",
     "functional",
-    "gradient_cache",
+    "losses",
     "models",
+    "recipes",
+    "rules",
     "sampling",
-]
+)
+_NAMES = {
+    "AllRanks": "references",
+    "ClassWeights": "references",
+    "MemoryBank": "references",
+    "Run": "run",
+    "ShardedClassWeights": "references",
+    "fit": "training.loop",
+    "gradient_cache": "training.gradient_cache",
+    "load": "run",
+    "resume": "run",
+    "train": "run",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -85,8 +63,17 @@ def __getattr__(name: str) -> Any:
         return import_module(f"circlet.{name}")
     if name in _NAMES:
         return getattr(import_module(f"circlet.{_NAMES[name]}"), name)
+    if name == "__all__":
+        return sorted([*_MODULES, *_NAMES, *_of_losses()])
+    if name[:1].isupper() and name in _of_losses():
+        return getattr(import_module("circlet.losses"), name)
     raise AttributeError(f"module 'circlet' has no attribute {name!r}")
 
 
+def _of_losses() -> list[str]:
+    return [name for name in dir(import_module("circlet.losses")) if name[0].isupper()]
+
+
 def __dir__() -> list[str]:
-    return __all__
+    names: list[str] = __getattr__("__all__")
+    return names

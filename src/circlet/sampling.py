@@ -2,10 +2,12 @@
 
 A pair-wise loss sees only the pairs inside its batch, so a batch must hold several images of several classes
 (`PKSampler`); a class-level loss needs nothing but shuffling (`ShuffledBatches`). Both are given to a DataLoader as
-`batch_sampler`, and in both the order is a function of (seed, epoch) alone, so that a run can stop and go on anywhere.
+`batch_sampler`. Each pass over one is an epoch, in an order of its own that is a function of (seed, epoch) alone, so
+that a run can stop anywhere and be resumed there with `set_epoch`.
 
-Over several ranks each sampler draws the same global batches and yields the part of its own rank: P, and `batch_size`,
-count the classes or images of all ranks together.
+Over several ranks, each of which has a sampler, all draw the same global batches and yield their own rank's part: P and
+`batch_size` count the classes and images of all ranks together. The ranks stay in step as long as each begins the same
+number of passes.
 """
 
 from __future__ import annotations
@@ -23,7 +25,10 @@ __all__ = ["PKSampler", "ShuffledBatches"]
 
 
 class _EpochBatches(Sampler[list[int]]):
-    """Batches as a pure function of (seed, epoch); subclasses give `__len__` and `_batches`."""
+    """Batches as a pure function of (seed, epoch); subclasses give `__len__` and `_batches`.
+
+    epoch, start_batch: what the next pass yields.
+    """
 
     def __init__(self, seed: int, rank: int, num_ranks: int) -> None:
         self.seed = _whole("seed", seed, minimum=0)
@@ -35,16 +40,24 @@ class _EpochBatches(Sampler[list[int]]):
         self.start_batch = 0
 
     def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
-        """Choose the order of the next iterations; leave out the first `start_batch` batches (to resume mid-epoch).
+        """Choose the epoch of the next pass, and leave out its first `start_batch` batches (to resume mid-epoch).
 
-        As with torch's DistributedSampler the epoch does not advance by itself: without this call every iteration
-        gives the same batches. `start_batch` holds until the next call and does not change `len()`.
+        The pass after it is all of epoch + 1, and so on. Without this call the first pass is epoch 0. `len()` stays
+        that of a whole epoch.
         """
         self.epoch = _whole("epoch", epoch, minimum=0)
         self.start_batch = _whole("start_batch", start_batch, minimum=0)
 
+    def batches(self, epoch: int, start_batch: int = 0) -> Iterator[list[int]]:
+        """The batches of an epoch from `start_batch` on, whatever the next pass is, which stays as it is."""
+        return islice(self._batches(epoch), start_batch, None)
+
     def __iter__(self) -> Iterator[list[int]]:
-        return islice(self._batches(self.epoch), self.start_batch, None)
+        # A generator, so that a pass begins with its first batch: a DataLoader with workers makes two iterators for
+        # its first epoch, and takes batches from one of them.
+        epoch, start_batch = self.epoch, self.start_batch
+        self.epoch, self.start_batch = epoch + 1, 0
+        yield from self.batches(epoch, start_batch)
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -86,7 +99,9 @@ class PKSampler(_EpochBatches):
         [4, 4, 4]
         >>> sorted(set(sum(batches, []))) == list(range(9))
         True
-        >>> sampler.set_epoch(0, start_batch=2)
+        >>> list(sampler) == batches  # a second pass is epoch 1
+        False
+        >>> sampler.set_epoch(0, start_batch=2)  # epoch 0 again, from its third batch on
         >>> list(sampler) == batches[2:]
         True
     """
@@ -121,7 +136,7 @@ class PKSampler(_EpochBatches):
         self._num_batches: int = max(-(-sum(self._num_chunks) // self.num_classes_per_batch), max(self._num_chunks))
 
     def __len__(self) -> int:
-        """Batches in a whole epoch, whatever `start_batch` is."""
+        """Batches in a whole epoch."""
         return self._num_batches
 
     def _batches(self, epoch: int) -> Iterator[list[int]]:
@@ -190,7 +205,7 @@ class ShuffledBatches(_EpochBatches):
         self._num_batches = full if drop_last or rest == 0 or self._joins else full + 1
 
     def __len__(self) -> int:
-        """Batches in a whole epoch, whatever `start_batch` is."""
+        """Batches in a whole epoch."""
         return self._num_batches
 
     def _batches(self, epoch: int) -> Iterator[list[int]]:

@@ -3,15 +3,15 @@
 import circlet
 
 FAMILY = {
-    "circle": circlet.CircleLoss(0.25, 8.0),
-    "unified": circlet.UnifiedLoss(0.2, 8.0),
-    "am_softmax": circlet.AMSoftmaxLoss(0.35, 8.0),
-    "arcface": circlet.ArcFaceLoss(0.5, 8.0),
-    "normface": circlet.NormFaceLoss(8.0),
-    "info_nce": circlet.InfoNCELoss(0.2),
+    "circle": circlet.CircleLoss(margin=0.25, gamma=8.0),
+    "unified": circlet.UnifiedLoss(margin=0.2, gamma=8.0),
+    "am_softmax": circlet.AMSoftmaxLoss(margin=0.35, gamma=8.0),
+    "arcface": circlet.ArcFaceLoss(margin=0.5, gamma=8.0),
+    "normface": circlet.NormFaceLoss(gamma=8.0),
+    "info_nce": circlet.InfoNCELoss(temperature=0.2),
     "softmax": circlet.SoftmaxLoss(),
     "n_pair": circlet.NPairLoss(),
-    "lifted_structure": circlet.LiftedStructureLoss(0.5, 8.0),
-    "triplet": circlet.TripletLoss(0.3),
+    "lifted_structure": circlet.LiftedStructureLoss(margin=0.5, gamma=8.0),
+    "triplet": circlet.TripletLoss(margin=0.3),
     "multi_similarity": circlet.MultiSimilarityLoss(),
 }

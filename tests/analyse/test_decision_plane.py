@@ -17,7 +17,7 @@ INSIDE = st.floats(-0.99, 0.99)
 
 @given(s_n=INSIDE, s_p=INSIDE, m=st.floats(0.05, 0.45), gamma=st.floats(1, 16))
 def test_circle_has_the_gradients_of_the_paper(s_n, s_p, m, gamma):
-    found = decision_plane.at_point(circlet.CircleLoss(m, gamma), s_n, s_p)
+    found = decision_plane.at_point(circlet.CircleLoss(margin=m, gamma=gamma), s_n, s_p)
     alpha_n, alpha_p = max(s_n + m, 0), 1 + m - s_p
     z = gamma * alpha_n * (s_n - m) - gamma * alpha_p * (s_p - 1 + m)
     assert found.loss == pytest.approx(math.log1p(math.exp(z)) if z < 500 else z, rel=1e-9, abs=1e-12)

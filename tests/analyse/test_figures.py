@@ -8,7 +8,6 @@ import pytest
 
 import circlet
 from circlet.analyse import Hardest, at_point, figure_1, figure_2, figure_3, figure_4, figure_5
-from circlet.analyse.forms import form_of
 from circlet.analyse.plane_figures import ARROW, POINTS, describe, gradient_unit
 from circlet.analyse.run_figures import distance
 from tests.analyse.family import FAMILY
@@ -16,7 +15,11 @@ from tests.analyse.family import FAMILY
 
 def test_figure_1_has_the_pull_of_the_library_on_its_points():
     figure = figure_1()
-    for axes, loss in zip(figure.axes, (circlet.UnifiedLoss(0.3, 64.0), circlet.CircleLoss(0.25, 64.0)), strict=True):
+    for axes, loss in zip(
+        figure.axes,
+        (circlet.UnifiedLoss(margin=0.3, gamma=64.0), circlet.CircleLoss(margin=0.25, gamma=64.0)),
+        strict=True,
+    ):
         ends = {tuple(np.round(note.xy, 6)) for note in axes.texts if note.arrow_patch is not None}
         for s_n, s_p in POINTS.values():
             found = at_point(loss, s_n, s_p)
@@ -39,7 +42,7 @@ def test_figure_2_shows_any_loss_of_the_family():
     for column, loss in enumerate(FAMILY.values()):
         at_a = at_point(loss, 0.8, 0.8)
         shown = [figure.axes[column + row * len(FAMILY)].texts[0].get_text() for row in (0, 1)]
-        unit = gradient_unit(form_of(loss))
+        unit = gradient_unit(loss.form())
         assert shown == [f"A: {abs(value) / unit:.2f}" for value in (at_a.gradient_n, at_a.gradient_p)]
     with pytest.raises(ValueError, match="points: found 1, expected at least 2"):
         figure_2(points=1)
@@ -52,7 +55,7 @@ def test_matplotlib_is_loaded_only_to_draw():
 
 
 def test_titles_name_the_numbers():
-    assert describe(circlet.CircleLoss(0.4, 80.0)) == r"Circle, m = 0.4, $\gamma$ = 80"
+    assert describe(circlet.CircleLoss(margin=0.4, gamma=80.0)) == r"Circle, m = 0.4, $\gamma$ = 80"
     assert describe(circlet.SoftmaxLoss()) == "Softmax"
 
 
@@ -103,7 +106,7 @@ def test_figure_5_tells_crossing_from_converged():
     trace = [Hardest(step, np.array([0.1, *(p for _, p in on_circle)]), np.array([0.9, *(n for n, _ in on_circle)]))
              for step in range(1, 10)]  # fmt: skip
     trace.append(Hardest(10, np.array([0.9, 0.95]), np.array([0.1, 0.0])))
-    (axes,) = figure_5([(circlet.CircleLoss(m, 64.0), trace)]).axes
+    (axes,) = figure_5([(circlet.CircleLoss(margin=m, gamma=64.0), trace)]).axes
     names = [text.get_text() for text in axes.get_legend().get_texts()]
     assert names == ["in the end (2)", "crossing (27)"]
     for wrong in ([], trace[:1]):
@@ -115,8 +118,10 @@ def test_figure_5_tells_crossing_from_converged():
 
 def test_distance_is_in_units_of_similarity():
     s_n, s_p = np.array([0.5, 0.0, 0.6]), np.array([0.5, 0.9, 1.0])
-    line = distance(form_of(circlet.AMSoftmaxLoss(0.35, 64.0)), s_n, s_p)
+    line = distance(circlet.AMSoftmaxLoss(margin=0.35, gamma=64.0).form(), s_n, s_p)
     np.testing.assert_allclose(line, (s_n - s_p + 0.35) / 2**0.5, atol=1e-9)
     near = 1 + 1e-3
-    circle = distance(form_of(circlet.CircleLoss(0.25, 64.0)), np.array([0.25 * near]), np.array([1 - 0.25 * near]))
+    circle = distance(
+        circlet.CircleLoss(margin=0.25, gamma=64.0).form(), np.array([0.25 * near]), np.array([1 - 0.25 * near])
+    )
     np.testing.assert_allclose(circle, 2**0.5 * 0.25e-3, rtol=1e-2)

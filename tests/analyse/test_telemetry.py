@@ -7,13 +7,13 @@ import torch
 
 import circlet
 from circlet.analyse import telemetry
+from circlet.analyse.boundary import decision
 from circlet.analyse.decision_plane import vectors
-from circlet.analyse.forms import decision, form_of, scales
 from circlet.analyse.trace import NAME, Trace, read_trace
 from circlet.references import LabelledRows
-from circlet.train import Objective
+from circlet.training import Objective
 from tests.analyse.family import FAMILY
-from tests.train import tiny
+from tests.training import tiny
 
 
 def batch(num_classes=4, per_class=3, dim=6, seed=0):
@@ -25,27 +25,27 @@ def batch(num_classes=4, per_class=3, dim=6, seed=0):
 
 def by_loops(loss, embeddings, labels, references, reference_labels, own):
     """Means as the docstring says, pair by pair; dL/ds by autograd through a loss on the similarities themselves."""
-    form = form_of(loss)
+    form = loss.form()
     unit = torch.nn.functional.normalize if form.normalize else lambda x: x
     s = (unit(embeddings) @ unit(references).T).requires_grad_()
     lists = {key: [] for key in ("s_p", "s_n", "s_p_min", "s_n_max", "alpha_p", "alpha_n", "alpha_p_zero",
                                  "alpha_n_zero", "past_boundary", "positives_past", "negatives_past", "gradient_p",
                                  "gradient_n")}  # fmt: skip
-    separate = loss.function is circlet.functional.multi_similarity_loss
+    separate = isinstance(loss, circlet.MultiSimilarityLoss)
     for i in range(len(s)):
         own_p = [j for j in range(len(references)) if labels[i] == reference_labels[j] and not (own and i == j)]
         own_n = [j for j in range(len(references)) if labels[i] != reference_labels[j]]
         if not own_p or not own_n:
             continue
         pos, neg = form.rule.positive(s[i, own_p]), form.rule.negative(s[i, own_n])
-        reduce = (lambda x: x.logsumexp(0)) if form.statistic == "logsumexp" else torch.amax
+        reduce = (lambda x: x.logsumexp(0)) if form.positives == "logsumexp" else torch.amax
         (gradient,) = torch.autograd.grad(form.aggregate(reduce(pos), reduce(neg)), s, retain_graph=True)
         lists["s_p"] += s[i, own_p].tolist()
         lists["s_n"] += s[i, own_n].tolist()
         lists["s_p_min"].append(s[i, own_p].min().item())
         lists["s_n_max"].append(s[i, own_n].max().item())
-        lists["alpha_p"] += (-form.rule.positive_slope(s[i, own_p]) / scales(form)[0]).tolist()
-        lists["alpha_n"] += (form.rule.negative_slope(s[i, own_n]) / scales(form)[1]).tolist()
+        lists["alpha_p"] += (-form.rule.positive_slope(s[i, own_p]) / form.rule.scales[0]).tolist()
+        lists["alpha_n"] += (form.rule.negative_slope(s[i, own_n]) / form.rule.scales[1]).tolist()
         lists["alpha_p_zero"] += (form.rule.positive_slope(s[i, own_p]) == 0).tolist()
         lists["alpha_n_zero"] += (form.rule.negative_slope(s[i, own_n]) == 0).tolist()
         lists["positives_past"] += [
@@ -87,7 +87,9 @@ def test_pairs_past_the_boundary_of_circle_and_those_of_no_weight():
     s_n = torch.tensor([0.1, 0.2, 0.3, -0.2, -0.5], dtype=torch.float64)
     anchor, references = vectors(torch.cat([torch.tensor([0.9], dtype=torch.float64), s_n]))
     labels = torch.tensor([0, 1, 1, 1, 1, 1])
-    observed = telemetry.observe(circlet.CircleLoss(0.2, 8.0), anchor, labels[:1], [LabelledRows(references, labels)])
+    observed = telemetry.observe(
+        circlet.CircleLoss(margin=0.2, gamma=8.0), anchor, labels[:1], [LabelledRows(references, labels)]
+    )
     assert observed.values["negatives_past"] == pytest.approx(4 / 5)  # all but 0.3
     assert observed.values["positives_past"] == observed.values["past_boundary"] == 0  # beside 0.3
     assert observed.values["alpha_n_zero"] == pytest.approx(2 / 5)
@@ -110,7 +112,7 @@ def test_gradient_mass_is_what_backward_gives():
 def test_it_fits_an_objective_and_leaves_no_gradient(level):
     embeddings, labels = batch()
     embeddings = embeddings.float().requires_grad_()
-    objective = Objective(circlet.CircleLoss(0.25, 8.0), level, 4, 6)
+    objective = Objective(circlet.CircleLoss(margin=0.25, gamma=8.0), level, 4, 6)
     values = telemetry.Telemetry()(objective, embeddings, labels)
     sources = {"pair": [None], "class": [objective.classes], "joint": [objective.classes, None]}[level]
     assert values == telemetry.observe(objective.loss, embeddings, labels, sources).values
@@ -235,7 +237,7 @@ def test_a_broken_trace_is_named(tmp_path, broken):
 
 def test_telemetry_writes_the_trace(tmp_path):
     embeddings, labels = batch()
-    objective = Objective(circlet.CircleLoss(0.25, 8.0), "pair", 4, 6)
+    objective = Objective(circlet.CircleLoss(margin=0.25, gamma=8.0), "pair", 4, 6)
     telemetry.Telemetry(Trace(tmp_path))(objective, embeddings, labels)
     logged(tmp_path, [20])
     (line,) = read_trace(tmp_path)

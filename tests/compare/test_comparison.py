@@ -21,9 +21,10 @@ from circlet.compare import Machine, Plan, build_page, compare, csv_text, markdo
 from circlet.compare.comparison import _best
 from circlet.compare.one_run import stop_without, without_test_classes
 from circlet.compare.runs import Run, _start, finish
-from circlet.recipes import RECIPES, LossConfig, build_splits
-from circlet.train import RunFolder
-from circlet.train.stop import stop_requests
+from circlet.experiments import LossConfig, build_splits
+from circlet.recipes import RECIPES
+from circlet.training import RunFolder
+from circlet.training.stop import stop_requests
 
 TWO = Machine(jobs=2)
 
@@ -139,7 +140,7 @@ def test_page_is_whole_and_says_what_it_rests_on(made):
     _, _, result = made
     page = build_page(result, ["circlet", "compare", "--out", "<script>"])
     assert "<script" not in page
-    assert "http" not in re.sub(r"base64,[^\"]+", "", page)
+    assert not re.search(r"https?:", re.sub(r"base64,[^\"]+", "", page))
     assert page.count("data:image/png;base64,") == 2
     for text in ("2 at once, 1 CPU thread each, on cpu", "the recipe folder, which was made for circle loss at level",
                  "2 seeds: the intervals rest on 2 runs", "were not searched", "34% of the training classes",

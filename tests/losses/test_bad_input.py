@@ -61,9 +61,16 @@ def test_positive_mask(mask):
     ("make", "message"),
     [
         (lambda: circlet.CircleLoss(gamma=0.0)(E, L), "gamma: found 0.0, expected a finite number > 0"),
-        (lambda: circlet.ArcFaceLoss(margin=28.6)(E, L), r"margin: found 28.6, expected 0 to pi \(radians\)"),
-        (lambda: circlet.InfoNCELoss(temperature=-1.0)(E, L), "temperature: found -1.0, expected > 0"),
+        (
+            lambda: circlet.ArcFaceLoss(margin=28.6)(E, L),
+            r"ArcFaceLoss: margin: found 28.6, expected .* from 0 to 3.14159 \(radians\)",
+        ),
+        (lambda: circlet.InfoNCELoss(temperature=-1.0)(E, L), "temperature: found -1.0, expected a finite number > 0"),
         (lambda: circlet.MultiSimilarityLoss(beta=-1.0)(E, L), "beta: found -1.0"),
+        (lambda: circlet.CircleLoss(margin=float("nan")), "CircleLoss: margin: found nan, expected a finite number"),
+        (lambda: circlet.UnifiedLoss(gamma=float("inf")), "UnifiedLoss: gamma: found inf"),
+        (lambda: circlet.functional.circle_loss(E, L, margin="0.2"), "CircleLoss: margin: found '0.2'"),
+        (lambda: circlet.CircleLoss(gamma=True), "CircleLoss: gamma: found True"),
         (lambda: circlet.CircleLoss(reduction="avg")(E, L), "reduction: found 'avg', expected 'mean'"),
         (lambda: circlet.ClassWeights(0, 8), "num_classes: found 0, expected at least 1"),
     ],
@@ -71,3 +78,12 @@ def test_positive_mask(mask):
 def test_settings(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_hyper_parameters_go_by_name():
+    with pytest.raises(TypeError, match=r"found 1 values without a name.*such as CircleLoss\(margin=80.0\)"):
+        circlet.CircleLoss(80.0)
+    with pytest.raises(TypeError, match=r"CircleLoss: found temperature, expected margin, gamma"):
+        circlet.CircleLoss(temperature=0.1)
+    with pytest.raises(TypeError, match=r"SoftmaxLoss: found gamma, expected no settings"):
+        circlet.functional.softmax_loss(E, L, gamma=1.0)

@@ -13,10 +13,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 import circlet
 from circlet import similarity
-from circlet.references import collectives
+from circlet.distributed import collectives
 from circlet.similarity import across
-from circlet.train.clip import clip_grad_norm_
-from circlet.train.gradient_cache import gradient_cache
+from circlet.training.clip import clip_grad_norm_
+from circlet.training.gradient_cache import gradient_cache
 from tests.losses.cases import LOSSES, with_reduction
 
 # Rows of each rank: uneven, and none.
@@ -115,8 +115,8 @@ def _equals_single_process(rank, num_ranks, level, loss):
     _objective(expected, world.weights).backward()
 
     _close(value, expected if expected.ndim == 0 else expected[world.own])
-    for ours, theirs in zip(world.model.parameters(), alone.parameters(), strict=True):
-        _close(ours.grad, theirs.grad)
+    for rank_rows, theirs in zip(world.model.parameters(), alone.parameters(), strict=True):
+        _close(rank_rows.grad, theirs.grad)
     if level == "replicated":
         _close(model["classes"].weight.grad, weight.grad)
     elif level != "pair":
@@ -139,9 +139,9 @@ def _objective(value, weights):
     return value if value.ndim == 0 else (value * weights).sum()
 
 
-def _close(ours, theirs):
+def _close(rank_rows, theirs):
     scale = max(1.0, float(theirs.detach().abs().max())) if theirs.numel() else 1.0
-    torch.testing.assert_close(ours.detach(), theirs.detach(), rtol=0, atol=1e-12 * scale)
+    torch.testing.assert_close(rank_rows.detach(), theirs.detach(), rtol=0, atol=1e-12 * scale)
 
 
 def no_valid_anchor(rank, num_ranks, folder):
@@ -195,8 +195,8 @@ def gradient_cache_over_the_global_batch(rank, num_ranks, folder):
         chunk_size=2,
     )
     _close(value, expected)
-    for ours, theirs in zip(world.model.parameters(), alone.parameters(), strict=True):
-        _close(ours.grad, theirs.grad)
+    for rank_rows, theirs in zip(world.model.parameters(), alone.parameters(), strict=True):
+        _close(rank_rows.grad, theirs.grad)
 
 
 def samples_negatives(rank, num_ranks, folder):

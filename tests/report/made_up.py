@@ -58,20 +58,20 @@ def trace(steps=20, anchors=12):
     ]  # fmt: skip
 
 
-def run(*, per_class=6, with_gallery=False, spread=0.4, **changes):
-    """Seven hostile classes in 16 dimensions, close together within a class."""
+def run(*, per_class=6, with_gallery=False, spread=0.4, names=HOSTILE, **changes):
+    """Some classes, seven hostile ones by default, in 16 dimensions, close together within a class."""
     torch.manual_seed(0)
-    labels = [label for label in range(len(HOSTILE)) for _ in range(per_class)]
-    centres = torch.nn.functional.normalize(torch.randn(len(HOSTILE), 16), dim=1)
+    labels = [label for label in range(len(names)) for _ in range(per_class)]
+    centres = torch.nn.functional.normalize(torch.randn(len(names), 16), dim=1)
     query = centres[labels] + spread * torch.randn(len(labels), 16) / 4
     found = {
         "title": "<u>run</u> & more",
         "metrics": {"raw pixels": {"recall@1": 0.25, "map@r": float("nan")}, "embedding": {"recall@1": 0.875}},
-        "query": image_set(labels),
+        "query": image_set(labels, names),
         "embedded": Embedded(
             query, centres[labels] + spread * torch.randn(len(labels), 16) / 4 if with_gallery else None
         ),
-        "gallery": image_set(labels, shift=100) if with_gallery else None,
+        "gallery": image_set(labels, names, shift=100) if with_gallery else None,
         "log": log(),
         "trace": trace(),
         "loss": CircleLoss(margin=0.4, gamma=32.0),

@@ -49,11 +49,15 @@ def test_pk_resumes_anywhere(made, epoch, start):
     sampler, _, _, _, _ = made
     sampler.set_epoch(epoch)
     whole = list(sampler)
+    following = list(sampler)
+    sampler.set_epoch(epoch)
     assert list(sampler) == whole
     sampler.set_epoch(epoch + 1)
-    list(sampler)
+    assert list(sampler) == following
     sampler.set_epoch(epoch, start_batch=start)
     assert list(sampler) == whole[start:]
+    assert list(sampler) == following
+    assert list(sampler.batches(epoch, start)) == whole[start:]
     assert len(sampler) == len(whole)
 
 
@@ -198,4 +202,52 @@ def test_in_a_data_loader(sampler):
     assert len(loader) == len(sampler)
     for epoch in range(2):
         sampler.set_epoch(epoch)
-        assert [batch.tolist() for (batch,) in loader] == list(sampler)
+        assert [batch.tolist() for (batch,) in loader] == list(sampler.batches(epoch))
+
+
+BOTH = pytest.mark.parametrize(
+    "make",
+    [lambda **ranks: PKSampler(labels_of([6] * 8), 4, 3, **ranks), lambda **ranks: ShuffledBatches(48, 12, **ranks)],
+    ids=["pk", "shuffled"],
+)
+
+
+@BOTH
+def test_each_pass_is_the_next_epoch(make):
+    sampler = make()
+    passes = [list(sampler) for _ in range(3)]
+    assert passes == [list(make().batches(epoch)) for epoch in range(3)]
+    assert len({str(batches) for batches in passes}) == 3
+    sampler.set_epoch(1)
+    assert [list(sampler), list(sampler)] == passes[1:]
+
+
+@BOTH
+def test_a_pass_begins_with_its_first_batch(make):
+    """An iterator that is made and not used is no pass; one that is left in the middle is."""
+    sampler = make()
+    unused = iter(sampler)
+    assert next(iter(sampler)) == next(sampler.batches(0))
+    assert list(sampler) == list(sampler.batches(1))
+    assert next(unused) == next(sampler.batches(2))
+
+
+@BOTH
+@pytest.mark.parametrize("workers", [{}, {"num_workers": 2}, {"num_workers": 2, "persistent_workers": True}])
+def test_a_data_loader_that_nobody_tells_the_epoch(make, workers):
+    """As under Lightning, which calls set_epoch of samplers but not of batch samplers."""
+    loader = DataLoader(TensorDataset(torch.arange(48)), batch_sampler=make(), **workers)
+    passes = [[batch.tolist() for (batch,) in loader] for _ in range(3)]
+    assert passes == [list(make().batches(epoch)) for epoch in range(3)]
+    loader.batch_sampler.set_epoch(7, start_batch=1)
+    assert [batch.tolist() for (batch,) in loader] == list(make().batches(7, 1))
+    assert [batch.tolist() for (batch,) in loader] == list(make().batches(8))
+
+
+@BOTH
+def test_ranks_stay_in_step_and_disjoint(make):
+    ranks = [make(rank=rank, num_ranks=2) for rank in range(2)]
+    for epoch in range(3):
+        parts = list(zip(*ranks, strict=True))
+        assert [[*first, *second] for first, second in parts] == list(make().batches(epoch))
+        assert not any(set(first) & set(second) for first, second in parts)

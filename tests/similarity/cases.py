@@ -4,8 +4,8 @@ import torch
 
 from circlet.rules import AngularMargin, Circle, ConstantMargin, TwoScales
 from circlet.similarity import dense, tiles, whole
+from circlet.similarity.blocks import Tiling
 from circlet.similarity.pairs import Pairs
-from circlet.similarity.tiles import Tiling
 
 RULES = {
     "circle": Circle(),

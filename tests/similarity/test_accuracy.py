@@ -8,8 +8,8 @@ import torch
 from circlet import aggregate
 from circlet.rules import Circle, ConstantMargin
 from circlet.similarity import dense, tiles, whole
+from circlet.similarity.blocks import Tiling
 from circlet.similarity.pairs import Pairs
-from circlet.similarity.tiles import Tiling
 from tests.similarity.cases import relative_error
 
 BACKENDS = {

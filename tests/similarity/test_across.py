@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from circlet.similarity import across
+from circlet.similarity.blocks import Tiling
 from circlet.similarity.pairs import PairLse
-from circlet.similarity.spec import spec_of
-from circlet.similarity.tiles import Tiling
 from tests.similarity.cases import RULES, assert_same, dense_lse, operands, relative_error, run
 
 
@@ -19,29 +18,29 @@ def by_ranks(cuts, normalize=True):
         dtype = torch.float64 if pairs.anchors.dtype == torch.float64 else torch.float32
         bounds = [0, *cuts, len(pairs.anchors)]
         sizes = [stop - start for start, stop in pairwise(bounds)]
-        return PairLse(*ByRanks.apply(pairs.anchors, pairs.labels, sizes, spec_of(rule), normalize).to(dtype))
+        return PairLse(*ByRanks.apply(pairs.anchors, pairs.labels, sizes, rule, normalize).to(dtype))
 
     return backend
 
 
 class ByRanks(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, labels, sizes, spec, normalize):
-        ctx.sizes, ctx.ours = sizes, []
+    def forward(ctx, x, labels, sizes, rule, normalize):
+        ctx.sizes, ctx.rank_rows = sizes, []
         for rank in range(len(sizes)):
             rows, of_rows = apart(x, sizes, rank), apart(labels, sizes, rank)
-            ctx.ours.append(across.Ours(rows[0], of_rows[0], rows[1], of_rows[1], spec, normalize))
-        lse, ctx.kept = zip(*map(across.own_lse, ctx.ours), strict=True)
+            ctx.rank_rows.append(across.RankRows(rows[0], of_rows[0], rows[1], of_rows[1], rule, normalize))
+        lse, ctx.kept = zip(*map(across.own_lse, ctx.rank_rows), strict=True)
         ctx.lse = torch.cat(lse, 1)
         return ctx.lse.clone()
 
     @staticmethod
     def backward(ctx, grads):
         parts = []
-        for rank, (ours, kept) in enumerate(zip(ctx.ours, ctx.kept, strict=True)):
+        for rank, (rank_rows, kept) in enumerate(zip(ctx.rank_rows, ctx.kept, strict=True)):
             lse, arrived = (apart(per_row.T, ctx.sizes, rank) for per_row in (ctx.lse, grads))
             sides = (lse[0].T, arrived[0].T, lse[1].T, arrived[1].T)
-            parts.append(across.own_gradient(ours, kept, *sides))
+            parts.append(across.own_gradient(rank_rows, kept, *sides))
         return torch.cat(parts), *[None] * 4
 
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from circlet.rules import Circle
-from circlet.similarity.cross import cross_lse, cross_lse_backward
-from circlet.similarity.hardest import hardest_pairs
-from circlet.similarity.kinds import kinds_of
+from circlet.similarity import operators
+from circlet.similarity.blocks import Tiling
+from circlet.similarity.positives import ranges, sort_by_label, sorted_positives
 from circlet.similarity.spec import spec_of
-from circlet.similarity.symmetric import symmetric_lse, symmetric_lse_backward
+from circlet.similarity.symmetric import symmetric_lse
 from tests.similarity.cases import FORMS, operands, run, tiled
 
 SETTINGS = (*spec_of(Circle()), True, 8, 16)
@@ -21,16 +21,15 @@ SEEN_BY_COMPILE = pytest.mark.filterwarnings("ignore:`torch.jit.script_method` i
 @SEEN_BY_COMPILE
 @pytest.mark.parametrize("form", FORMS)
 def test_opcheck(form):
-    """Without kept tiles, which the backward pass frees under the eyes of opcheck."""
     leaves, make = operands(form, 21, dtype=torch.float32)
     leaves = [leaf.requires_grad_() for leaf in leaves]
     pairs = make(*leaves)
     x, y = pairs.anchors, pairs.anchors if pairs.references is None else pairs.references
-    kinds, own = kinds_of(pairs), pairs.references is None
+    positives, own = sorted_positives(pairs), pairs.references is None
     if form == "pair":
-        torch.library.opcheck(symmetric_lse, (x, kinds[0], kinds[2], *SETTINGS, 0))
-    torch.library.opcheck(cross_lse, (x, y, *kinds, own, *SETTINGS, 0))
-    torch.library.opcheck(hardest_pairs, (x.detach(), y.detach(), *kinds, own, *SETTINGS))
+        torch.library.opcheck(operators.symmetric_operator, (x, positives[0], positives[2], *SETTINGS))
+    torch.library.opcheck(operators.cross_operator, (x, y, *positives, own, *SETTINGS))
+    torch.library.opcheck(operators.hardest_operator, (x.detach(), y.detach(), *positives, own, *SETTINGS))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -38,15 +37,15 @@ def test_opcheck_backward(form):
     leaves, make = operands(form, 21, dtype=torch.float32)
     pairs = make(*leaves)
     x, y = pairs.anchors, pairs.anchors if pairs.references is None else pairs.references
-    kinds, own = kinds_of(pairs), pairs.references is None
-    lse, slabs = cross_lse(x, y, *kinds, own, *SETTINGS, 1600)
-    arguments = (lse, torch.rand(2, 21), slabs, False)
+    positives, own = sorted_positives(pairs), pairs.references is None
+    lse = operators.cross_operator(x, y, *positives, own, *SETTINGS)
+    arrived = torch.rand(2, 21)
     if form == "pair":
-        lse, slabs = symmetric_lse(x, kinds[0], kinds[2], *SETTINGS, 1600)
-        own_arguments = (lse, torch.rand(2, 21), slabs, False)
-        torch.library.opcheck(symmetric_lse_backward, (x, kinds[0], kinds[2], *own_arguments, *SETTINGS))
+        arguments = (x, positives[0], positives[2], lse, arrived, *SETTINGS)
+        torch.library.opcheck(operators.symmetric_operator_backward, arguments)
     for needs in ((True, True), (True, False), (False, True)):
-        torch.library.opcheck(cross_lse_backward, (x, y, *kinds, *arguments, *needs, own, *SETTINGS))
+        arguments = (x, y, *positives, lse, arrived, *needs, own, *SETTINGS)
+        torch.library.opcheck(operators.cross_operator_backward, arguments)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -73,10 +72,28 @@ def test_double_backward_is_refused(form):
 def test_nothing_is_kept_without_a_gradient():
     leaves, make = operands("pair", 37)
     pairs = make(*leaves)
-    order, _, ranges, _ = kinds_of(pairs)
-    assert not symmetric_lse(pairs.anchors, order, ranges, *SETTINGS, 0)[1]
+    order, labels = sort_by_label(pairs.labels)
+    assert not symmetric_lse(pairs.anchors, order, ranges(labels, labels), Circle(), True, Tiling(8, 16, 0))[1]
     lse = tiled(pairs, Circle())
     assert not lse.pos.requires_grad
+
+
+FIRST_CALL = """
+import sys, torch, circlet
+x, labels = torch.randn(1024, 8, requires_grad=True), torch.arange(1024) // 4
+loss = circlet.CircleLoss()
+before = set(sys.modules)
+loss(x, labels).backward()
+loss(x, labels % 4, torch.randn(2000, 8, requires_grad=True)).backward()
+circlet.TripletLoss()(x, labels).backward()
+print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
+"""
+
+
+def test_the_first_call_loads_no_compiler():
+    found = subprocess.run([sys.executable, "-c", FIRST_CALL], capture_output=True, text=True, check=True).stdout
+    assert "sympy" not in found
+    assert "torch" not in found.split()
 
 
 MEMORY = """

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from circlet import similarity
 from circlet.rules import Circle, ConstantMargin
+from circlet.similarity.blocks import Tiling
 from circlet.similarity.pairs import Pairs
+from circlet.similarity.rule import Rule
 from circlet.similarity.spec import rule_of, spec_of
-from circlet.similarity.tiles import Tiling
 from tests.similarity.cases import FORMS, RULES, SIZES, assert_same, dense_lse, operands, run, tiled
 
 every_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES.keys())
@@ -184,7 +185,7 @@ def test_any_tiling(seed, batch, form, rule, height, width, keep):
 
 
 @dataclass(frozen=True)
-class Cubic:
+class Cubic(Rule):
     """A rule of a user's own."""
 
     scale: float = 3.0
@@ -202,11 +203,29 @@ class Cubic:
         return 3 * self.scale * s**2
 
 
+class LeastEffort(Rule):
+    """Neither a dataclass nor a slope: what autograd finds, one factor detached."""
+
+    def positive(self, s):
+        return -3.0 * s.detach() ** 2 * s
+
+    def negative(self, s):
+        return 2.0 * s**3
+
+
 @every_form
 @both
-def test_a_rule_of_ones_own(form, statistic):
+@pytest.mark.parametrize("rule", [Cubic(), LeastEffort()])
+def test_a_rule_of_ones_own(form, statistic, rule):
     case = operands(form, 37)
-    assert_same(run(tiled, *case, Cubic(), statistic=statistic), run(dense_lse, *case, Cubic(), statistic=statistic))
+    assert_same(run(tiled, *case, rule, statistic=statistic), run(dense_lse, *case, rule, statistic=statistic))
+
+
+def test_a_rule_without_slopes_goes_densely_when_compiled():
+    """Inside an operator there is no autograd to find them."""
+    assert spec_of(LeastEffort()) is None
+    assert LeastEffort().is_constant
+    assert not Cubic(torch.tensor(3.0)).is_constant
 
 
 @dataclass(frozen=True, kw_only=True)

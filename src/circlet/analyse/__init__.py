@@ -2,7 +2,7 @@
 
 | file           | what it is                                                                          |
 |----------------|-------------------------------------------------------------------------------------|
-| forms          | rule, aggregate, scales and decision boundary of a loss                             |
+| boundary       | the decision boundary of a loss                                                     |
 | decision_plane | a loss and its gradients over the (s_n, s_p) plane, by autograd                     |
 | plane_figures  | Figures 1 and 2: decision boundaries, gradient surfaces                             |
 | telemetry      | similarities, weights and gradient mass of a training batch                         |

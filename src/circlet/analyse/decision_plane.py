@@ -12,9 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from circlet.analyse.forms import decision, form_of
-from circlet.functional import Form
-from circlet.losses import PairLoss
+from circlet.analyse.boundary import decision
+from circlet.losses import Form, PairLoss
 
 Array = NDArray[np.float64]
 
@@ -66,7 +65,7 @@ def at_point(loss: PairLoss, s_n: float, s_p: float) -> Point:
 def plane(loss: PairLoss, s_n: Array, s_p: Array) -> Plane:
     """The loss at every combination of `s_n` and `s_p` (1-D arrays, -1 to 1); a thousand points take a second."""
     points = np.array([[at_point(loss, float(n), float(p)) for n in s_n] for p in s_p])
-    return Plane(s_n, s_p, points[..., 0], points[..., 1], points[..., 2], decisions(form_of(loss), s_n, s_p))
+    return Plane(s_n, s_p, points[..., 0], points[..., 1], points[..., 2], decisions(loss.form(), s_n, s_p))
 
 
 def decisions(form: Form, s_n: Array, s_p: Array) -> Array:

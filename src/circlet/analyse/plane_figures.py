@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from circlet.aggregate import is_coupled
 from circlet.analyse.decision_plane import Array, Plane, at_point, decisions, plane
-from circlet.analyse.forms import form_of, scales
-from circlet.functional import Form
-from circlet.losses import AMSoftmaxLoss, CircleLoss, PairLoss, TripletLoss, UnifiedLoss
-from circlet.rules import Circle, ConstantMargin, TwoScales
+from circlet.losses import AMSoftmaxLoss, CircleLoss, Form, PairLoss, TripletLoss, UnifiedLoss
+from circlet.rules import Circle, ConstantMargin
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,11 +35,11 @@ def figure_1(*, linear: PairLoss | None = None, circular: PairLoss | None = None
     """
     from matplotlib.figure import Figure
 
-    losses = linear or UnifiedLoss(0.3, 64.0), circular or CircleLoss(0.25, 64.0)
+    losses = linear or UnifiedLoss(margin=0.3, gamma=64.0), circular or CircleLoss(margin=0.25, gamma=64.0)
     figure = Figure(figsize=(10, 5.8), layout="constrained")
     for axes, letter, loss in zip(figure.subplots(1, 2), "ab", losses, strict=True):
         _boundary_panel(axes, loss)
-        targets = _targets(form_of(loss))
+        targets = _targets(loss.form())
         where = ", ".join(f"{name} = {{{s_n:g}, {s_p:g}}}" for name, (s_n, s_p) in targets.items())
         axes.set_title(f"({letter}) {describe(loss)}\n{where}", fontsize=11)
         for name, point in targets.items():
@@ -72,7 +71,7 @@ def figure_2(losses: Mapping[str, PairLoss] | None = None, *, points: int = 41) 
     grid = figure.subplots(2, len(losses), squeeze=False, sharex=True, sharey=True)
     s = np.linspace(0, 1, points)
     planes = {name: plane(loss, s, s) for name, loss in losses.items()}
-    units = {name: gradient_unit(form_of(loss)) for name, loss in losses.items()}
+    units = {name: gradient_unit(loss.form()) for name, loss in losses.items()}
     highest = max(max(p.gradient_n.max(), -p.gradient_p.min()) / units[name] for name, p in planes.items())
     for column, (name, found) in zip(grid.T, planes.items(), strict=True):
         for axes, gradient in zip(column, (found.gradient_n, -found.gradient_p), strict=True):
@@ -98,8 +97,8 @@ def describe(loss: PairLoss) -> str:
 
 
 def gradient_unit(form: Form) -> float:
-    """What |dL/ds| of a loss is measured in: gamma; 1 for Multi-Similarity, which divides by its scales itself."""
-    return 1.0 if isinstance(form.rule, TwoScales) else scales(form)[1]
+    """What |dL/ds| of a loss is measured in: gamma; 1 for a loss that does not couple its sides, but weighs each."""
+    return form.typical_rule.scales[1] if is_coupled(form.aggregate) else 1.0
 
 
 def _numbers(loss: PairLoss) -> str:
@@ -109,10 +108,10 @@ def _numbers(loss: PairLoss) -> str:
 
 def _boundary_panel(axes: Any, loss: PairLoss) -> None:
     s = np.linspace(0, 1, 201)
-    past = decisions(form_of(loss), s, s)
+    past = decisions(loss.form(), s, s)
     axes.contourf(s, s, past, levels=[-1e9, 0], colors=["#1f6fb4"], alpha=0.12)
     axes.contour(s, s, past, levels=[0], colors=BOUNDARY, linewidths=2)
-    unit = gradient_unit(form_of(loss))
+    unit = gradient_unit(loss.form())
     for name, (s_n, s_p) in POINTS.items():
         point = at_point(loss, s_n, s_p)
         for end, colour in (

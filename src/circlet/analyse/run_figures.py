@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from circlet.analyse.boundary import decision
 from circlet.analyse.decision_plane import Array, decisions
-from circlet.analyse.forms import decision, form_of
 from circlet.analyse.plane_figures import BOUNDARY, describe
 from circlet.analyse.trace import Hardest
-from circlet.functional import Form
-from circlet.losses import PairLoss
+from circlet.losses import Form, PairLoss
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -111,7 +110,7 @@ def figure_5(runs: Sequence[tuple[PairLoss, Sequence[Hardest]]], *, band: float 
 
     if not runs:
         raise ValueError("runs: found none, expected at least one")
-    forms = [form_of(loss) for loss, _ in runs]
+    forms = [loss.form() for loss, _ in runs]
     shown = [_crossing_and_last(form, trace, band) for form, (_, trace) in zip(forms, runs, strict=True)]
     everything = np.concatenate([pairs for parts in shown for pairs in parts])
     low_n, low_p = (min(0.0, float(np.floor(10 * low) / 10)) for low in everything.min(0))

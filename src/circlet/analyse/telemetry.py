@@ -16,15 +16,16 @@ that is below 1 % of the training.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from circlet.analyse.forms import decision, form_of, past, scales
+from circlet.analyse.boundary import decision, is_past
 from circlet.analyse.trace import Trace
-from circlet.functional import Form
-from circlet.losses import PairLoss
+from circlet.losses import Form, PairLoss
+from circlet.losses.statistics import Meeting, anchor_loss, pooled, rule_of
 from circlet.references import AllRanks, LabelledRows, References, ShardedClassWeights, Source
 from circlet.similarity.dense import similarities
 
@@ -34,7 +35,7 @@ MAX_ANCHORS, MIN_ANCHORS = 256, 32
 
 @runtime_checkable
 class Observed(Protocol):
-    """What telemetry needs of an objective: `circlet.train.Objective` has it."""
+    """What telemetry needs of an objective: `circlet.training.Objective` has it."""
 
     loss: PairLoss
 
@@ -53,7 +54,7 @@ class Observation(NamedTuple):
         of the pairs of weight 0, which pull no more;
         past_boundary: share of anchors whose hardest pair (s_n_max, s_p_min) is past the decision boundary;
         positives_past, negatives_past: share of the positive and of the negative pairs that are past it together with
-        the anchor's hardest of the other side (Multi-Similarity: past `base`);
+        the anchor's hardest of the other side (a loss that does not couple them: past their own boundary);
         gradient_p, gradient_n: sum of |dL/ds| over the positives and over the negatives of an anchor.
     s_p, s_n: (anchors,) the hardest positive and the hardest negative of each, on the CPU.
     """
@@ -64,7 +65,7 @@ class Observation(NamedTuple):
 
 
 class Telemetry:
-    """Observes a training batch: `observe` of circlet.train.fit.
+    """Observes a training batch: `observe` of circlet.training.fit.
 
     trace: if given, the single anchors (s_p_min, s_n_max) are kept there, one line a call.
     """
@@ -76,7 +77,7 @@ class Telemetry:
         """Values of `Observation` for a batch of (batch, dim) embeddings and (batch,) labels."""
         if not isinstance(objective, Observed):
             raise ValueError(f"objective: found {type(objective).__name__}, expected a loss with its sources, such as "
-                             "circlet.train.Objective")  # fmt: skip
+                             "circlet.training.Objective")  # fmt: skip
         found = observe(objective.loss, embeddings, labels, objective.sources())
         if self.trace is not None:
             self.trace.add(found.s_p.tolist(), found.s_n.tolist())
@@ -93,73 +94,86 @@ def observe(loss: PairLoss, embeddings: Tensor, labels: Tensor, sources: Sequenc
     >>> print(f"{values['s_p']:.2f} {values['s_n_max']:.2f} {values['alpha_p']:.2f}")
     0.80 0.78 0.60
     """
-    form = form_of(loss)
+    form = loss.form()
     with torch.autocast(embeddings.device.type, enabled=False):
-        s, positive, negative = _pairs(form, embeddings, labels, sources)
-        valid = positive.any(1) & negative.any(1)
-        s, positive, negative = s[valid], positive[valid], negative[valid]
-        if not len(s):
+        met = _valid(pooled(form, _meeting(form, embeddings, labels, sources)))
+        if not len(met.s):
             return Observation({}, torch.empty(0), torch.empty(0))
-        hardest_p = torch.where(positive, s, torch.inf).amin(1)
-        hardest_n = torch.where(negative, s, -torch.inf).amax(1)
-        slope_p, slope_n = form.rule.positive_slope(s).abs(), form.rule.negative_slope(s).abs()
-        logits_p, logits_n = form.rule.positive(s), form.rule.negative(s)
-        past_p = past(form, logits_p, form.rule.negative(hardest_n)[:, None])
-        past_n = past(form, logits_n, form.rule.positive(hardest_p)[:, None])
-        logits_p, logits_n = logits_p.where(positive, -torch.inf), logits_n.where(negative, -torch.inf)
-        gradient_p, gradient_n = _masses(form, logits_p, logits_n, slope_p, slope_n)
-        scale_p, scale_n = scales(form)
-        num_p, num_n = positive.sum().to(s.dtype), negative.sum().to(s.dtype)
-        alpha_p, alpha_n = slope_p.where(positive, 0.0) / scale_p, slope_n.where(negative, 0.0) / scale_n
+        hardest_p = torch.where(met.positive, met.s, torch.inf).amin(1)
+        hardest_n = torch.where(met.negative, met.s, -torch.inf).amax(1)
         means = {
-            "s_p": s.where(positive, 0.0).sum() / num_p,
-            "s_n": s.where(negative, 0.0).sum() / num_n,
-            "s_p_min": hardest_p.mean(),
-            "s_n_max": hardest_n.mean(),
-            "alpha_p": alpha_p.sum() / num_p,
-            "alpha_n": alpha_n.sum() / num_n,
-            "alpha_p_max": alpha_p.max(),
-            "alpha_n_max": alpha_n.max(),
-            "alpha_p_zero": 1 - alpha_p.count_nonzero() / num_p,
-            "alpha_n_zero": 1 - alpha_n.count_nonzero() / num_n,
-            "past_boundary": (decision(form, hardest_n, hardest_p) < 0).to(s.dtype).mean(),
-            "positives_past": (past_p & positive).count_nonzero() / num_p,
-            "negatives_past": (past_n & negative).count_nonzero() / num_n,
-            "gradient_p": gradient_p.mean(),
-            "gradient_n": gradient_n.mean(),
+            **_of_similarities(met, hardest_p, hardest_n),
+            **_of_rule(form, met, hardest_p, hardest_n),
+            **_gradients(form, met),
         }
         together = torch.cat([torch.stack(list(means.values())), hardest_p, hardest_n]).cpu()  # waits once
-    values, hardest_p, hardest_n = together.split([len(means), len(s), len(s)])
+    values, hardest_p, hardest_n = together.split([len(means), len(met.s), len(met.s)])
     return Observation(dict(zip(means, values.tolist(), strict=True)), hardest_p, hardest_n)
 
 
-def _masses(form: Form, logits_p: Tensor, logits_n: Tensor, slope_p: Tensor, slope_n: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum of |dL/ds| over the positives and over the negatives of each anchor: Z x share in the sum x |slope|.
+def _of_similarities(met: Meeting, hardest_p: Tensor, hardest_n: Tensor) -> dict[str, Tensor]:
+    return {
+        "s_p": met.s.where(met.positive, 0.0).sum() / met.positive.sum(),
+        "s_n": met.s.where(met.negative, 0.0).sum() / met.negative.sum(),
+        "s_p_min": hardest_p.mean(),
+        "s_n_max": hardest_n.mean(),
+    }
 
-    Logits are -inf where there is no such pair.
-    """
+
+def _of_rule(form: Form, met: Meeting, hardest_p: Tensor, hardest_n: Tensor) -> dict[str, Tensor]:
+    """Weights, and what is past the boundary."""
+    rule, (s, positive, negative) = rule_of(form, met), met[:3]
+    num_p, num_n = positive.sum().to(s.dtype), negative.sum().to(s.dtype)
+    scale_p, scale_n = rule.scales
+    alpha_p = rule.positive_slope(s).abs().where(positive, 0.0) / scale_p
+    alpha_n = rule.negative_slope(s).abs().where(negative, 0.0) / scale_n
+    hardest_p, hardest_n = hardest_p[:, None], hardest_n[:, None]
+    past_p = is_past(form, rule.positive(s), rule.negative(hardest_n))
+    past_n = is_past(form, rule.negative(s), rule.positive(hardest_p))
+    return {
+        "alpha_p": alpha_p.sum() / num_p,
+        "alpha_n": alpha_n.sum() / num_n,
+        "alpha_p_max": alpha_p.max(),
+        "alpha_n_max": alpha_n.max(),
+        "alpha_p_zero": 1 - alpha_p.count_nonzero() / num_p,
+        "alpha_n_zero": 1 - alpha_n.count_nonzero() / num_n,
+        "past_boundary": (decision(form, hardest_n, hardest_p, rule) < 0).to(s.dtype).mean(),
+        "positives_past": (past_p & positive).count_nonzero() / num_p,
+        "negatives_past": (past_n & negative).count_nonzero() / num_n,
+    }
+
+
+def _gradients(form: Form, met: Meeting) -> dict[str, Tensor]:
+    """Sum of |dL/ds| over the positives and over the negatives of an anchor, by autograd through the form."""
     with torch.enable_grad():
-        sides = [_statistic(form, logits).requires_grad_() for logits in (logits_p, logits_n)]
-        z_p, z_n = torch.autograd.grad(form.aggregate(*sides).sum(), sides)
-    return z_p * (_shares(form, logits_p) * slope_p).sum(1), z_n * (_shares(form, logits_n) * slope_n).sum(1)
+        s = met.s.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(
+            anchor_loss(replace(form, within_class=None), met._replace(s=s)).loss.sum(), s
+        )
+    sizes = gradient.abs()
+    return {
+        "gradient_p": sizes.where(met.positive, 0.0).sum(1).mean(),
+        "gradient_n": sizes.where(met.negative, 0.0).sum(1).mean(),
+    }
 
 
-def _statistic(form: Form, logits: Tensor) -> Tensor:
-    return logits.logsumexp(1) if form.statistic == "logsumexp" else logits.amax(1)
+def _valid(met: Meeting) -> Meeting:
+    """The anchors that have a positive and a negative."""
+    valid = met.positive.any(1) & met.negative.any(1)
+    return met._replace(s=met.s[valid], positive=met.positive[valid], negative=met.negative[valid],
+                        norms=met.norms[valid])  # fmt: skip
 
 
-def _shares(form: Form, logits: Tensor) -> Tensor:
-    if form.statistic == "logsumexp":
-        return logits.softmax(1)
-    hardest = (logits == logits.amax(1, keepdim=True)).to(logits.dtype)
-    return hardest / hardest.sum(1, keepdim=True)
-
-
-def _pairs(
-    form: Form, embeddings: Tensor, labels: Tensor, sources: Sequence[References]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Similarities (anchors, references of all sources) with the masks of positives and of negatives."""
+def _meeting(form: Form, embeddings: Tensor, labels: Tensor, sources: Sequence[References]) -> Meeting:
+    """Anchors with the references of all sources; or the references, as anchors, with the samples."""
     found = [_labelled(source, embeddings, labels) for source in sources]
+    if form.anchors == "references":
+        rows, classes = (torch.cat(parts) for parts in zip(*found, strict=True))
+        seen = _sample(rows, classes, labels, max(MIN_ANCHORS, MAX_PAIRS // max(1, len(embeddings))))
+        rows, classes = rows[seen], classes[seen]
+        s = similarities(rows, embeddings, normalize=form.normalize)
+        positive, norms = classes[:, None] == labels, torch.linalg.vector_norm(rows.to(s.dtype), dim=1, keepdim=True)
+        return Meeting(s, positive, ~positive, norms, labels)
     num_references = sum(len(rows) for rows, _ in found)
     num_anchors = min(len(embeddings), MAX_ANCHORS, max(MIN_ANCHORS, MAX_PAIRS // max(1, num_references)))
     anchors = torch.linspace(0, len(embeddings) - 1, num_anchors, device=labels.device).long()
@@ -170,9 +184,10 @@ def _pairs(
         positive = labels[anchors, None] == classes[kept]
         own = source is None or isinstance(source, AllRanks)
         other = anchors[:, None] != kept if own else torch.ones_like(positive)
-        parts.append((s, positive & other, ~positive & other))
-    s, positive, negative = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
-    return s, positive, negative
+        parts.append((s, positive & other, ~positive & other, classes[kept][None, :]))
+    s, positive, negative, of_references = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
+    norms = torch.linalg.vector_norm(embeddings[anchors].to(s.dtype), dim=1, keepdim=True)
+    return Meeting(s, positive, negative, norms, of_references[0])
 
 
 def _labelled(source: References, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,12 +8,13 @@ step: the trace is of a population, not of individuals.
 """
 
 import json
-import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from circlet.files import read_json_lines, whole_lines, write_text
 
 NAME = "pairs.jsonl"
 DIGITS = 4
@@ -38,11 +39,9 @@ class Trace:
         """Put the anchors of the step that is about to be logged at the end."""
         path = self.folder / NAME
         if not self.started:
-            lines = _lines(path)[: len(logged_steps(self.folder))]
+            lines = whole_lines(path)[: len(logged_steps(self.folder))]
             lines += ["null"] * (len(logged_steps(self.folder)) - len(lines))  # steps logged without a trace
-            temporary = path.with_name(f".{NAME}.{os.getpid()}.part")
-            temporary.write_text("".join(f"{line}\n" for line in lines))
-            os.replace(temporary, path)
+            write_text(path, "".join(f"{line}\n" for line in lines))
             self.started = True
         with open(path, "a", encoding="utf-8") as file:
             rounded = {"s_p": [round(s, DIGITS) for s in s_p], "s_n": [round(s, DIGITS) for s in s_n]}
@@ -55,7 +54,7 @@ def read_trace(folder: Path) -> list[Hardest]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected the run folder of a run with a trace")
     found = []
-    for step, anchors in zip(logged_steps(folder), _parsed(path), strict=False):
+    for step, anchors in zip(logged_steps(folder), read_json_lines(path), strict=False):
         if anchors is not None:
             found.append(Hardest(step, np.array(anchors["s_p"]), np.array(anchors["s_n"])))
     return found
@@ -63,16 +62,4 @@ def read_trace(folder: Path) -> list[Hardest]:
 
 def logged_steps(folder: Path) -> list[int]:
     """Steps that metrics.jsonl has a loss for; other lines are of validations."""
-    return [line["step"] for line in _parsed(folder / "metrics.jsonl") if "loss" in line]
-
-
-def _parsed(path: Path) -> list[Any]:
-    try:
-        return [json.loads(line) for line in _lines(path)]
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: found no valid JSON ({error}), expected an object in each line") from error
-
-
-def _lines(path: Path) -> list[str]:
-    """Whole lines; what follows the last newline was cut off in the writing."""
-    return path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+    return [line["step"] for line in read_json_lines(folder / "metrics.jsonl") if "loss" in line]

@@ -10,6 +10,6 @@
 
 from circlet.bench.cases import Case
 from circlet.bench.measure import measure
-from circlet.bench.results import Results, machine, plot, processor, table
+from circlet.bench.results import Results, machine, plot, table
 
-__all__ = ["Case", "Results", "machine", "measure", "plot", "processor", "table"]
+__all__ = ["Case", "Results", "machine", "measure", "plot", "table"]

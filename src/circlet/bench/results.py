@@ -1,20 +1,18 @@
 """Results: what was measured on which machine, as JSON, as a Markdown table and as a plot."""
 
-import importlib.metadata
 import json
-import os
-import platform
 from collections.abc import Iterable
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from circlet import environment
 from circlet.bench.cases import Case
 from circlet.bench.contenders import FLOOR
 from circlet.bench.measure import Measured
+from circlet.files import write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,46 +37,17 @@ class Results:
         self.cases = dict(ordered)
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = self.path.with_suffix(".part")
-            temporary.write_text(json.dumps(self.cases, indent=2) + "\n")
-            temporary.replace(self.path)
+            write_text(self.path, json.dumps(self.cases, indent=2) + "\n")
 
 
 def _order(case: dict[str, Any]) -> tuple[str, str, int, int, int]:
     return case["device"], case["dtype"], case["num_classes"] or 0, case["dim"], case["batch"]
 
 
-def processor() -> dict[str, str]:
-    """Name of the processor, and the widest vectors that torch uses of it: AVX512 or not says more than most names.
-
-    >>> sorted(processor())
-    ['cpu', 'vectors']
-    """
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")
-    return {"cpu": model or platform.processor(), "vectors": torch.backends.cpu.get_cpu_capability()}
-
-
 def machine(threads: int, device: str = "cpu") -> dict[str, Any]:
     """What the figures were taken on: date, processor, threads, load, versions."""
-    versions = {}
-    for package in ("torch", "circlet", "pytorch-metric-learning"):
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "not installed"
     gpu = {"gpu": torch.cuda.get_device_name(device)} if device.startswith("cuda") else {}
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        **gpu,
-        **processor(),
-        "cores": os.cpu_count() or 0,
-        "threads": threads,
-        "load": round(os.getloadavg()[0], 1),
-        "python": platform.python_version(),
-        **versions,
-    }
+    return {**gpu, "threads": threads, **environment.machine("torch", "circlet", "pytorch-metric-learning")}
 
 
 def table(results: Results) -> str:

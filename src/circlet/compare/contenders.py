@@ -6,26 +6,13 @@ default, which are those of its own paper. The recipe's settings are not used: t
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, get_args
 
-from circlet.recipes import Experiment, LossConfig, build_loss, with_defaults
-from circlet.train import Level
+from circlet.experiments import Experiment, LossConfig, build_loss
+from circlet.experiments.loss import parse_loss
+from circlet.losses import HyperParameter, Level, find_loss
 
-CLASS_LEVEL = ("am_softmax", "arcface", "normface", "softmax")
-
-# Stated in the Circle-loss paper, by name and level.
-IN_THE_PAPER: dict[tuple[str, str], tuple[dict[str, float], str]] = {
-    ("circle", "pair"): ({"margin": 0.4, "gamma": 80.0}, "fine-grained retrieval"),
-    ("circle", "class"): ({"margin": 0.25, "gamma": 256.0}, "faces"),
-    ("circle", "joint"): ({"margin": 0.25, "gamma": 256.0}, "faces, for class-level labels"),
-    ("am_softmax", "class"): ({"margin": 0.35, "gamma": 64.0}, "faces, as a baseline"),
-    ("arcface", "class"): ({"margin": 0.5, "gamma": 64.0}, "faces, as a baseline"),
-}
-
-SCALES, MARGINS = ("gamma", "alpha", "beta"), ("margin", "base")
-
-# What a search tries, as factors of (scales, margins); a loss without one of them skips what repeats itself. InfoNCE's
-# temperature is not searched: NormFace's gamma is its inverse.
+# What a search tries, as factors of (scales, margins); a loss without one of them skips what repeats itself. A
+# temperature is divided by the factor of the scales.
 FACTORS = (
     (1.0, 1.0),
     (1 / 4, 1.0),
@@ -55,52 +42,48 @@ class Contender:
 def parse_contender(text: str, recipe_level: Level = "pair") -> Contender:
     """`circle`, `circle:class` or `circle:pair:margin=0.4:gamma=32`, as in `circlet compare --losses`.
 
-    Without a level: class for losses that are made for class weights, the recipe's for Circle, pair for the others.
-
-    >>> parse_contender("circle:class").loss.gamma
-    256.0
+    >>> parse_contender("circle:class").loss.numbers
+    {'margin': 0.25, 'gamma': 256.0}
     >>> parse_contender("arcface").label, parse_contender("triplet:margin=0.2").label
     ('arcface:class', 'triplet:pair:margin=0.2')
+
+    Without a level: the one that the loss is made for, and the recipe's for Circle.
     """
-    name, *rest = text.split(":")
-    levels = [part for part in rest if "=" not in part]
-    if len(levels) > 1 or not set(levels) <= set(get_args(Level)):
-        raise ValueError(f"losses: found {text!r}, expected NAME[:pair|class|joint][:SETTING=NUMBER ...]")
-    default = "class" if name in CLASS_LEVEL else recipe_level if name == "circle" else "pair"
-    level = levels[0] if levels else default
-    given: dict[str, Any] = {}
-    for part in rest:
-        key, equals, value = part.partition("=")
-        if equals:
-            try:
-                given[key] = float(value)
-            except ValueError:
-                raise ValueError(f"losses: found {part!r} in {text!r}, expected a number") from None
-    settings, task = IN_THE_PAPER.get((name, level), ({}, ""))
-    loss: LossConfig = Experiment.from_json({"loss": {"name": name, "level": level, **settings, **given}}).loss
-    loss = with_defaults(loss)
-    label = ":".join([name, level, *(part for part in rest if "=" in part)])
-    chosen_by = f"the Circle-loss paper ({task})" if task else "the library's default"
-    return Contender(label, loss, "given" if given else chosen_by, fixed=bool(given))
+    config, given = parse_loss(text, recipe_level)
+    numbers, task = find_loss(config.name).paper_settings.get(config.level, ({}, ""))
+    settings = [part for part in text.split(":") if "=" in part]
+    label = ":".join([config.name, config.level, *settings])
+    chosen = f"the Circle-loss paper ({task})" if task else "the library's default"
+    own = {setting.partition("=")[0] for setting in settings}
+    stated = {name: value for name, value in numbers.items() if name not in own}
+    return Contender(
+        label, config.with_numbers({**config.numbers, **stated}), "given" if given else chosen, fixed=given
+    )
 
 
 def candidates(contender: Contender, count: int) -> list[LossConfig]:
     """Up to `count` settings to try, its own first; fewer where the loss has fewer to vary.
 
-    >>> [(loss.margin, loss.gamma) for loss in candidates(parse_contender("am_softmax"), 3)]
-    [(0.35, 64.0), (0.35, 16.0), (0.35, 4.0)]
-    >>> [round(loss.margin, 2) for loss in candidates(parse_contender("triplet"), 3)]
+    >>> [list(loss.numbers.values()) for loss in candidates(parse_contender("am_softmax"), 3)]
+    [[0.35, 64.0], [0.35, 16.0], [0.35, 4.0]]
+    >>> [round(loss.numbers["margin"], 2) for loss in candidates(parse_contender("triplet"), 3)]
     [0.3, 0.2, 0.4]
     """
     own = contender.loss
     if contender.fixed:
         return [own]
+    declared = find_loss(own.name).declared
     varied = []
     for scale, margin in FACTORS:
-        factors = {**dict.fromkeys(SCALES, scale), **dict.fromkeys(MARGINS, margin)}
-        numbers = {name: getattr(own, name) for name in factors if getattr(own, name) is not None}
-        varied.append(replace(own, **{name: round(value * factors[name], 4) for name, value in numbers.items()}))
+        numbers = {name: _varied(declared[name], value, scale, margin) for name, value in own.numbers.items()}
+        if all(declared[name].allows(value) for name, value in numbers.items()):
+            varied.append(own.with_numbers(numbers))
     return list(dict.fromkeys(varied))[:count]
+
+
+def _varied(parameter: HyperParameter, value: float, scale: float, margin: float) -> float:
+    factor = {"scale": scale, "temperature": 1 / scale, "margin": margin, "number": 1.0}[parameter.role]
+    return round(value * factor, 4)
 
 
 def at_edge(chosen: LossConfig, tried: Sequence[LossConfig]) -> bool:
@@ -110,9 +93,9 @@ def at_edge(chosen: LossConfig, tried: Sequence[LossConfig]) -> bool:
     >>> [at_edge(loss, tried) for loss in tried]
     [True, False, True]
     """
-    for name in SCALES + MARGINS:
-        values = {getattr(loss, name) for loss in tried}
-        if len(values) > 2 and getattr(chosen, name) in (min(values), max(values)):
+    for name, value in chosen.numbers.items():
+        values = {loss.numbers[name] for loss in tried}
+        if len(values) > 2 and value in (min(values), max(values)):
             return True
     return False
 

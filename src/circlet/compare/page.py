@@ -1,10 +1,8 @@
 """The report of a comparison: one HTML page, self-contained, that says what was done and how sure it is.
 
-Its shell is its own and small: the page of a run shows pictures of data, this one numbers.
+This module gathers numbers and says in words what they show; templates/comparison.html lays them out.
 """
 
-import base64
-import html
 import io
 import json
 import math
@@ -14,58 +12,36 @@ from typing import TYPE_CHECKING, Any
 from circlet.compare.comparison import Result
 from circlet.compare.plots import interval_plot, loss_curves
 from circlet.compare.tables import device_memory, headings, table_rows
+from circlet.pages import data_uri, page
 from circlet.recipes.recipe import leaves
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-STYLE = """
-:root { color-scheme: light dark; --line: #8886; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
-table { border-collapse: collapse; display: block; overflow-x: auto; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .5rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th:first-child, .text td, .text th { text-align: left; white-space: normal; } thead th { white-space: normal; }
-.wide { overflow-x: auto; }
-img { width: 100%; min-width: 42rem; height: auto; background: white; border-radius: 4px; }
-pre { overflow-x: auto; padding: 1rem; border: 1px solid var(--line); border-radius: 4px; font-size: .85rem; }
-"""
+Rows = list[tuple[str, list[str]]]  # (label, cells)
 
 
 def build_page(result: Result, command: list[str]) -> str:
     """The page as text. command: what was typed, to repeat it."""
     experiment = result.experiment
-    title = f"{experiment.recipe}: {len(result.entries)} losses, {_number(len(result.seeds), 'seed')}"
-    sections = [
-        f"<h1>{html.escape(title)}</h1>",
-        f"<p>{html.escape(summary(result))}</p>",
-        _table(headings(result), table_rows(result)),
-        "<p>Mean over the seeds ± half of the 95 % t interval; differences are paired by seed. Times and memory are "
-        f"means of a run{html.escape(_made(result.facts))}: training is the wall time of the steps, CPU time and "
-        "peak memory are of the whole process.</p>",
-        _image(interval_plot(result), "Mean and interval of each metric for each loss"),
-        "<p>Grey ticks are single runs, bars 95 % intervals, pink is the baseline.</p>",
-        "<h2>What this does and does not show</h2>",
-        "<ul>" + "".join(f"<li>{html.escape(text)}</li>" for text in caveats(result)) + "</ul>",
-        "<h2>Settings</h2>",
-        _settings(result),
-        "<h2>Training</h2>",
-        _image(loss_curves(result), "Training loss over the steps"),
-        "<h2>Time and memory of each run</h2>",
-        _costs(result),
-        "<p>Every run has a folder of its own, in runs/ beside this page. <code>circlet report FOLDER</code> makes a "
-        "page of one: its curves, its similarities, its best and worst queries.</p>",
-        "<h2>Command</h2>",
-        f"<pre>{html.escape(shlex.join(command))}</pre>",
-        "<h2>What all runs share</h2>",
-        _settings_list({key: value for key, value in experiment.to_json().items() if key != "loss"}),
-        "<h2>Environment</h2>",
-        _settings_list({key: value for key, value in result.environment.items() if key != "command"}),
-    ]
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>{''.join(sections)}</body></html>\n"
+    cost_headings, costs = _costs(result)
+    return page(
+        "compare/templates/comparison.html",
+        f"{experiment.recipe}: {len(result.entries)} losses, {_number(len(result.seeds), 'seed')}",
+        styles=("compare/templates/comparison.css",),
+        summary=summary(result),
+        headings=headings(result),
+        rows=table_rows(result),
+        made=_made(result.facts),
+        intervals=_picture(interval_plot(result)),
+        caveats=caveats(result),
+        settings=_settings(result),
+        curves=_picture(loss_curves(result)),
+        cost_headings=cost_headings,
+        costs=costs,
+        command=shlex.join(command),
+        shared=_lines({key: value for key, value in experiment.to_json().items() if key != "loss"}),
+        environment=_lines({key: value for key, value in result.environment.items() if key != "command"}),
     )
 
 
@@ -164,19 +140,20 @@ def _levels(result: Result) -> set[str]:
     return {entry.label.split(":")[1] for entry in result.entries}
 
 
-def _settings(result: Result) -> str:
+def _settings(result: Result) -> Rows:
     rows = []
     for entry in result.entries:
         tried = "; ".join(f"{setting}: {_score(map_at_r)}" for setting, map_at_r in entry.candidates)
         rows.append((entry.label, [entry.settings, entry.chosen_by, tried]))
-    return _table(["loss", "settings", "where from", "tried on validation classes (MAP@R)"], rows, kind="text")
+    return rows
 
 
 def _score(map_at_r: float) -> str:
     return "diverged" if math.isnan(map_at_r) else f"{map_at_r:.4f}"
 
 
-def _costs(result: Result) -> str:
+def _costs(result: Result) -> tuple[list[str], Rows]:
+    """Headings and rows: what each run spent."""
     names = {"train_seconds": "training, s", "wall_seconds": "process, s", "cpu_seconds": "CPU, s",
              "peak_memory_mib": "peak memory, MiB", **device_memory(result)}  # fmt: skip
     rows = []
@@ -185,30 +162,17 @@ def _costs(result: Result) -> str:
             spent = [cost.get(name, math.nan) for name in names]
             cells = [str(seed), *("–" if math.isnan(value) else f"{value:.1f}" for value in spent)]
             rows.append((entry.label, [*cells, str(cost["sessions"]), "diverged" if reason else "finished"]))
-    return _table(["loss", "seed", *names.values(), "sessions", "ended"], rows)
+    return ["loss", "seed", *names.values(), "sessions", "ended"], rows
 
 
-def _table(columns: list[str], rows: "list[tuple[str, list[str]]]", kind: str = "numbers") -> str:
-    head = "".join(f"<th scope='col'>{html.escape(name)}</th>" for name in columns)
-    body = "".join(
-        f"<tr><th scope='row'>{html.escape(name)}</th>"
-        + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
-        + "</tr>"
-        for name, cells in rows
-    )
-    return f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-
-
-def _image(figure: "Figure", alt: str) -> str:
+def _picture(figure: "Figure") -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<div class="wide"><img alt="{html.escape(alt)}" src="data:image/png;base64,{data}"></div>'
+    return data_uri("image/png", buffer.getvalue())
 
 
-def _settings_list(content: dict[str, Any]) -> str:
-    text = "\n".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in leaves(content).items())
-    return f"<pre>{html.escape(text)}</pre>"
+def _lines(content: dict[str, Any]) -> str:
+    return "\n".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in leaves(content).items())
 
 
 def _number(count: int, name: str) -> str:

@@ -6,20 +6,22 @@ nearest that is. A hundredth of its persons is held out, to test on where no fac
 
 from typing import Literal
 
-from circlet.data.augment import AugmentConfig
+from circlet import losses
+from circlet.augment import AugmentConfig
+from circlet.experiments.experiment import DataConfig, Experiment, ModelConfig
+from circlet.experiments.loss import LossConfig
+from circlet.experiments.testing import TestConfig
 from circlet.models import PREPROCESSING
-from circlet.recipes.experiment import BatchConfig, DataConfig, Experiment, LossConfig, ModelConfig
-from circlet.recipes.testing import TestConfig
-from circlet.train import LoopConfig, OptimizerConfig
+from circlet.training import LoopConfig, OptimizerConfig
+from circlet.training.image_batches import BatchConfig
 
 Depth = Literal[34, 100]
-LossName = Literal["circle", "am_softmax", "arcface", "normface", "softmax"]
-LOSSES: dict[LossName, LossConfig] = {
-    "circle": LossConfig("circle", "class", margin=0.25, gamma=256.0),
-    "am_softmax": LossConfig("am_softmax", "class", margin=0.35, gamma=64.0),
-    "arcface": LossConfig("arcface", "class", margin=0.5, gamma=64.0),
-    "normface": LossConfig("normface", "class", gamma=64.0),
-    "softmax": LossConfig("softmax", "class"),
+LOSSES: dict[str, LossConfig] = {
+    "circle": LossConfig.of(losses.CircleLoss(margin=0.25, gamma=256.0), "class"),
+    "am_softmax": LossConfig.of(losses.AMSoftmaxLoss(margin=0.35, gamma=64.0)),
+    "arcface": LossConfig.of(losses.ArcFaceLoss(margin=0.5, gamma=64.0)),
+    "normface": LossConfig.of(losses.NormFaceLoss(gamma=64.0)),
+    "softmax": LossConfig.of(losses.SoftmaxLoss()),
 }
 SETTINGS = "the paper's settings for face recognition"
 INSIGHTFACE = "insightface's public settings"
@@ -57,11 +59,11 @@ CHOSEN = {
 }
 
 
-def face(depth: Depth, loss: LossName) -> Experiment:
+def face(depth: Depth, loss: str) -> Experiment:
     """An IR-ResNet on MS1MV2 with class weights, tested on the face sets that have a place.
 
-    >>> face(34, "circle").loss.gamma
-    256.0
+    >>> face(34, "circle").loss.numbers
+    {'margin': 0.25, 'gamma': 256.0}
     """
     name = f"ir_resnet{depth}"
     form = PREPROCESSING[name]

@@ -6,16 +6,19 @@ Batch Normalization Neck for Deep Person Re-identification", 2019, without its l
 
 from typing import Literal
 
-from circlet.data.augment import AugmentConfig
+from circlet.augment import AugmentConfig
 from circlet.data.catalogue import DATA_SETS
+from circlet.experiments.experiment import DataConfig, Experiment, ModelConfig
+from circlet.experiments.loss import LossConfig
+from circlet.losses import AMSoftmaxLoss, CircleLoss
 from circlet.models import PREPROCESSING
-from circlet.recipes.experiment import BatchConfig, DataConfig, Experiment, LossConfig, ModelConfig, Source
-from circlet.train import LoopConfig, OptimizerConfig
+from circlet.training import LoopConfig, OptimizerConfig
+from circlet.training.image_batches import BatchConfig
 
 DataName = Literal["market", "msmt17"]
 Backbone = Literal["resnet50", "mgn"]
-LossName = Literal["circle", "am_softmax"]
-SOURCES: dict[DataName, Source] = {"market": "market1501", "msmt17": "msmt17"}
+LOSSES = {"circle": CircleLoss(margin=0.25, gamma=128.0), "am_softmax": AMSoftmaxLoss(margin=0.35, gamma=64.0)}
+SOURCES: dict[DataName, str] = {"market": "market1501", "msmt17": "msmt17"}
 EPOCHS, BATCH = 120, BatchConfig(classes=16, samples=4)
 SETTINGS = "the paper's settings for person re-identification"
 BASELINE = "Luo et al. 2019 (strong baseline)"
@@ -51,7 +54,7 @@ CHOSEN = {
 }
 
 
-def reid(data: DataName, backbone: Backbone, loss: LossName) -> Experiment:
+def reid(data: DataName, backbone: Backbone, loss: str) -> Experiment:
     """A network on a re-ID data set with class weights, tested across cameras.
 
     >>> reid("market", "resnet50", "circle").loop.steps
@@ -60,7 +63,6 @@ def reid(data: DataName, backbone: Backbone, loss: LossName) -> Experiment:
     form = PREPROCESSING[backbone]
     parts = backbone == "mgn"
     source = SOURCES[data]
-    margin, gamma = (0.25, 128.0) if loss == "circle" else (0.35, 64.0)
     per_epoch = DATA_SETS[source].counts["train images"] // (BATCH.classes * BATCH.samples)
     return Experiment(
         task="reid",
@@ -74,7 +76,7 @@ def reid(data: DataName, backbone: Backbone, loss: LossName) -> Experiment:
             mean=form.mean,
             std=form.std,
         ),
-        loss=LossConfig(loss, "class", margin=margin, gamma=gamma),
+        loss=LossConfig.of(LOSSES[loss], "class"),
         batch=BATCH,
         augment=AugmentConfig(flip=True, pad=10, erase=0.5, fill=0.0),
         loop=LoopConfig(

@@ -1,8 +1,11 @@
 """Recipes for characters and for your own images: each a function that returns an experiment."""
 
-from circlet.data.augment import AugmentConfig
-from circlet.recipes.experiment import BatchConfig, DataConfig, Experiment, LossConfig, ModelConfig, Source
-from circlet.train import LoopConfig, OptimizerConfig
+from circlet.augment import AugmentConfig
+from circlet.experiments.experiment import DataConfig, Experiment, ModelConfig
+from circlet.experiments.loss import LossConfig
+from circlet.losses import CircleLoss
+from circlet.training import LoopConfig, OptimizerConfig
+from circlet.training.image_batches import BatchConfig
 
 CHARACTERS = AugmentConfig(
     rotation=15.0,
@@ -29,13 +32,13 @@ def omniglot() -> Experiment:
     return _characters("omniglot", steps=4500)
 
 
-def _characters(source: Source, *, steps: int) -> Experiment:
+def _characters(source: str, *, steps: int) -> Experiment:
     """Settings for drawn characters, chosen on held-out training alphabets of Omniglot."""
     return Experiment(
         recipe=source,
         data=DataConfig(source=source, fit="ink"),
         model=ModelConfig(dropout=0.2),
-        loss=LossConfig(margin=0.4, gamma=32.0),
+        loss=LossConfig.of(CircleLoss(margin=0.4, gamma=32.0)),
         augment=CHARACTERS,
         loop=LoopConfig(steps=steps, optimizer=OptimizerConfig(learning_rate=3e-3, weight_decay=1e-2)),
     )
@@ -48,12 +51,12 @@ def folder() -> Experiment:
         data=DataConfig(source="folder", size=(72, 72), channels=3, fit="crop", validation_share=0.1, in_memory=True),
         model=ModelConfig(
             size=(64, 64),
-            view=0.9,
+            crop_share=0.9,
             pooling="gem",
             mean=(0.485, 0.456, 0.406),
             std=(0.229, 0.224, 0.225),
         ),
-        loss=LossConfig(margin=0.4, gamma=80.0),
+        loss=LossConfig.of(CircleLoss(margin=0.4, gamma=80.0)),
         batch=BatchConfig(classes=16, samples=5),
         augment=AugmentConfig(flip=True, crop=(0.5, 1.0), brightness=0.2, contrast=0.2),
         loop=LoopConfig(steps=2000, optimizer=OptimizerConfig(learning_rate=2e-3, weight_decay=1e-2)),

@@ -7,23 +7,14 @@ from collections.abc import Iterator
 from functools import partial
 
 from circlet.data.catalogue import DATA_SETS
+from circlet.losses import find_loss
 from circlet.recipes import face_task, reid_task, retrieval_task
-from circlet.recipes.experiment import LossName
 from circlet.recipes.recipe import Recipe
-
-TITLES: dict[LossName, str] = {
-    "circle": "Circle loss",
-    "am_softmax": "AM-Softmax",
-    "arcface": "ArcFace",
-    "normface": "NormFace",
-    "softmax": "softmax",
-    "multi_similarity": "Multi-Similarity",
-}
 
 TABLE_1 = ("megaface", "megaface@1e-6")
 TABLE_2 = ("lfw", "ytf", "cfp-fp")
 TABLE_3 = ("ijb-c@1e-3", "ijb-c@1e-4", "ijb-c@1e-5")
-FACE: dict[face_task.Depth, dict[face_task.LossName, tuple[float, ...]]] = {
+FACE: dict[face_task.Depth, dict[str, tuple[float, ...]]] = {
     34: {
         "softmax": (92.36, 92.72, 99.18, 96.19, 95.01),
         "normface": (92.62, 92.91, 99.25, 96.03, 95.34),
@@ -41,14 +32,14 @@ FACE: dict[face_task.Depth, dict[face_task.LossName, tuple[float, ...]]] = {
 }
 FACE_METRICS: dict[face_task.Depth, tuple[str, ...]] = {34: (*TABLE_1, *TABLE_2, *TABLE_3), 100: (*TABLE_1, *TABLE_3)}
 
-REID: dict[tuple[reid_task.Backbone, reid_task.LossName], dict[reid_task.DataName, tuple[float, float]]] = {
+REID: dict[tuple[reid_task.Backbone, str], dict[reid_task.DataName, tuple[float, float]]] = {
     ("resnet50", "am_softmax"): {"market": (92.4, 83.8), "msmt17": (75.6, 49.3)},
     ("resnet50", "circle"): {"market": (94.2, 84.9), "msmt17": (76.3, 50.2)},
     ("mgn", "am_softmax"): {"market": (95.3, 86.6), "msmt17": (76.5, 51.8)},
     ("mgn", "circle"): {"market": (96.1, 87.4), "msmt17": (76.9, 52.1)},
 }
 
-RETRIEVAL: dict[retrieval_task.LossName, dict[retrieval_task.DataName, tuple[float, ...]]] = {
+RETRIEVAL: dict[str, dict[retrieval_task.DataName, tuple[float, ...]]] = {
     "circle": {
         "cub": (66.7, 77.4, 86.2, 91.2),
         "cars": (83.4, 89.8, 94.1, 96.5),
@@ -79,11 +70,11 @@ def paper_recipes() -> Iterator[Recipe]:
             yield _retrieval(name, pair_loss)
 
 
-def _face(depth: face_task.Depth, loss: face_task.LossName) -> Recipe:
+def _face(depth: face_task.Depth, loss: str) -> Recipe:
     is_stated = loss in ("circle", "am_softmax", "arcface")
     return Recipe(
         name=f"{_short(loss)}-r{depth}-ms1m",
-        summary=f"{TITLES[loss]}, ResNet-{depth}, on MS1MV2",
+        summary=f"{find_loss(loss).title}, ResNet-{depth}, on MS1MV2",
         make=partial(face_task.face, depth, loss),
         stated=face_task.STATED | (face_task.NUMBERS_STATED if is_stated else {}),
         chosen=face_task.CHOSEN | (face_task.NORMFACE_CHOSEN if loss == "normface" else {}),
@@ -92,11 +83,11 @@ def _face(depth: face_task.Depth, loss: face_task.LossName) -> Recipe:
     )
 
 
-def _reid(data: reid_task.DataName, backbone: reid_task.Backbone, loss: reid_task.LossName) -> Recipe:
+def _reid(data: reid_task.DataName, backbone: reid_task.Backbone, loss: str) -> Recipe:
     network = {"resnet50": "ResNet-50", "mgn": "MGN"}[backbone]
     return Recipe(
         name=f"{_short(loss)}-{'r50' if backbone == 'resnet50' else 'mgn'}-{data}",
-        summary=f"{TITLES[loss]}, {network}, on {_title(reid_task.SOURCES[data])}",
+        summary=f"{find_loss(loss).title}, {network}, on {_title(reid_task.SOURCES[data])}",
         make=partial(reid_task.reid, data, backbone, loss),
         stated=reid_task.STATED | (reid_task.CIRCLE_STATED if loss == "circle" else {}),
         chosen=reid_task.CHOSEN | (reid_task.AM_CHOSEN if loss == "am_softmax" else {}),
@@ -105,7 +96,7 @@ def _reid(data: reid_task.DataName, backbone: reid_task.Backbone, loss: reid_tas
     )
 
 
-def _retrieval(data: retrieval_task.DataName, loss: retrieval_task.LossName) -> Recipe:
+def _retrieval(data: retrieval_task.DataName, loss: str) -> Recipe:
     inside = data in retrieval_task.IN_PAPER
     is_circle = loss == "circle"
     circle_stated = retrieval_task.STATED | retrieval_task.CIRCLE_STATED
@@ -115,7 +106,7 @@ def _retrieval(data: retrieval_task.DataName, loss: retrieval_task.LossName) -> 
     ks = retrieval_task.KS[data]
     return Recipe(
         name=f"{_short(loss)}-{data}",
-        summary=f"{TITLES[loss]}, BN-Inception, on {_title(retrieval_task.SOURCES[data])}",
+        summary=f"{find_loss(loss).title}, BN-Inception, on {_title(retrieval_task.SOURCES[data])}",
         make=partial(retrieval_task.retrieval, data, loss),
         stated=stated,
         chosen=retrieval_task.CHOSEN

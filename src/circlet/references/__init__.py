@@ -6,7 +6,6 @@
 | memory      | source: the embeddings of the last batches                                          |
 | ranks       | source: the batches of all ranks; how a loss over several ranks is put together     |
 | sharded     | source: class weights spread over ranks; sampling of negative classes               |
-| collectives | the torch.distributed calls, and agreement between ranks                            |
 | resolve     | from a loss's arguments to the pairs of each source                                 |
 | checks      | rows, labels and sizes at the public edge                                           |
 """

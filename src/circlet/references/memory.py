@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from circlet.distributed import Group
 from circlet.references.checks import allocate, check_labels, check_rows, check_sizes
-from circlet.references.collectives import Group
 from circlet.references.ranks import GlobalBatch
 from circlet.references.sources import LabelledRows
 

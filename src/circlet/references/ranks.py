@@ -26,12 +26,11 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from circlet.references.collectives import Group, agree, all_gather, gather_rows, rank_in
+from circlet.distributed.collectives import Group, agree, all_gather, gather_rows, rank_in
 from circlet.similarity import PairLse, Pairs, Rule, Statistic, pair_lse, union
-from circlet.similarity.across import Kept, Ours, own_gradient, own_lse
-from circlet.similarity.operators import Once
+from circlet.similarity.across import KeptSlabs, RankRows, own_gradient, own_lse
+from circlet.similarity.operators import first_order
 from circlet.similarity.rows import compute_dtype
-from circlet.similarity.spec import RuleSpec, spec_of
 
 
 class GlobalBatch:
@@ -86,20 +85,26 @@ class GlobalBatch:
         sources: disjoint sets of pairs that this rank meets, each of its own or of all anchors.
         """
         by_all: list[Tensor] = []
-        spec = spec_of(rule)
-        if self.against_itself and len(self.sizes) > 1 and statistic == "logsumexp" and spec is not None:
-            lse: Tensor = _Across.apply(self.embeddings, self, spec, normalize)  # type: ignore[no-untyped-call]
+        if self.against_itself and len(self.sizes) > 1 and statistic == "logsumexp" and rule.is_constant:
+            lse: Tensor = _Across.apply(self.embeddings, self, rule, normalize)  # type: ignore[no-untyped-call]
             by_all.append(lse.to(compute_dtype(self.embeddings)))
         elif self.against_itself:
-            sources = [*sources, *self._pairs_within()]
+            sources = [*sources, *self.pairs_within()]
         parts = [pair_lse(pairs, rule, normalize=normalize, statistic=statistic) for pairs in sources]
+        return self.merged(parts, statistic, by_all)
+
+    def merged(self, parts: list[PairLse], statistic: Statistic, by_all: Sequence[Tensor] = ()) -> PairLse:
+        """Statistic of the pairs of all ranks, from this rank's parts, each of its own or of all anchors.
+
+        by_all: (2, global batch) parts that all ranks have already.
+        """
         return PairLse(*union(torch.stack([*self._of_ranks(parts, statistic), *by_all]), statistic))
 
     def of_others(self, parts: Sequence[Tensor], dim: int = 0) -> Tensor:
         """One tensor of the parts of the other ranks."""
         return torch.cat([part for rank, part in enumerate(parts) if rank != self.rank], dim)
 
-    def _pairs_within(self) -> list[Pairs]:
+    def pairs_within(self) -> list[Pairs]:
         """The own anchors against each other, and against the embeddings of the other ranks."""
         within = Pairs(self.embeddings, None, self.labels, None)
         if len(self.sizes) == 1:
@@ -132,6 +137,18 @@ class GlobalBatch:
             return per_anchor
         out: Tensor = _OwnRows.apply(per_anchor, self)  # type: ignore[no-untyped-call]
         return out
+
+    def of_all(self, own: Tensor) -> Tensor:
+        """The values (rows, ...) of the anchors of all ranks, in order; gradients flow to the own ones alone.
+
+        For losses that each rank has found wholly for its own anchors. Ranks may have different numbers of them.
+        """
+        if len(self.sizes) == 1:
+            return own
+        sizes = all_gather(torch.tensor([len(own)], device=own.device), self.group, "number of anchors").tolist()
+        parts = gather_rows(own.detach(), sizes, self.group, "losses of the anchors")
+        parts[self.rank] = own
+        return torch.cat(parts)
 
 
 @runtime_checkable
@@ -182,29 +199,27 @@ class _Across(torch.autograd.Function):
     """Log-sum-exps (2, global batch) in fp64 of the global batch against itself; its gradient needs no other rank."""
 
     @staticmethod
-    def forward(ctx: Any, embeddings: Tensor, batch: GlobalBatch, spec: RuleSpec, normalize: bool) -> Tensor:
+    def forward(ctx: Any, embeddings: Tensor, batch: GlobalBatch, rule: Rule, normalize: bool) -> Tensor:
         others, other_labels = batch.of_others(batch.embeddings_of).detach(), batch.of_others(batch.labels_of)
-        own, kept = own_lse(Ours(embeddings, batch.labels, others, other_labels, spec, normalize))
+        own, kept = own_lse(RankRows(embeddings, batch.labels, others, other_labels, rule, normalize))
         lse = torch.cat(gather_rows(own.T, batch.sizes, batch.group, "log-sum-exps")).T
-        ctx.batch, ctx.spec, ctx.normalize, ctx.num_own = batch, spec, normalize, len(kept.own)
+        ctx.batch, ctx.rule, ctx.normalize, ctx.num_own = batch, rule, normalize, len(kept.own)
         ctx.save_for_backward(embeddings, others, other_labels, lse, *kept.own, *kept.others)
         return lse
 
     @staticmethod
     def backward(ctx: Any, grads: Tensor) -> tuple[Tensor | None, ...]:
         embeddings, others, other_labels, lse, *slabs = ctx.saved_tensors
-        batch, kept = ctx.batch, Kept(slabs[: ctx.num_own], slabs[ctx.num_own :])
-        ours = Ours(embeddings, batch.labels, others, other_labels, ctx.spec, ctx.normalize)
+        batch, kept = ctx.batch, KeptSlabs(slabs[: ctx.num_own], slabs[ctx.num_own :])
+        rank_rows = RankRows(embeddings, batch.labels, others, other_labels, ctx.rule, ctx.normalize)
         of_own, of_others = [], []
         for per_row in (lse, grads):
             parts = per_row.split(batch.sizes, 1)
             of_own.append(parts[batch.rank])
             of_others.append(batch.of_others(parts, 1))
         with torch.no_grad():
-            grad = own_gradient(ours, kept, *of_own, *of_others)
-        if torch.is_grad_enabled():
-            grad = Once.apply(grad, embeddings)  # type: ignore[no-untyped-call]
-        return grad, None, None, None
+            grad = own_gradient(rank_rows, kept, *of_own, *of_others)
+        return first_order(grad, embeddings), None, None, None
 
 
 class _Times(torch.autograd.Function):

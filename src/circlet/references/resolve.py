@@ -7,8 +7,8 @@ here.
 import torch
 from torch import Tensor
 
+from circlet.distributed import own_or_world
 from circlet.references.checks import check_device, check_labels, check_range, check_rows
-from circlet.references.collectives import own_or_world
 from circlet.references.ranks import AllRanks, GlobalBatch, SpreadSource
 from circlet.references.sources import References, Source
 from circlet.similarity import Pairs

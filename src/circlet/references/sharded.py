@@ -7,8 +7,8 @@ for how the log-sum-exps merge, and for the gradients.
 import torch
 from torch import Tensor, nn
 
+from circlet.distributed import Group, num_ranks, rank_in
 from circlet.references.checks import allocate, check_range, check_rows, check_sizes
-from circlet.references.collectives import Group, num_ranks, rank_in
 from circlet.references.ranks import GlobalBatch
 from circlet.similarity import Pairs
 

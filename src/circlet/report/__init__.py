@@ -3,10 +3,11 @@
 | file            | what it is                                                                         |
 |-----------------|------------------------------------------------------------------------------------|
 | data            | what a report is made of                                                           |
-| build           | the page of a run, section by section                                              |
-| shell           | the frame: style, script and data inside, and no way to the network                |
+| build           | what the page of a run shows; templates/report.html has its layout and words       |
+| of_run          | the report of a run, from its folder and its images                                |
 | survey          | one pass over the pairs of the test set                                            |
 | curves          | histograms, ROC and Recall@K from it                                               |
+| similarities    | the curves as charts; TAR at a few FARs                                            |
 | examples        | best and worst queries, hardest confusions                                         |
 | training_charts | metrics.jsonl over the steps                                                       |
 | plane           | the (s_n, s_p) plane over training                                                 |
@@ -17,8 +18,10 @@
 | explorer        | the page on which a pair of similarities can be dragged about                      |
 """
 
+from circlet.models import Embedded
 from circlet.report.build import build_report
-from circlet.report.data import Embedded, ReportData
+from circlet.report.data import ReportData
 from circlet.report.neighbours import contact_sheet
+from circlet.report.of_run import report_of, run_report
 
-__all__ = ["Embedded", "ReportData", "build_report", "contact_sheet"]
+__all__ = ["Embedded", "ReportData", "build_report", "contact_sheet", "report_of", "run_report"]

@@ -4,11 +4,14 @@ A chart is drawn for the width of a phone and grows with its column. Series diff
 HTML below it. No script is needed to read one.
 """
 
-import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from markupsafe import Markup
+
+from circlet.pages import part
 
 WIDTH, HEIGHT = 400, 250
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 28, 44
@@ -52,7 +55,16 @@ class Scale(NamedTuple):
         return self.start + (self.stop - self.start) * min(max(share, 0.0), 1.0)
 
 
-def line_chart(title: str, lines: Sequence[Line], x_axis: Axis, y_axis: Axis, *, filled: bool = False) -> str:
+class _Series(NamedTuple):
+    """A line as it is drawn: SVG paths, and the end of a line of one point."""
+
+    name: str
+    path: str
+    area: str
+    only: tuple[float, float] | None
+
+
+def line_chart(title: str, lines: Sequence[Line], x_axis: Axis, y_axis: Axis, *, filled: bool = False) -> Markup:
     """A chart as HTML: heading, drawing, legend. "" if no point can be drawn.
 
     filled: shade what is below each line.
@@ -63,37 +75,34 @@ def line_chart(title: str, lines: Sequence[Line], x_axis: Axis, y_axis: Axis, *,
     drawn = [(line.name, _drawable(line, x_axis, y_axis)) for line in lines]
     points = [point for _, series in drawn for point in series]
     if not points:
-        return ""
+        return Markup("")
     x = _scale(x_axis, [point[0] for point in points], LEFT, WIDTH - RIGHT)
     y = _scale(y_axis, [point[1] for point in points], HEIGHT - BOTTOM, TOP)
-    parts = [_grid(x, y, x_axis.title, y_axis.title)]
-    for number, (_, series) in enumerate(drawn, 1):
-        path = "L".join(f"{x(a):.1f} {y(b):.1f}" for a, b in series)
-        if filled and series:
-            base = HEIGHT - BOTTOM
-            closed = f"M{x(series[0][0]):.1f} {base}L{path}L{x(series[-1][0]):.1f} {base}Z"
-            parts.append(f'<path class="area s{number}" d="{closed}"/>')
-        if series:
-            parts.append(f'<path class="line s{number}" d="M{path}"/>')
-        if len(series) == 1:
-            parts.append(f'<circle class="dot s{number}" cx="{x(series[0][0]):.1f}" cy="{y(series[0][1]):.1f}" r="3"/>')
-    summary = "; ".join(f"{name or title} ends at {series[-1][1]:.4g}" for name, series in drawn if series)
-    return (
-        f'<figure class="chart"><figcaption>{html.escape(title)}</figcaption>'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(f"{title}: {summary}")}">'
-        f"{''.join(parts)}</svg>{_legend([name for name, _ in drawn])}</figure>"
+    return part(
+        "report/templates/chart.html",
+        title=title,
+        summary="; ".join(f"{name or title} ends at {series[-1][1]:.4g}" for name, series in drawn if series),
+        width=WIDTH,
+        height=HEIGHT,
+        left=LEFT,
+        right=WIDTH - RIGHT,
+        top=TOP,
+        base=HEIGHT - BOTTOM,
+        x_title=x_axis.title,
+        y_title=y_axis.title,
+        x_ticks=[(x(value), text) for value, text in ticks(x.low, x.high, log=x.log)],
+        y_ticks=[(y(value), text) for value, text in ticks(y.low, y.high, log=y.log)],
+        lines=[_series(name, [(x(a), y(b)) for a, b in series], filled=filled) for name, series in drawn],
     )
 
 
-def _legend(names: Sequence[str]) -> str:
-    if len(names) < 2:
-        return ""
-    items = "".join(
-        f'<li><svg viewBox="0 0 28 8" aria-hidden="true"><path class="line s{number}" d="M0 4L28 4"/></svg>'
-        f"{html.escape(name)}</li>"
-        for number, name in enumerate(names, 1)
-    )
-    return f'<ul class="legend">{items}</ul>'
+def _series(name: str, pixels: Sequence[tuple[float, float]], *, filled: bool) -> _Series:
+    if not pixels:
+        return _Series(name, "", "", None)
+    path = "L".join(f"{x:.1f} {y:.1f}" for x, y in pixels)
+    base = HEIGHT - BOTTOM
+    area = f"M{pixels[0][0]:.1f} {base}L{path}L{pixels[-1][0]:.1f} {base}Z" if filled else ""
+    return _Series(name, f"M{path}", area, pixels[0] if len(pixels) == 1 else None)
 
 
 def _drawable(line: Line, x_axis: Axis, y_axis: Axis) -> list[tuple[float, float]]:
@@ -149,21 +158,3 @@ def power(exponent: int) -> str:
     ('10⁻⁵', '100')
     """
     return str(10**exponent) if 0 <= exponent <= 4 else "10" + str(exponent).translate(_RAISED)
-
-
-def _grid(x: Scale, y: Scale, x_title: str, y_title: str) -> str:
-    base = HEIGHT - BOTTOM
-    parts = []
-    for value, text in ticks(y.low, y.high, log=y.log):
-        parts.append(f'<path class="grid" d="M{LEFT} {y(value):.1f}H{WIDTH - RIGHT}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y(value) + 5:.1f}" text-anchor="end">{text}</text>')
-    for value, text in ticks(x.low, x.high, log=x.log):
-        parts.append(f'<path class="grid" d="M{x(value):.1f} {base}v5"/>')
-        parts.append(f'<text x="{x(value):.1f}" y="{base + 19}" text-anchor="middle">{text}</text>')
-    parts.append(f'<path class="axis" d="M{LEFT} {TOP}V{base}H{WIDTH - RIGHT}"/>')
-    middle = (LEFT + WIDTH - RIGHT) / 2
-    parts.append(
-        f'<text class="quiet" x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">{html.escape(x_title)}</text>'
-    )
-    parts.append(f'<text class="quiet" x="0" y="13">{html.escape(y_title)}</text>')
-    return "".join(parts)

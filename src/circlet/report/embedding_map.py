@@ -5,16 +5,17 @@ first. Distances between far points of such a map mean little. map.js shows clas
 class out; without script the map is there without them.
 """
 
-import html
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from markupsafe import Markup
 from numpy.typing import NDArray
 from torch import Tensor
 
 from circlet.data import ImageSet
 from circlet.evaluate.checks import unit_rows
+from circlet.pages import part
 from circlet.report.pictures import sheet
 
 MAX_POINTS, MAX_CLASSES = 2000, 100
@@ -28,7 +29,7 @@ THUMBNAIL, COLUMNS = 48, 40
 class MapSection(NamedTuple):
     """HTML of the section, and what map.js needs to know."""
 
-    html: str
+    html: Markup
     data: dict[str, Any]
 
 
@@ -83,25 +84,17 @@ def map_section(images: ImageSet, embeddings: Tensor) -> MapSection | None:
     labels = images.labels[chosen]
     classes, own = np.unique(labels, return_inverse=True)
     pixels = EDGE + found * (SIDE - 2 * EDGE)
-    circles = "".join(
-        f'<circle class="k{label % COLOURS}" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>'
-        for (x, y), label in zip(pixels.tolist(), own.tolist(), strict=True)
-    )
     names = [images.class_names[label] for label in classes]
-    options = "".join(f'<option value="{i}">{html.escape(name)}</option>' for i, name in enumerate(names))
-    first = f" (PCA to {DIMENSIONS} dimensions first)" if _too_many_dimensions(embeddings.shape[1], len(chosen)) else ""
-    few = "" if len(chosen) == len(images) else f" of {len(images):,}"
-    section = (
-        f"<p>{len(chosen):,}{few} test images of {len(classes)} classes, by t-SNE of their embeddings{first}: what "
-        "lies close together is similar; far distances and directions mean little. Point at one, or choose a class.</p>"
-        f'<figure class="map" id="map"><svg id="map-points" viewBox="0 0 {SIDE} {SIDE}" role="img" '
-        f'aria-label="Map of the embeddings of {len(chosen)} images">{circles}</svg>'
-        '<figcaption><label>Class <select id="map-class"><option value="">all</option>'
-        f"{options}</select></label>"
-        '<div id="map-card" aria-live="polite" hidden><span class="crop"><img id="map-sheet" '
-        f'src="{sheet(images, chosen.tolist(), side=THUMBNAIL, columns=COLUMNS)}" alt=""></span>'
-        '<span><b id="map-name"></b><br><span id="map-file"></span></span></div></figcaption></figure>'
-    )
     files = [images.names[index] for index in chosen]
+    section = part(
+        "report/templates/map.html",
+        side=SIDE,
+        points=[(label % COLOURS, x, y) for label, (x, y) in zip(own.tolist(), pixels.tolist(), strict=True)],
+        names=names,
+        shown=len(chosen),
+        all_images=len(images),
+        dimensions=DIMENSIONS if _too_many_dimensions(embeddings.shape[1], len(chosen)) else None,
+        pictures=sheet(images, chosen.tolist(), side=THUMBNAIL, columns=COLUMNS),
+    )
     data = {"classes": names, "labels": own.tolist(), "files": files, "columns": COLUMNS, "side": THUMBNAIL}
     return MapSection(section, data)

@@ -4,13 +4,14 @@ A query is judged by its first neighbours, those of the survey: how much more si
 first wrong one. Where there is no right (or no wrong) one among them, the last of them stands in for it.
 """
 
-import html
 from typing import NamedTuple
 
 import torch
+from markupsafe import Markup
 from torch import Tensor
 
 from circlet.data import ImageSet
+from circlet.pages import part
 from circlet.report.data import ReportData
 from circlet.report.pictures import Album
 from circlet.report.survey import Survey
@@ -61,25 +62,23 @@ def confusions(found: Survey, query_labels: Tensor, gallery_labels: Tensor) -> l
     return sorted(listed, key=lambda c: (-c.first_to_second - c.second_to_first, c.first, c.second))[:NUM_CONFUSIONS]
 
 
-def query_rows(run: ReportData, found: Survey, places: list[int], album: Album) -> str:
+def query_rows(run: ReportData, found: Survey, places: list[int], album: Album) -> Markup:
     """A row for each of the queries at `places` of the survey: the query, then its nearest neighbours."""
     others = run.searched()
     rows = []
     for place in places:
         index = int(found.queries[place])
-        name = _class(run.query, index)
-        shown = [_picture(album, run.query, index, "query", "query", "the query, ")]
+        shown = [_example(album, run.query, index, "query", "query", "the query")]
         for rank in range(min(NUM_NEIGHBOURS, found.hits.shape[1])):
             neighbour, right = int(found.indices[place, rank]), bool(found.hits[place, rank])
             mark, kind = ("✓", "right") if right else ("✗", "wrong")
-            spoken = f"neighbour {rank + 1}, {kind}, "
             text = f"{mark} {found.values[place, rank]:.2f}"
-            shown.append(_picture(album, others, neighbour, kind, text, spoken))
-        rows.append(f'<p class="whose"><bdi>{html.escape(name)}</bdi></p><div class="row">{"".join(shown)}</div>')
-    return "".join(rows)
+            shown.append(_example(album, others, neighbour, kind, text, f"neighbour {rank + 1}, {kind}"))
+        rows.append((_class(run.query, index), shown))
+    return part("report/templates/queries.html", rows=rows)
 
 
-def confusion_rows(run: ReportData, found: Survey, listed: list[Confusion], album: Album) -> str:
+def confusion_rows(run: ReportData, found: Survey, listed: list[Confusion], album: Album) -> Markup:
     """A row for each confused pair: how often, and images of both classes."""
     query_labels, gallery_labels = run.labels()
     names = dict(
@@ -87,31 +86,46 @@ def confusion_rows(run: ReportData, found: Survey, listed: list[Confusion], albu
     )
     names |= dict(enumerate(run.query.class_names))
     looked_at = query_labels[found.queries].bincount(minlength=max(names) + 1)
-    rows = []
-    for pair in listed:
-        sides = [(pair.first, pair.second, pair.first_to_second), (pair.second, pair.first, pair.second_to_first)]
-        cells = []
-        for label, other, count in sides:
-            images, labels = run.searched(), gallery_labels
-            if not (labels == label).any():
-                images, labels = run.query, query_labels
-            shown = (labels == label).nonzero().squeeze(1)[:NUM_PICTURES].tolist()
-            pictures = "".join(album.picture(images, i, f"of class {names[label]}") for i in shown)
-            cells.append(
-                f"<div><p><b><bdi>{html.escape(names[label])}</bdi></b><br>{count} of {int(looked_at[label])} "
-                f"queries find <bdi>{html.escape(names[other])}</bdi> first</p>"
-                f'<div class="strip">{pictures}</div></div>'
-            )
-        rows.append(f'<div class="confusion">{"".join(cells)}</div>')
-    return "".join(rows)
+
+    def side(label: int, other: int, count: int) -> _Side:
+        images, labels = run.searched(), gallery_labels
+        if not (labels == label).any():
+            images, labels = run.query, query_labels
+        shown = (labels == label).nonzero().squeeze(1)[:NUM_PICTURES].tolist()
+        pictures = [album.thumbnail(images, index) for index in shown]
+        return _Side(names[label], names[other], count, int(looked_at[label]), pictures)
+
+    rows = [
+        (side(pair.first, pair.second, pair.first_to_second), side(pair.second, pair.first, pair.second_to_first))
+        for pair in listed
+    ]
+    return part("report/templates/confusions.html", rows=rows)
+
+
+class _Example(NamedTuple):
+    """A picture with a caption: kind is query, right or wrong; spoken is what it is, for who does not see it."""
+
+    kind: str
+    picture: str
+    class_name: str
+    file: str
+    text: str
+    spoken: str
+
+
+class _Side(NamedTuple):
+    """One of two confused classes: how many of its queries find the other first, among how many."""
+
+    name: str
+    other: str
+    confused: int
+    queries: int
+    pictures: list[str]
 
 
 def _class(images: ImageSet, index: int) -> str:
     return str(images.class_names[images.labels[index]])
 
 
-def _picture(album: Album, images: ImageSet, index: int, kind: str, text: str, spoken: str) -> str:
-    name = _class(images, index)
-    picture = album.picture(images, index, f"{spoken}class {name}")
-    title = html.escape(f"{name}: {images.names[index]}")
-    return f'<figure class="{kind}" title="{title}">{picture}<figcaption>{html.escape(text)}</figcaption></figure>'
+def _example(album: Album, images: ImageSet, index: int, kind: str, text: str, spoken: str) -> _Example:
+    return _Example(kind, album.thumbnail(images, index), _class(images, index), images.names[index], text, spoken)

@@ -1,7 +1,5 @@
 """Pictures inside the page: thumbnails, and one sheet of many, as WebP in data URIs."""
 
-import base64
-import html
 import io
 from collections.abc import Sequence
 from functools import cache
@@ -9,20 +7,17 @@ from functools import cache
 from PIL import Image
 
 from circlet.data import ImageSet, decode
+from circlet.pages import data_uri
 
 SIDE = 96
 QUALITY = 75
 
 
 class Album:
-    """Thumbnails of image sets, each made once however often it is shown."""
+    """Thumbnails of image sets as data URIs, each made once however often it is shown."""
 
     def __init__(self) -> None:
         self.thumbnail = cache(_thumbnail)
-
-    def picture(self, images: ImageSet, index: int, alt: str) -> str:
-        """An image as an <img> element."""
-        return f'<img src="{self.thumbnail(images, index)}" width="72" height="72" alt="{html.escape(alt)}">'
 
 
 def sheet(images: ImageSet, indices: Sequence[int], *, side: int, columns: int) -> str:
@@ -44,4 +39,4 @@ def _small(images: ImageSet, index: int, side: int) -> Image.Image:
 def _uri(picture: Image.Image) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, format="webp", quality=QUALITY)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return data_uri("image/webp", buffer.getvalue())

@@ -5,17 +5,17 @@ logits of one positive and one negative cancel: for Circle loss the circle s_n^2
 plane.js moves through the steps; without script the last one is shown.
 """
 
-import html
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from circlet.analyse import Hardest
 from circlet.analyse.decision_plane import decisions
-from circlet.analyse.forms import form_of
 from circlet.losses import PairLoss
+from circlet.pages import part
 from circlet.report.charts import ticks
 
 SIDE, LEFT, TOP = 400, 52, 10  # of the plot, in a view box of 480 x 460
@@ -26,7 +26,7 @@ _CELLS = 160
 class PlaneSection(NamedTuple):
     """HTML of the section, and what plane.js needs to know."""
 
-    html: str
+    html: Markup
     data: dict[str, Any]
 
 
@@ -46,27 +46,22 @@ def plane_section(trace: Sequence[Hardest], loss: PairLoss) -> PlaneSection:
         kept = _evenly(len(frame.s_n), MAX_ANCHORS)
         points.append(pixels(frame.s_n[kept], frame.s_p[kept]))
     means = np.concatenate([pixels(frame.s_n.mean(keepdims=True), frame.s_p.mean(keepdims=True)) for frame in frames])
-    num_circles = max(map(len, points))
-    last = [f'<circle cx="{x / 10}" cy="{y / 10}" r="4"/>' for x, y in points[-1].tolist()]
-    last += ['<circle cx="0" cy="0" r="4" visibility="hidden"/>'] * (num_circles - len(last))
-    mean = " ".join(f"{x / 10},{y / 10}" for x, y in means.tolist())
     region, boundary = _boundary(loss, low, high)
-    n = len(frames) - 1
-    name = ", ".join([type(loss).__name__, *(f"{key} {value:g}" for key, value in loss.hyper_parameters.items())])
-    hidden = " hidden" if n == 0 else ""
-    section = (
-        '<figure class="plane" id="plane">'
-        '<svg viewBox="0 0 480 460" role="img" aria-label="Hardest pair of each anchor in the plane of similarities">'
-        f'<path class="past" d="{region}"/>{_axes(low, high)}<path class="boundary" d="{boundary}"/>'
-        f'<g class="anchors" id="plane-anchors">{"".join(last)}</g>'
-        f'<polyline class="mean" id="plane-mean" points="{mean}"/></svg>'
-        f'<div class="controls"{hidden}><button type="button" id="plane-play">Play</button>'
-        f'<input type="range" id="plane-frame" min="0" max="{n}" value="{n}" step="1" aria-label="Step of training">'
-        f'<output id="plane-step" for="plane-frame">step {frames[-1].step}</output></div>'
-        '<ul class="legend"><li><svg viewBox="0 0 28 8" aria-hidden="true"><circle class="anchors" cx="14" cy="4" r="4"'
-        '/></svg>an anchor’s hardest pair</li><li><svg viewBox="0 0 28 8" aria-hidden="true"><path class="mean" d="M0 '
-        '4H28"/></svg>their mean so far</li><li><svg viewBox="0 0 28 8" aria-hidden="true"><path class="boundary" '
-        f'd="M0 4H28"/></svg>decision boundary of {html.escape(name)}; shaded: past it</li></ul></figure>'
+    numbers = (f"{key} {value:g}" for key, value in loss.hyper_parameters.items())
+    section = part(
+        "report/templates/plane.html",
+        left=LEFT,
+        top=TOP,
+        side=SIDE,
+        ticks=[((value - low) / (high - low) * SIDE, text) for value, text in ticks(low, high, log=False)],
+        region=region,
+        boundary=boundary,
+        points=(points[-1] / 10).tolist(),
+        hidden=max(map(len, points)) - len(points[-1]),
+        means=(means / 10).tolist(),
+        last=len(frames) - 1,
+        step=frames[-1].step,
+        loss=", ".join([type(loss).__name__, *numbers]),
     )
     shown = [frame.ravel().tolist() for frame in points]
     steps = [frame.step for frame in frames]
@@ -92,7 +87,7 @@ def _boundary(loss: PairLoss, low: float, high: float) -> tuple[str, str]:
     from matplotlib.figure import Figure
 
     s = np.linspace(low, high, _CELLS + 1)
-    values = decisions(form_of(loss), s, s)
+    values = decisions(loss.form(), s, s)
     axes = Figure().subplots()
     region, line = "", ""
     if values.min() < 0:
@@ -112,19 +107,3 @@ def _pieces(path: Any) -> list[NDArray[np.float64]]:
 def _path(points: NDArray[np.float64], low: float, high: float) -> str:
     unit = SIDE / (high - low)
     return "M" + "L".join(f"{LEFT + (n - low) * unit:.1f} {TOP + (high - p) * unit:.1f}" for n, p in points)
-
-
-def _axes(low: float, high: float) -> str:
-    parts = [f'<rect class="frame" x="{LEFT}" y="{TOP}" width="{SIDE}" height="{SIDE}"/>']
-    for value, text in ticks(low, high, log=False):
-        at = (value - low) / (high - low) * SIDE
-        parts.append(f'<path class="grid" d="M{LEFT + at:.1f} {TOP + SIDE}v-{SIDE}"/>')
-        parts.append(f'<path class="grid" d="M{LEFT} {TOP + SIDE - at:.1f}h{SIDE}"/>')
-        parts.append(f'<text x="{LEFT + at:.1f}" y="{TOP + SIDE + 18}" text-anchor="middle">{text}</text>')
-        parts.append(f'<text x="{LEFT - 6}" y="{TOP + SIDE - at + 5:.1f}" text-anchor="end">{text}</text>')
-    x, y = LEFT + SIDE / 2, TOP + SIDE / 2
-    for letter, place in (("n", f'x="{x}" y="{TOP + SIDE + 40}"'), ("p", f'transform="translate(14 {y}) rotate(-90)"')):
-        words = "hardest negative, " if letter == "n" else "hardest positive, "
-        parts.append(f'<text {place} text-anchor="middle">{words}<tspan font-style="italic">s</tspan>'
-                     f'<tspan dy="4" font-size="11">{letter}</tspan></text>')  # fmt: skip
-    return "".join(parts)

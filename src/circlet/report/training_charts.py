@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from markupsafe import Markup
+
 from circlet.report.charts import Axis, Line, line_chart
 
 Log = Sequence[Mapping[str, Any]]
@@ -67,17 +69,17 @@ TELEMETRY = (
 )
 
 
-def training_charts(log: Log) -> list[str]:
+def training_charts(log: Log) -> list[Markup]:
     """Loss, validation, learning rate and gradient over the steps, as far as they were logged."""
     return _charts(TRAINING, log)
 
 
-def telemetry_charts(log: Log) -> list[str]:
+def telemetry_charts(log: Log) -> list[Markup]:
     """Similarities, weights, gradient mass and crossing of the boundary over the steps; [] without telemetry."""
     return _charts(TELEMETRY, log)
 
 
-def _charts(charts: Sequence[_Chart], log: Log) -> list[str]:
+def _charts(charts: Sequence[_Chart], log: Log) -> list[Markup]:
     drawn = []
     for chart in charts:
         lines = [_line(log, key, name) for key, name in chart.names.items()]

@@ -6,8 +6,10 @@ here and nowhere else.
 
 | file        | what it is                                                                              |
 |-------------|-----------------------------------------------------------------------------------------|
-| pairs       | what goes in and comes out: `Pairs`, `Rule`, `PairLse`                                    |
+| pairs       | what goes in and comes out: `Pairs`, `PairLse`; which pairs are positive                |
+| rule        | a rule, and the short form that it may offer to the tiles                               |
 | dense       | the readable twin: the whole matrix, differentiated by autograd                         |
+| row_blocks  | some anchors against all their references at a time: what no tile can carry             |
 | whole       | one matrix again, differentiated by hand: small problems                                |
 | tiles       | the same without the matrix: chooses the form and the size of the tiles                 |
 | symmetric   | form: the batch against itself, one triangle in both passes                             |
@@ -15,12 +17,12 @@ here and nowhere else.
 | across      | form: a rank's own rows against those of all ranks, in both directions                   |
 | hardest     | form: the maximum, by search                                                            |
 | blocks      | the elementwise part of a tile, forward and backward                                    |
-| curves      | one side of a rule in the fewest passes; log-sum-exp                                    |
-| kinds       | which pairs are positive; which tiles need no mask                                      |
+| exponentials | the log-sum-exp of a tile, through 2^x                                                   |
+| positives   | which pairs of a tile are positive; which tiles need no mask                            |
 | rows        | rows to unit length, and their gradient back                                            |
 | kept        | tiles that the forward pass leaves to the backward pass                                 |
-| spec        | a rule as an operator can carry it                                                      |
-| operators   | the operators' rules for autograd and torch.compile                                     |
+| spec        | a rule as an operator of compiled code can carry it                                     |
+| operators   | the tiled forms for autograd, and as operators for torch.compile                        |
 | gpu/        | the same by Triton kernels; so far only run in Triton's interpreter, hence off          |
 """
 
@@ -29,10 +31,12 @@ import os
 import torch
 
 from circlet.similarity import dense, gpu, tiles, whole
-from circlet.similarity.pairs import PairLse, Pairs, Rule, Statistic, merge, union
+from circlet.similarity.pairs import PairLse, Pairs, Statistic, masks, merge, union
+from circlet.similarity.row_blocks import in_row_blocks
+from circlet.similarity.rule import Rule
 from circlet.similarity.spec import spec_of
 
-__all__ = ["PairLse", "Pairs", "Rule", "Statistic", "merge", "pair_lse", "union"]
+__all__ = ["PairLse", "Pairs", "Rule", "Statistic", "in_row_blocks", "masks", "merge", "pair_lse", "union"]
 
 # Up to so many pairs one matrix is faster than tiles (measured to 640 x 640, 64 x 4000, 512 x 1000), in 16 MiB or so.
 WHOLE_PAIRS = 2**19
@@ -44,14 +48,16 @@ USE_TRITON = os.environ.get("CIRCLET_TRITON") == "1"
 def pair_lse(pairs: Pairs, rule: Rule, *, normalize: bool, statistic: Statistic = "logsumexp") -> PairLse:
     """Statistic of the positive and of the negative logits of each anchor: `dense.pair_lse`, by the fastest way.
 
-    Small problems go whole, large ones in tiles; a rule that neither can carry (`spec_of`) always goes densely.
+    Small problems go whole, large ones in tiles. A rule that holds tensors goes densely, and in compiled code one that
+    no operator can carry (`spec_of`).
     """
-    num_references = len(pairs.anchors if pairs.references is None else pairs.references)
-    if spec_of(rule) is None or not num_references:
+    compiling = torch.compiler.is_compiling()
+    num_pairs = len(pairs.anchors) * pairs.num_references
+    small = num_pairs <= WHOLE_PAIRS
+    densely = small or spec_of(rule) is None if compiling else not rule.is_constant or (small and statistic == "max")
+    if densely or not num_pairs:
         return dense.pair_lse(pairs, rule, normalize=normalize, statistic=statistic)
-    if len(pairs.anchors) * num_references <= WHOLE_PAIRS:
-        if statistic == "max" or torch.compiler.is_compiling():
-            return dense.pair_lse(pairs, rule, normalize=normalize, statistic=statistic)
+    if small:
         return whole.pair_lse(pairs, rule, normalize=normalize)
     if USE_TRITON and gpu.supports(pairs, rule, statistic):
         return gpu.pair_lse(pairs, rule, normalize=normalize, statistic=statistic)

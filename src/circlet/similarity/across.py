@@ -1,6 +1,6 @@
 r"""The form over ranks: own rows against those of the other ranks too, with nothing to send for the gradient.
 
-Similarity, logits and kinds are symmetric, as in `symmetric`. So once the log-sum-exps of the rows of *all* ranks and
+Similarity, logits and labels are symmetric, as in `symmetric`. So once the log-sum-exps of the rows of *all* ranks and
 what arrives at them are known, with H of `blocks`, the gradient of the own rows needs no other rank:
 
     dX^ = H_own,own X^ + H_own,others Y^
@@ -18,100 +18,100 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from circlet.similarity.blocks import Gradient, Scratch, Sums, Tile
-from circlet.similarity.cross import spans, view
-from circlet.similarity.curves import Curves
+from circlet.similarity.blocks import Gradient, Scratch, Sums, Tile, Tiling
+from circlet.similarity.cross import spans, tile_of
 from circlet.similarity.kept import KeptTiles, new_slabs
-from circlet.similarity.kinds import Kinds, ranges, sort_by_label
-from circlet.similarity.rows import compute_dtype, prepare, through_norm_
-from circlet.similarity.spec import RuleSpec, rule_of
+from circlet.similarity.positives import Positives, ranges, sort_by_label
+from circlet.similarity.rows import compute_dtype, prepare, through_norm_, without_autocast
+from circlet.similarity.rule import Rule
 from circlet.similarity.symmetric import symmetric_lse, symmetric_lse_backward
-from circlet.similarity.tiles import Tiling
 
 TILING = Tiling()
 
 
-class Ours(NamedTuple):
+class RankRows(NamedTuple):
     """The rows of all ranks, as one rank sees them, by which rule they meet, and whether in unit length."""
 
     x: Tensor
     labels: Tensor
     y: Tensor
     other_labels: Tensor
-    spec: RuleSpec
+    rule: Rule
     normalize: bool
 
 
-class Kept(NamedTuple):
+class KeptSlabs(NamedTuple):
     """Slabs of the tiles that the forward pass leaves to the backward pass, of the own rows and of the others."""
 
     own: list[Tensor]
     others: list[Tensor]
 
 
-def own_lse(ours: Ours) -> tuple[Tensor, Kept]:
+def own_lse(rank_rows: RankRows) -> tuple[Tensor, KeptSlabs]:
     """Log-sum-exps (2, B) of the positives and of the negatives of the own rows, in fp64; and what is kept."""
-    x, y = ours.x, ours.y
-    order, sorted_labels = sort_by_label(ours.labels)
-    positives = ranges(sorted_labels, sorted_labels)
-    within, own_slabs = symmetric_lse(x, order, positives, *ours.spec, ours.normalize, *TILING)
-    with torch.autocast(x.device.type, enabled=False):
-        y_order, kinds = _kinds(sorted_labels, ours.other_labels)
+    x, y = rank_rows.x, rank_rows.y
+    order, sorted_labels = sort_by_label(rank_rows.labels)
+    own_ranges = ranges(sorted_labels, sorted_labels)
+    with without_autocast(x):
+        within, own_slabs = symmetric_lse(x, order, own_ranges, rank_rows.rule, rank_rows.normalize, TILING)
+        y_order, positives = _positives(sorted_labels, rank_rows.other_labels)
         dtype = compute_dtype(x)
-        rows = prepare(x, order, dtype, normalize=ours.normalize).unit
-        sums = Sums(len(x), Scratch(dtype, x.device), Curves(rule_of(*ours.spec)), kinds)
+        rows = prepare(x, order, dtype, normalize=rank_rows.normalize).unit
+        sums = Sums(len(x), Scratch(dtype, x.device), rank_rows.rule.short_form(), positives)
         slabs = new_slabs(x, dtype, len(x) * len(y), TILING.keep_bytes)
         kept = KeptTiles(slabs)
         scratch = _scratch(rows, y)
         for c, d in spans(len(y), TILING.width):
-            columns = prepare(y, y_order[c:d], dtype, normalize=ours.normalize).unit
+            columns = prepare(y, y_order[c:d], dtype, normalize=rank_rows.normalize).unit
             for a, b in spans(len(x), TILING.height):
                 s = kept.take(b - a, d - c)
-                s = view(scratch, b - a, d - c) if s is None else s
+                s = tile_of(scratch, b - a, d - c) if s is None else s
                 sums.add(torch.mm(rows[a:b], columns.T, out=s), Tile(a, b, len(x) + c, len(x) + d), mirrored=False)
         across = sums.result()
         across[:, order] = across.clone()
-        return torch.logaddexp(within, across), Kept(own_slabs, slabs)
+        return torch.logaddexp(within, across), KeptSlabs(own_slabs, slabs)
 
 
-def own_gradient(ours: Ours, kept: Kept, lse: Tensor, grads: Tensor, other_lse: Tensor, other_grads: Tensor) -> Tensor:
+def own_gradient(
+    rank_rows: RankRows, kept: KeptSlabs, lse: Tensor, grads: Tensor, other_lse: Tensor, other_grads: Tensor
+) -> Tensor:
     """Gradient of the own rows (B, D), in their dtype.
 
     lse: (2, B) of the own rows and other_lse (2, C), in fp64; grads and other_grads: what arrived there.
     """
-    dtype = compute_dtype(ours.x)
-    x, y = ours.x.to(dtype), ours.y  # so that the sum of both parts is rounded once
-    order, sorted_labels = sort_by_label(ours.labels)
-    positives = ranges(sorted_labels, sorted_labels)
-    settings = (*ours.spec, ours.normalize, TILING.height, TILING.width)
-    within: Tensor = symmetric_lse_backward(x, order, positives, lse, grads, kept.own, True, *settings)
-    with torch.autocast(x.device.type, enabled=False):
-        y_order, kinds = _kinds(sorted_labels, ours.other_labels)
-        rows = prepare(x, order, dtype, normalize=ours.normalize)
+    dtype = compute_dtype(rank_rows.x)
+    x, y = rank_rows.x.to(dtype), rank_rows.y  # so that the sum of both parts is rounded once
+    order, sorted_labels = sort_by_label(rank_rows.labels)
+    own_ranges = ranges(sorted_labels, sorted_labels)
+    settings = rank_rows.rule, rank_rows.normalize, TILING
+    with without_autocast(x):
+        within = symmetric_lse_backward(x, order, own_ranges, lse, grads, kept.own, True, *settings)
+        y_order, positives = _positives(sorted_labels, rank_rows.other_labels)
+        rows = prepare(x, order, dtype, normalize=rank_rows.normalize)
         all_lse = torch.cat([lse[:, order], other_lse[:, y_order]], 1)
         arrived = torch.cat([grads[:, order], other_grads[:, y_order]], 1).to(dtype)
-        gradient = Gradient(all_lse, arrived, Scratch(dtype, x.device), Curves(rule_of(*ours.spec)), kinds)
+        gradient = Gradient(all_lse, arrived, Scratch(dtype, x.device), rank_rows.rule.short_form(), positives)
         tiles = KeptTiles(kept.others, release=True)
         scratch = _scratch(rows.unit, y)
         total = torch.zeros_like(rows.unit)
         for c, d in spans(len(y), TILING.width):
-            columns = prepare(y, y_order[c:d], dtype, normalize=ours.normalize).unit
+            columns = prepare(y, y_order[c:d], dtype, normalize=rank_rows.normalize).unit
             for a, b in spans(len(x), TILING.height):
-                h = view(scratch, b - a, d - c)
+                h = tile_of(scratch, b - a, d - c)
                 s = tiles.take(b - a, d - c)
                 s = torch.mm(rows.unit[a:b], columns.T, out=h) if s is None else s
                 gradient.write(h, s, Tile(a, b, len(x) + c, len(x) + d), mirrored=True)
                 total[a:b].addmm_(h, columns)
         tiles.finish()
         within[order] += through_norm_(total, rows)
-        return within.to(ours.x.dtype)
+        return within.to(rank_rows.x.dtype)
 
 
 def _scratch(rows: Tensor, y: Tensor) -> Tensor:
     return rows.new_empty(min(TILING.height, len(rows)) * min(TILING.width, len(y)))
 
 
-def _kinds(sorted_labels: Tensor, other_labels: Tensor) -> tuple[Tensor, Kinds]:
-    """Order that sorts the other rows, and the kinds, whose columns are numbered on from the own rows."""
+def _positives(sorted_labels: Tensor, other_labels: Tensor) -> tuple[Tensor, Positives]:
+    """Order that sorts the other rows, and the positives, whose columns are numbered on from the own rows."""
     y_order, sorted_others = sort_by_label(other_labels)
-    return y_order, Kinds(ranges(sorted_labels, sorted_others) + len(sorted_labels), None, own=False)
+    return y_order, Positives(ranges(sorted_labels, sorted_others) + len(sorted_labels), None, own=False)

@@ -17,11 +17,23 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from circlet.similarity.curves import Curve, Curves, logsumexp, rate
-from circlet.similarity.kinds import Kinds
+from circlet.similarity.exponentials import logsumexp, rate
+from circlet.similarity.positives import Positives
+from circlet.similarity.rule import ShortForm, Sides
 
 BLOCK = 524288  # elements; measured: larger than a cache would like, as each operation costs microseconds to start
 DIAGONAL = 256
+
+
+class Tiling(NamedTuple):
+    """Rows and columns of a tile, and how many bytes of tiles the forward pass may keep for the backward pass.
+
+    On two cores the products want tiles of about half a million pairs (2 MiB in fp32).
+    """
+
+    height: int = 512
+    width: int = 1024
+    keep_bytes: int = 20 * 2**20
 
 
 class Tile(NamedTuple):
@@ -32,9 +44,9 @@ class Tile(NamedTuple):
     c: int
     d: int
 
-    def blocks(self, kinds: Kinds) -> Iterator["Tile"]:
+    def blocks(self, positives: Positives) -> Iterator["Tile"]:
         """Column blocks of about `BLOCK` elements; on the diagonal narrow ones, of which less is mixed."""
-        diagonal = kinds.own and self.a < self.d and self.c < self.b
+        diagonal = positives.own and self.a < self.d and self.c < self.b
         width = DIAGONAL if diagonal else max(64, BLOCK // (self.b - self.a))
         for c in range(self.c, self.d, width):
             yield self._replace(c=c, d=min(c + width, self.d))
@@ -59,10 +71,10 @@ class Scratch:
 class Sums:
     """Forward: running log-sum-exps of all anchors, (batch,) in fp64, so that the tiles add up without rounding."""
 
-    def __init__(self, batch: int, scratch: Scratch, curves: Curves, kinds: Kinds) -> None:
+    def __init__(self, batch: int, scratch: Scratch, sides: Sides, positives: Positives) -> None:
         self.pos = torch.full((batch,), -torch.inf, dtype=torch.float64, device=scratch.device)
         self.neg = self.pos.clone()
-        self._scratch, self._curves, self._kinds = scratch, curves, kinds
+        self._scratch, self._sides, self._positives = scratch, sides, positives
         self._shift = 0
 
     def result(self) -> Tensor:
@@ -71,71 +83,71 @@ class Sums:
 
     def add(self, s: Tensor, tile: Tile, *, mirrored: bool) -> None:
         """Add a tile of similarities to its rows and, if mirrored, to its columns (which are anchors too)."""
-        for a, b, c, d in tile.blocks(self._kinds):
-            for start, stop, mixed in self._kinds.split(a, b, c, d):
+        for a, b, c, d in tile.blocks(self._positives):
+            for start, stop, mixed in self._positives.split(a, b, c, d):
                 block = s[start - tile.a : stop - tile.a, c - tile.c : d - tile.c]
                 rows, columns = slice(start, stop), slice(c, d) if mirrored else None
                 if mixed or not self._add_plain(block, rows, columns):
-                    self._add_any(block, rows, columns, self._kinds.masks(start, stop, c, d) if mixed else None)
+                    self._add_any(block, rows, columns, self._positives.masks(start, stop, c, d) if mixed else None)
 
     def _add_plain(self, block: Tensor, rows: slice, columns: slice | None) -> bool:
         """Add a block of negatives with one exponential a pair, and one shift for all; False if that is too coarse."""
-        curve = self._curves.neg
-        factor = rate(curve, block.dtype)
+        side = self._sides.neg
+        factor = rate(side, block.dtype)
         shift = block.new_tensor(self._shift)
-        terms = curve.affine(block, factor, shift, self._scratch.like(block)[0]).exp2_()
+        terms = side.affine(block, factor, shift, self._scratch.like(block)[0]).exp2_()
         sums = [terms.sum(1)] if columns is None else [terms.sum(1), terms.sum(0)]
         low, high = torch.cat(sums).aminmax()
         # What is lost below the smallest number must be nothing beside each sum.
         if not (float(low) > 2.0**-80 and float(high) < torch.inf):
             return False
         for total, place in zip(sums, (rows, columns), strict=False):
-            part = (total.double().log2() - self._shift) * (curve.scale / factor) + curve.offset
+            part = (total.double().log2() - self._shift) * (side.scale / factor) + side.offset
             _add(self.neg[place], part)
         return True
 
     def _add_any(self, block: Tensor, rows: slice, columns: slice | None, masks: tuple[Tensor, Tensor] | None) -> None:
         """Add a block of any kind, shifting each anchor by its own peak."""
         buffers = self._scratch.like(block)
-        sides: list[tuple[Tensor, Curve, Tensor | None]] = [(self.neg, self._curves.neg, None)]
+        totals: list[tuple[Tensor, ShortForm, Tensor | None]] = [(self.neg, self._sides.neg, None)]
         if masks is not None:
-            sides = [(self.pos, self._curves.pos, masks[0]), (self.neg, self._curves.neg, masks[1])]
-        for total, curve, mask in sides:
-            q = curve.affine(block, 1.0, None, buffers[0])
+            totals = [(self.pos, self._sides.pos, masks[0]), (self.neg, self._sides.neg, masks[1])]
+        for total, side, mask in totals:
+            q = side.affine(block, 1.0, None, buffers[0])
             if mask is None:
-                peak = rate(curve, q.dtype) * float(q.amax())
+                peak = rate(side, q.dtype) * float(q.amax())
                 self._shift = 90 - round(peak) if isfinite(peak) else 0  # for the next blocks
             else:
                 q = torch.where(mask, q, -torch.inf)
-            _add(total[rows], logsumexp(q, 1, curve, buffers[1]))
+            _add(total[rows], logsumexp(q, 1, side, buffers[1]))
             if columns is not None:
-                _add(total[columns], logsumexp(q, 0, curve, buffers[1]))
+                _add(total[columns], logsumexp(q, 0, side, buffers[1]))
 
 
 def _add(total: Tensor, part: Tensor) -> None:
     torch.logaddexp(total, part, out=total)
 
 
-class Side(NamedTuple):
+class SideGradient(NamedTuple):
     """Backward, of one side (positive or negative): A exp(logit - lse) = factor 2^(rate q + shift), per anchor.
 
     The shift is a whole number, which fp32 holds exactly; what is left of lse is in the factor. At a loss of hundreds
     a rounded shift would cost two digits.
     """
 
-    curve: Curve
+    side: ShortForm
     rate: float
     shift: Tensor
     factor: Tensor
 
     @classmethod
-    def of(cls, curve: Curve, lse: Tensor, grad: Tensor, dtype: torch.dtype) -> "Side":
+    def of(cls, side: ShortForm, lse: Tensor, grad: Tensor, dtype: torch.dtype) -> "SideGradient":
         """From lse (batch,) in fp64 and the gradient A (batch,) arriving there; `dtype` of the computation."""
-        factor = rate(curve, dtype)
-        exponent = (curve.offset - lse) * (factor / curve.scale)
+        factor = rate(side, dtype)
+        exponent = (side.offset - lse) * (factor / side.scale)
         shift = exponent.floor()
-        scale = (exponent - shift).exp2() * grad.double() * curve.scale
-        return cls(curve, factor, shift.to(dtype), scale.to(dtype))
+        scale = (exponent - shift).exp2() * grad.double() * side.scale
+        return cls(side, factor, shift.to(dtype), scale.to(dtype))
 
     def write(self, out: Tensor, s: Tensor, rows: slice, columns: slice | None, scratch: Scratch) -> None:
         """G of block `s` into `out` (which may be `s`); H if the columns are anchors too.
@@ -145,14 +157,14 @@ class Side(NamedTuple):
         if columns is not None and self._write_plain(out, s, rows, columns, scratch):
             return
         first, second, third = scratch.like(s)
-        q, bend = self.curve.affine_and_bend(s, 1.0, None, (first, second))
+        q, slope = self.side.affine_and_slope(s, 1.0, None, (first, second))
         if columns is not None:
             torch.add(self.shift[columns], q, alpha=self.rate, out=third).exp2_()
         torch.add(self.shift[rows, None], q, alpha=self.rate, out=out).exp2_().mul_(self.factor[rows, None])
         if columns is not None:
             out.addcmul_(third, self.factor[columns])
-        if bend is not None:
-            out.mul_(bend)
+        if slope is not None:
+            out.mul_(slope)
 
     def _write_plain(self, out: Tensor, s: Tensor, rows: slice, columns: slice, scratch: Scratch) -> bool:
         """H with one exponential a pair, 2^(rate q + middle) (factor_i 2^(shift_i - middle) + the same of j).
@@ -166,36 +178,36 @@ class Side(NamedTuple):
             return False
         middle = round((low + high) / 2)
         first, second, third = scratch.like(s)
-        terms, bend = self.curve.affine_and_bend(s, self.rate, shifts.new_tensor(middle), (first, second))
+        terms, slope = self.side.affine_and_slope(s, self.rate, shifts.new_tensor(middle), (first, second))
         factors = (shifts - middle).exp2_() * torch.cat([self.factor[rows], self.factor[columns]])
         both = torch.add(factors[: len(s), None], factors[len(s) :], out=third)
         torch.mul(terms.exp2_(), both, out=out)
-        if bend is not None:
-            out.mul_(bend)
+        if slope is not None:
+            out.mul_(slope)
         return True
 
 
 class Gradient:
     """Backward: from tiles of similarities to the gradient with respect to them."""
 
-    def __init__(self, lse: Tensor, grads: Tensor, scratch: Scratch, curves: Curves, kinds: Kinds) -> None:
+    def __init__(self, lse: Tensor, grads: Tensor, scratch: Scratch, sides: Sides, positives: Positives) -> None:
         """lse: (2, batch) in fp64, and `grads` (2, batch) arriving there, of the positives and of the negatives."""
         dtype = grads.dtype
-        self._pos = Side.of(curves.pos, lse[0], grads[0], dtype)
-        self._neg = Side.of(curves.neg, lse[1], grads[1], dtype)
-        self._scratch, self._kinds = scratch, kinds
+        self._pos = SideGradient.of(sides.pos, lse[0], grads[0], dtype)
+        self._neg = SideGradient.of(sides.neg, lse[1], grads[1], dtype)
+        self._scratch, self._positives = scratch, positives
 
     def write(self, out: Tensor, s: Tensor, tile: Tile, *, mirrored: bool) -> None:
         """Gradient of tile `s` into `out` (which may be `s`)."""
-        for a, b, c, d in tile.blocks(self._kinds):
+        for a, b, c, d in tile.blocks(self._positives):
             columns = slice(c, d) if mirrored else None
-            for start, stop, mixed in self._kinds.split(a, b, c, d):
+            for start, stop, mixed in self._positives.split(a, b, c, d):
                 place = slice(start - tile.a, stop - tile.a), slice(c - tile.c, d - tile.c)
                 block, rows = s[place], slice(start, stop)
                 if not mixed:
                     self._neg.write(out[place], block, rows, columns, self._scratch)
                     continue
-                positive, negative = self._kinds.masks(start, stop, c, d)
+                positive, negative = self._positives.masks(start, stop, c, d)
                 toward = torch.empty_like(block)
                 self._pos.write(toward, block, rows, columns, self._scratch)
                 self._neg.write(out[place], block, rows, columns, self._scratch)

@@ -8,122 +8,113 @@ of them. Backward, with G of `blocks`, r_j = 1/|w_j| and w^_j = r_j w_j:
 With u = 2 B C D FLOPs it costs 4 u, less u times the share of tiles kept; memory dW + O(B D) + tiles. Class-level
 labels are no special case: sorted by label, each anchor has a range of one reference.
 
-Legend: B batch, C references, D dim. x (B, D) anchors, y (C, D) references; x_order (B,), y_order (C,) sort them by
-label (None: as they are); ranges (2, B) or mask (B, C), see `kinds`.
+Legend: B batch, C references, D dim. x (B, D) anchors, y (C, D) references.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from circlet.similarity.blocks import Gradient, Scratch, Sums, Tile
-from circlet.similarity.curves import Curves
+from circlet.similarity.blocks import Gradient, Scratch, Sums, Tile, Tiling
 from circlet.similarity.kept import KeptTiles, new_slabs
-from circlet.similarity.kinds import Kinds
+from circlet.similarity.positives import Positives
 from circlet.similarity.rows import compute_dtype, prepare, through_norm_
-from circlet.similarity.spec import rule_of
+from circlet.similarity.rule import Rule
 
 
-@torch.library.custom_op("circlet::cross_lse", mutates_args=())
+class CrossPairs(NamedTuple):
+    """Which pairs are positive, as the tiles take it.
+
+    x_order (B,), y_order (C,) sort anchors and references by label (None: as they are); then ranges (2, B) or mask
+    (B, C), see `positives`. own: the references are the anchors.
+    """
+
+    x_order: Tensor | None
+    y_order: Tensor | None
+    ranges: Tensor | None
+    mask: Tensor | None
+    own: bool
+
+
 def cross_lse(
-    x: Tensor,
-    y: Tensor,
-    x_order: Tensor | None,
-    y_order: Tensor | None,
-    ranges: Tensor | None,
-    mask: Tensor | None,
-    own: bool,
-    rule: str,
-    numbers: Sequence[float],
-    normalize: bool,
-    height: int,
-    width: int,
-    keep_bytes: int,
+    x: Tensor, y: Tensor, pairs: CrossPairs, rule: Rule, normalize: bool, tiling: Tiling
 ) -> tuple[Tensor, list[Tensor]]:
     """Log-sum-exps (2, B) of the positives and of the negatives in fp64, and the slabs of the kept tiles."""
-    with torch.autocast(x.device.type, enabled=False):
-        dtype = compute_dtype(x, y)
-        anchors = prepare(x, x_order, dtype, normalize=normalize).unit
-        kinds = Kinds(ranges, mask, own=own)
-        sums = Sums(len(x), Scratch(dtype, x.device), Curves(rule_of(rule, list(numbers))), kinds)
-        slabs = new_slabs(x, dtype, len(x) * len(y), keep_bytes)
-        kept = KeptTiles(slabs)
-        scratch = anchors.new_empty(min(height, len(x)) * min(width, len(y)))
-        for c, d in spans(len(y), width):
-            references = prepare(y, span(y_order, c, d), dtype, normalize=normalize)
-            for a, b in spans(len(x), height):
-                s = kept.take(b - a, d - c)
-                s = view(scratch, b - a, d - c) if s is None else s
-                sums.add(torch.mm(anchors[a:b], references.unit.T, out=s), Tile(a, b, c, d), mirrored=False)
-        lse = sums.result()
-        if x_order is not None:
-            lse[:, x_order] = lse.clone()
-        return lse, slabs
+    dtype, (height, width, keep_bytes) = compute_dtype(x, y), tiling
+    anchors = prepare(x, pairs.x_order, dtype, normalize=normalize).unit
+    positives = Positives(pairs.ranges, pairs.mask, own=pairs.own)
+    sums = Sums(len(x), Scratch(dtype, x.device), rule.short_form(), positives)
+    slabs = new_slabs(x, dtype, len(x) * len(y), keep_bytes)
+    kept = KeptTiles(slabs)
+    scratch = anchors.new_empty(min(height, len(x)) * min(width, len(y)))
+    for c, d in spans(len(y), width):
+        references = prepare(y, span(pairs.y_order, c, d), dtype, normalize=normalize)
+        for a, b in spans(len(x), height):
+            s = kept.take(b - a, d - c)
+            s = tile_of(scratch, b - a, d - c) if s is None else s
+            sums.add(torch.mm(anchors[a:b], references.unit.T, out=s), Tile(a, b, c, d), mirrored=False)
+    lse = sums.result()
+    if pairs.x_order is not None:
+        lse[:, pairs.x_order] = lse.clone()
+    return lse, slabs
 
 
-@torch.library.custom_op("circlet::cross_lse_backward", mutates_args=())
 def cross_lse_backward(
     x: Tensor,
     y: Tensor,
-    x_order: Tensor | None,
-    y_order: Tensor | None,
-    ranges: Tensor | None,
-    mask: Tensor | None,
+    pairs: CrossPairs,
     lse: Tensor,
     grads: Tensor,
     slabs: Sequence[Tensor],
     release: bool,
-    needs_x: bool,
-    needs_y: bool,
-    own: bool,
-    rule: str,
-    numbers: Sequence[float],
+    needs: tuple[bool, bool],
+    rule: Rule,
     normalize: bool,
-    height: int,
-    width: int,
+    tiling: Tiling,
 ) -> tuple[Tensor, Tensor]:
     """Gradients of x (B, D) and of y (C, D), each in its dtype; without rows where not needed.
 
-    lse: (2, B) as `cross_lse` gave them. grads: (2, B), what arrived there.
+    lse: (2, B) as `cross_lse` gave them. grads: (2, B), what arrived there. release: give the memory of the slabs back
+    as they are used up.
     """
-    with torch.autocast(x.device.type, enabled=False):
-        dtype = compute_dtype(x, y)
-        anchors = prepare(x, x_order, dtype, normalize=normalize)
-        if x_order is not None:
-            lse, grads = lse[:, x_order], grads[:, x_order]
-        kinds, curves = Kinds(ranges, mask, own=own), Curves(rule_of(rule, list(numbers)))
-        gradient = Gradient(lse, grads.to(dtype), Scratch(dtype, x.device), curves, kinds)
-        kept = KeptTiles(slabs, release=release)
-        scratch = anchors.unit.new_empty(min(height, len(x)) * min(width, len(y)))
-        total = torch.zeros_like(anchors.unit) if needs_x else None
-        new = torch.empty_like if len(x) else torch.zeros_like
-        out = new(y, memory_format=torch.contiguous_format) if needs_y else y.new_empty(0, y.shape[1])
-        for c, d in spans(len(y), width):
-            references = prepare(y, span(y_order, c, d), dtype, normalize=normalize)
-            part = _place(out, y_order, c, d, dtype) if needs_y else None
-            for a, b in spans(len(x), height):
-                g = view(scratch, b - a, d - c)
-                s = kept.take(b - a, d - c)
-                s = torch.mm(anchors.unit[a:b], references.unit.T, out=g) if s is None else s
-                gradient.write(g, s, Tile(a, b, c, d), mirrored=False)
-                if total is not None:
-                    total[a:b].addmm_(g, references.unit)
-                if part is not None:
-                    torch.addmm(part, g.T, anchors.unit[a:b], beta=float(a > 0), out=part)
+    dtype, (height, width, _), (needs_x, needs_y) = compute_dtype(x, y), tiling, needs
+    anchors = prepare(x, pairs.x_order, dtype, normalize=normalize)
+    if pairs.x_order is not None:
+        lse, grads = lse[:, pairs.x_order], grads[:, pairs.x_order]
+    positives = Positives(pairs.ranges, pairs.mask, own=pairs.own)
+    gradient = Gradient(lse, grads.to(dtype), Scratch(dtype, x.device), rule.short_form(), positives)
+    kept = KeptTiles(slabs, release=release)
+    scratch = anchors.unit.new_empty(min(height, len(x)) * min(width, len(y)))
+    total = torch.zeros_like(anchors.unit) if needs_x else None
+    new = torch.empty_like if len(x) else torch.zeros_like
+    out = new(y, memory_format=torch.contiguous_format) if needs_y else y.new_empty(0, y.shape[1])
+    for c, d in spans(len(y), width):
+        references = prepare(y, span(pairs.y_order, c, d), dtype, normalize=normalize)
+        part = _place(out, pairs.y_order, c, d, dtype) if needs_y else None
+        for a, b in spans(len(x), height):
+            g = tile_of(scratch, b - a, d - c)
+            s = kept.take(b - a, d - c)
+            s = torch.mm(anchors.unit[a:b], references.unit.T, out=g) if s is None else s
+            gradient.write(g, s, Tile(a, b, c, d), mirrored=False)
+            if total is not None:
+                total[a:b].addmm_(g, references.unit)
             if part is not None:
-                through_norm_(part, references)
-                if y_order is not None:
-                    out[y_order[c:d]] = part.to(out.dtype)
-                elif part.dtype != out.dtype:
-                    out[c:d] = part
-        kept.finish()
-        if total is None:
-            return x.new_empty(0, x.shape[1]), out
-        grad_x = through_norm_(total, anchors).to(x.dtype)
-        if x_order is not None:
-            grad_x[x_order] = grad_x.clone()
-        return grad_x, out
+                torch.addmm(part, g.T, anchors.unit[a:b], beta=float(a > 0), out=part)
+        if part is not None:
+            through_norm_(part, references)
+            if pairs.y_order is not None:
+                out[pairs.y_order[c:d]] = part.to(out.dtype)
+            elif part.dtype != out.dtype:
+                out[c:d] = part
+    kept.finish()
+    if total is None:
+        return x.new_empty(0, x.shape[1]), out
+    grad_x = through_norm_(total, anchors).to(x.dtype)
+    if pairs.x_order is not None:
+        grad_x[pairs.x_order] = grad_x.clone()
+    return grad_x, out
 
 
 def spans(length: int, step: int) -> Iterator[tuple[int, int]]:
@@ -144,6 +135,6 @@ def _place(out: Tensor, order: Tensor | None, c: int, d: int, dtype: torch.dtype
     return out.new_empty((d - c, out.shape[1]), dtype=dtype)
 
 
-def view(scratch: Tensor, rows: int, columns: int) -> Tensor:
+def tile_of(scratch: Tensor, rows: int, columns: int) -> Tensor:
     """The beginning of flat memory as a tile."""
     return scratch[: rows * columns].view(rows, columns)

@@ -7,7 +7,8 @@ references). It does no tiling and knows no rule by name.
 import torch
 from torch import Tensor
 
-from circlet.similarity.pairs import PairLse, Pairs, Rule, Statistic
+from circlet.similarity.pairs import PairLse, Pairs, Statistic, masks
+from circlet.similarity.rule import Rule
 
 
 def pair_lse(pairs: Pairs, rule: Rule, *, normalize: bool, statistic: Statistic = "logsumexp") -> PairLse:
@@ -30,8 +31,8 @@ def similarities(anchors: Tensor, references: Tensor | None, *, normalize: bool)
     dtype = torch.promote_types(anchors.dtype, torch.float32)
     if references is not None:
         dtype = torch.promote_types(dtype, references.dtype)
-    x = _rows(anchors.to(dtype), normalize)
-    return x @ (x if references is None else _rows(references.to(dtype), normalize)).T
+    x = rows_of(anchors.to(dtype), normalize)
+    return x @ (x if references is None else rows_of(references.to(dtype), normalize)).T
 
 
 def unit_rows(x: Tensor) -> Tensor:
@@ -40,21 +41,8 @@ def unit_rows(x: Tensor) -> Tensor:
     return x / norm.masked_fill(norm == 0, torch.inf)
 
 
-def masks(pairs: Pairs) -> tuple[Tensor, Tensor]:
-    """(batch, num_references) bool masks of the positive and of the negative pairs."""
-    if pairs.positive_mask is not None:
-        positive = pairs.positive_mask
-    else:
-        assert pairs.labels is not None
-        reference_labels = pairs.labels if pairs.reference_labels is None else pairs.reference_labels
-        positive = pairs.labels[:, None] == reference_labels[None, :]
-    if pairs.references is not None:
-        return positive, ~positive
-    positive = positive.clone() if pairs.positive_mask is not None else positive
-    return positive.fill_diagonal_(False), (~positive).fill_diagonal_(False)
-
-
-def _rows(x: Tensor, normalize: bool) -> Tensor:
+def rows_of(x: Tensor, normalize: bool) -> Tensor:
+    """The rows as they are multiplied."""
     return unit_rows(x) if normalize else x
 
 

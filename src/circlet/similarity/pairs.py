@@ -1,9 +1,9 @@
-"""What goes into and comes out of a similarity backend: `Pairs`, `Rule` and `PairLse`.
+"""What goes into and comes out of a similarity backend: `Pairs` and `PairLse`, and which pairs are positive.
 
 Tiles, shards and sources each give a `PairLse` of their own, and `merge` makes one of them, exactly.
 """
 
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,22 +26,6 @@ class PairLse(NamedTuple):
         return (self.pos != -torch.inf) & (self.neg != -torch.inf)
 
 
-class Rule(Protocol):
-    """How a similarity becomes a logit, and the slope d logit / d s its gradient uses (see circlet.rules)."""
-
-    def positive(self, s: Tensor, /) -> Tensor:
-        """Logits of positives with similarities `s`."""
-
-    def negative(self, s: Tensor, /) -> Tensor:
-        """Logits of negatives with similarities `s`."""
-
-    def positive_slope(self, s: Tensor, /) -> Tensor:
-        """Slope of `positive` at `s`."""
-
-    def negative_slope(self, s: Tensor, /) -> Tensor:
-        """Slope of `negative` at `s`."""
-
-
 class Pairs(NamedTuple):
     """The pairs of one source: which anchor meets which reference, and as what.
 
@@ -56,6 +40,38 @@ class Pairs(NamedTuple):
     labels: Tensor | None
     reference_labels: Tensor | None
     positive_mask: Tensor | None = None
+
+    @property
+    def num_references(self) -> int:
+        """How many references each anchor meets; with references None its own row counts too."""
+        return len(self.anchors if self.references is None else self.references)
+
+    def swapped(self) -> "Pairs":
+        """The same pairs with references and anchors in each other's place; the batch against itself stays as it is."""
+        if self.references is None:
+            return self
+        mask = None if self.positive_mask is None else self.positive_mask.T
+        return Pairs(self.references, self.anchors, self.reference_labels, self.labels, mask)
+
+
+def masks(pairs: Pairs, first: int = 0, last: int | None = None) -> tuple[Tensor, Tensor]:
+    """(rows, num_references) bool masks of the positive and of the negative pairs of anchors [first, last)."""
+    last = len(pairs.anchors) if last is None else last
+    if pairs.positive_mask is not None:
+        positive = pairs.positive_mask[first:last]
+    else:
+        assert pairs.labels is not None
+        reference_labels = pairs.labels if pairs.reference_labels is None else pairs.reference_labels
+        positive = pairs.labels[first:last, None] == reference_labels[None, :]
+    if pairs.references is not None:
+        return positive, ~positive
+    positive = positive.clone() if pairs.positive_mask is not None else positive
+    negative = ~positive
+    if len(positive) == positive.shape[1]:
+        return positive.fill_diagonal_(False), negative.fill_diagonal_(False)
+    positive.diagonal(first).fill_(False)  # which inductor cannot lower without a warning
+    negative.diagonal(first).fill_(False)
+    return positive, negative
 
 
 def merge(parts: list[PairLse], statistic: Statistic) -> PairLse:

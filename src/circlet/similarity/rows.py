@@ -3,6 +3,7 @@
 With r = 1 / |x| and g the gradient of the unit row x^ = r x:    dx = r (g - (g . x^) x^);    a zero row: 0.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -41,3 +42,9 @@ def through_norm_(grad: Tensor, rows: Rows) -> Tensor:
         return grad
     radial = torch.linalg.vecdot(grad, rows.unit)[:, None]
     return grad.addcmul_(rows.unit, radial, value=-1.0).div_(rows.norm)
+
+
+def without_autocast(tensor: Tensor) -> AbstractContextManager[object]:
+    """No autocast on this tensor's device; where there is none, nothing: entering it costs three small operations."""
+    kind = tensor.device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()

@@ -1,8 +1,9 @@
-"""A rule as a custom operator can carry it: where its class lives, and its numbers.
+"""A rule as an operator of compiled code can carry it: where its class lives, and its numbers.
 
 `torch.library` operators take strings and floats, not objects, and this package must not know the rules above it. So
 a rule travels like a pickle, as an import path and the values of its fields, and is built again on the other side.
-That serves every frozen dataclass of floats that a module defines; any other rule has no spec (and goes densely).
+That serves every frozen dataclass of floats that a module defines and that writes its slopes down (inside an operator
+there is no autograd to find them); any other rule has no spec, and goes densely when compiled.
 """
 
 import dataclasses
@@ -10,7 +11,7 @@ import sys
 from functools import cache
 from typing import Any, NamedTuple, cast
 
-from circlet.similarity.pairs import Rule
+from circlet.similarity.rule import Rule
 
 
 class RuleSpec(NamedTuple):
@@ -21,10 +22,12 @@ class RuleSpec(NamedTuple):
 
 
 def spec_of(rule: Rule) -> RuleSpec | None:
-    """Spec of a rule that is a module-level dataclass of floats, else None."""
+    """Spec of a rule that is a module-level dataclass of floats with slopes of its own, else None."""
+    kind = type(rule)
     instance: Any = rule
-    kind = type(instance)
-    if not dataclasses.is_dataclass(kind) or "<locals>" in kind.__qualname__:
+    if not dataclasses.is_dataclass(instance) or "<locals>" in kind.__qualname__:
+        return None
+    if kind.positive_slope is Rule.positive_slope or kind.negative_slope is Rule.negative_slope:
         return None
     fields = dataclasses.fields(instance)
     numbers = [getattr(rule, field.name) for field in fields]

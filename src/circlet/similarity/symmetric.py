@@ -1,11 +1,11 @@
 r"""The symmetric form: pair-wise labels, one triangle of the similarity matrix in both passes.
 
-Similarity, logits and kinds are symmetric, so a tile above the diagonal serves its rows and its columns. Backward,
+Similarity, logits and labels are symmetric, so a tile above the diagonal serves its rows and its columns. Backward,
 with H of `blocks`, the gradient of the unit rows is one product, dX = H X: a tile adds H X_j to its rows and H^T X_i
 to its columns. Forward and backward cost 4 B^2 D FLOPs (u = 2 B^2 D: 2 u, the naive form 3 u), less where tiles are
 kept. Memory: the sorted unit rows, their gradient, one tile, O(B), and the tiles kept. Deterministic.
 
-Legend: B batch, D dim. x (B, D) anchors; order (B,) sorts them by label; ranges (2, B), see `kinds`.
+Legend: B batch, D dim. x (B, D) anchors; order (B,) sorts them by label; ranges (2, B), see `positives`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,12 +13,11 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from circlet.similarity.blocks import Gradient, Scratch, Sums, Tile
-from circlet.similarity.curves import Curves
+from circlet.similarity.blocks import Gradient, Scratch, Sums, Tile, Tiling
 from circlet.similarity.kept import KeptTiles, new_slabs
-from circlet.similarity.kinds import Kinds
+from circlet.similarity.positives import Positives
 from circlet.similarity.rows import compute_dtype, prepare, through_norm_
-from circlet.similarity.spec import rule_of
+from circlet.similarity.rule import Rule
 
 
 def triangle(batch: int, height: int, width: int) -> Iterator[Tile]:
@@ -30,37 +29,26 @@ def triangle(batch: int, height: int, width: int) -> Iterator[Tile]:
             yield Tile(a, b, c, min(c + width, batch))
 
 
-@torch.library.custom_op("circlet::symmetric_lse", mutates_args=())
 def symmetric_lse(
-    x: Tensor,
-    order: Tensor,
-    ranges: Tensor,
-    rule: str,
-    numbers: Sequence[float],
-    normalize: bool,
-    height: int,
-    width: int,
-    keep_bytes: int,
+    x: Tensor, order: Tensor, ranges: Tensor, rule: Rule, normalize: bool, tiling: Tiling
 ) -> tuple[Tensor, list[Tensor]]:
     """Log-sum-exps (2, B) of the positives and of the negatives in fp64, and the slabs of the kept tiles."""
-    with torch.autocast(x.device.type, enabled=False):
-        dtype = compute_dtype(x)
-        unit = prepare(x, order, dtype, normalize=normalize).unit
-        kinds = Kinds(ranges, None, own=True)
-        sums = Sums(len(x), Scratch(dtype, x.device), Curves(rule_of(rule, list(numbers))), kinds)
-        slabs = new_slabs(x, dtype, len(x) * (len(x) + height) // 2, keep_bytes)
-        kept = KeptTiles(slabs)
-        scratch = unit.new_empty(height * max(height, width))
-        for tile in triangle(len(x), height, width):
-            s = kept.take(tile.b - tile.a, tile.d - tile.c)
-            s = _similarities(unit, tile, _view(scratch, tile) if s is None else s)
-            sums.add(s, tile, mirrored=tile.a != tile.c)
-        lse = sums.result()
-        lse[:, order] = lse.clone()
-        return lse, slabs
+    dtype, (height, width, keep_bytes) = compute_dtype(x), tiling
+    unit = prepare(x, order, dtype, normalize=normalize).unit
+    positives = Positives(ranges, None, own=True)
+    sums = Sums(len(x), Scratch(dtype, x.device), rule.short_form(), positives)
+    slabs = new_slabs(x, dtype, len(x) * (len(x) + height) // 2, keep_bytes)
+    kept = KeptTiles(slabs)
+    scratch = unit.new_empty(height * max(height, width))
+    for tile in triangle(len(x), height, width):
+        s = kept.take(tile.b - tile.a, tile.d - tile.c)
+        s = _similarities(unit, tile, _tile_of(scratch, tile) if s is None else s)
+        sums.add(s, tile, mirrored=tile.a != tile.c)
+    lse = sums.result()
+    lse[:, order] = lse.clone()
+    return lse, slabs
 
 
-@torch.library.custom_op("circlet::symmetric_lse_backward", mutates_args=())
 def symmetric_lse_backward(
     x: Tensor,
     order: Tensor,
@@ -69,47 +57,45 @@ def symmetric_lse_backward(
     grads: Tensor,
     slabs: Sequence[Tensor],
     release: bool,
-    rule: str,
-    numbers: Sequence[float],
+    rule: Rule,
     normalize: bool,
-    height: int,
-    width: int,
+    tiling: Tiling,
 ) -> Tensor:
-    """Gradient of x (B, D), in its dtype, from the gradients (2, B) of the two log-sum-exps."""
-    with torch.autocast(x.device.type, enabled=False):
-        dtype = compute_dtype(x)
-        rows = prepare(x, order, dtype, normalize=normalize)
-        unit = rows.unit
-        kinds = Kinds(ranges, None, own=True)
-        arrived = grads[:, order].to(dtype)
-        gradient = Gradient(
-            lse[:, order], arrived, Scratch(dtype, x.device), Curves(rule_of(rule, list(numbers))), kinds
-        )
-        kept = KeptTiles(slabs, release=release)
-        scratch = unit.new_empty(height * max(height, width))
-        total = torch.zeros_like(unit)
-        for tile in triangle(len(x), height, width):
-            a, b, c, d = tile
-            h = _view(scratch, tile)
-            s = kept.take(b - a, d - c)
-            gradient.write(h, _similarities(unit, tile, h) if s is None else s, tile, mirrored=True)
-            total[a:b].addmm_(h, unit[c:d])
-            if a != c:
-                total[c:d].addmm_(h.T, unit[a:b])
-        kept.finish()
-        del scratch
-        out = torch.empty_like(x, memory_format=torch.contiguous_format)
-        for a in range(0, len(x), height):
-            piece = slice(a, a + height)
-            part = rows._replace(unit=unit[piece], norm=None if rows.norm is None else rows.norm[piece])
-            out[order[piece]] = through_norm_(total[piece], part).to(out.dtype)
-        return out
+    """Gradient of x (B, D), in its dtype, from the gradients (2, B) of the two log-sum-exps.
+
+    release: give the memory of the slabs back as they are used up.
+    """
+    dtype, (height, width, _) = compute_dtype(x), tiling
+    rows = prepare(x, order, dtype, normalize=normalize)
+    unit = rows.unit
+    positives = Positives(ranges, None, own=True)
+    arrived = grads[:, order].to(dtype)
+    gradient = Gradient(lse[:, order], arrived, Scratch(dtype, x.device), rule.short_form(), positives)
+    kept = KeptTiles(slabs, release=release)
+    scratch = unit.new_empty(height * max(height, width))
+    total = torch.zeros_like(unit)
+    for tile in triangle(len(x), height, width):
+        a, b, c, d = tile
+        h = _tile_of(scratch, tile)
+        s = kept.take(b - a, d - c)
+        gradient.write(h, _similarities(unit, tile, h) if s is None else s, tile, mirrored=True)
+        total[a:b].addmm_(h, unit[c:d])
+        if a != c:
+            total[c:d].addmm_(h.T, unit[a:b])
+    kept.finish()
+    del scratch
+    out = torch.empty_like(x, memory_format=torch.contiguous_format)
+    for a in range(0, len(x), height):
+        piece = slice(a, a + height)
+        part = rows._replace(unit=unit[piece], norm=None if rows.norm is None else rows.norm[piece])
+        out[order[piece]] = through_norm_(total[piece], part).to(out.dtype)
+    return out
 
 
 def _similarities(unit: Tensor, tile: Tile, out: Tensor) -> Tensor:
     return torch.mm(unit[tile.a : tile.b], unit[tile.c : tile.d].T, out=out)
 
 
-def _view(scratch: Tensor, tile: Tile) -> Tensor:
+def _tile_of(scratch: Tensor, tile: Tile) -> Tensor:
     rows, columns = tile.b - tile.a, tile.d - tile.c
     return scratch[: rows * columns].view(rows, columns)

@@ -4,28 +4,19 @@ Chooses the form: `symmetric` for the batch against itself by labels, `cross` fo
 maximum. `Tiling` says how large the tiles are; nobody needs to choose.
 """
 
-from typing import NamedTuple
+from functools import partial
 
 import torch
 
+from circlet.similarity.blocks import Tiling
+from circlet.similarity.cross import CrossPairs
 from circlet.similarity.hardest import hardest
 from circlet.similarity.kept import SLAB_BYTES
-from circlet.similarity.kinds import kinds_of, ranges, sort_by_label
-from circlet.similarity.operators import cross_lse, symmetric_lse
-from circlet.similarity.pairs import PairLse, Pairs, Rule, Statistic
+from circlet.similarity.operators import cross_lse, hardest_pairs, symmetric_lse
+from circlet.similarity.pairs import PairLse, Pairs, Statistic
+from circlet.similarity.positives import ranges, sort_by_label, sorted_positives
 from circlet.similarity.rows import compute_dtype
-from circlet.similarity.spec import spec_of
-
-
-class Tiling(NamedTuple):
-    """Rows and columns of a tile, and how many bytes of tiles the forward pass may keep for the backward pass.
-
-    On two cores the products want tiles of about half a million pairs (2 MiB in fp32).
-    """
-
-    height: int = 512
-    width: int = 1024
-    keep_bytes: int = 20 * 2**20
+from circlet.similarity.rule import Rule
 
 
 def pair_lse(
@@ -36,26 +27,23 @@ def pair_lse(
     statistic: Statistic = "logsumexp",
     tiling: Tiling = Tiling(),  # noqa: B008
 ) -> PairLse:
-    """As `dense.pair_lse`, in tiles. The rule must have a spec (`spec_of`)."""
-    spec = spec_of(rule)
-    assert spec is not None
+    """As `dense.pair_lse`, in tiles. In compiled code the rule must have a spec (`spec_of`)."""
     x, y = pairs.anchors, pairs.references
     if statistic == "max":
-        return hardest(pairs, rule, spec, normalize=normalize, height=tiling.height, width=tiling.width)
+        search = partial(hardest_pairs, rule=rule, normalize=normalize, tiling=tiling)
+        return hardest(pairs, rule, search, normalize=normalize)
     differentiable = torch.is_grad_enabled() and (x.requires_grad or (y is not None and y.requires_grad))
-    # In compiled code the memory belongs to the compiler.
-    keep = tiling.keep_bytes if differentiable and not torch.compiler.is_compiling() else 0
-    settings = (*spec, normalize, tiling.height, tiling.width)
+    keep = tiling.keep_bytes if differentiable else 0
     if y is None and pairs.labels is not None:
         order, labels = sort_by_label(pairs.labels)
-        lse, _ = symmetric_lse(x, order, ranges(labels, labels), *settings, keep)
+        lse = symmetric_lse(x, order, ranges(labels, labels), rule, normalize, tiling._replace(keep_bytes=keep))
         return PairLse(*lse.to(compute_dtype(x)))
     if keep and y is not None and y.requires_grad and y.device.type == "cpu":
         # What is kept gives way, slab by slab, to the gradient of the references: in all a tenth more than that, where
         # memory is taken only when it is written to.
         gradient = y.numel() * compute_dtype(x, y).itemsize
         keep = max(keep, gradient + gradient // 10 - SLAB_BYTES)
-    x_order, y_order, positives, mask = kinds_of(pairs)
     references = x if y is None else y
-    lse, _ = cross_lse(x, references, x_order, y_order, positives, mask, y is None, *settings, keep)
+    met = CrossPairs(*sorted_positives(pairs), y is None)
+    lse = cross_lse(x, references, met, rule, normalize, tiling._replace(keep_bytes=keep))
     return PairLse(*lse.to(compute_dtype(x, references)))

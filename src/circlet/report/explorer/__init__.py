@@ -1,20 +1,18 @@
 """The explorer: one static HTML page to drag a pair of similarities about and see what each loss does to it.
 
-    losses.js     the losses at one positive and one negative, in plain JavaScript (tests hold it against autograd)
-    explorer.js   the page's behaviour: controls, plane, trajectory
-    explorer.css  light and dark, down to 360 px
-    page.html     the frame that they are put into
+    losses.js      the losses at one positive and one negative, in plain JavaScript (tests hold it against autograd)
+    explorer.js    the page's behaviour: controls, plane, trajectory
+    explorer.css   light and dark, down to 360 px
+    explorer.html  what the page says
 
 The page needs no network and no server. Defaults of the losses are written into it from the library.
 """
 
-import html
-import json
 from dataclasses import dataclass
-from importlib.resources import files
 
 from circlet import losses
 from circlet.losses import PairLoss
+from circlet.pages import page
 
 
 @dataclass(frozen=True)
@@ -47,13 +45,11 @@ def build_explorer() -> str:
     >>> build_explorer().startswith("<!doctype html>")
     True
     """
-    here = files(__name__)
-    style, formulas, behaviour, page = (
-        (here / name).read_text(encoding="utf-8") for name in ("explorer.css", "losses.js", "explorer.js", "page.html")
+    return page(
+        "report/explorer/explorer.html",
+        "circlet: what a loss does to a pair of similarities",
+        styles=("pages/palette.css", "report/explorer/explorer.css"),
+        scripts=("report/explorer/losses.js", "report/explorer/explorer.js"),
+        data={"defaults": {choice.key: choice.loss.hyper_parameters for choice in CHOICES}},
+        choices=CHOICES,
     )
-    defaults = {choice.key: choice.loss.hyper_parameters for choice in CHOICES}
-    options = "".join(f'<option value="{choice.key}">{html.escape(choice.title)}</option>' for choice in CHOICES)
-    script = f"const DEFAULTS = {json.dumps(defaults)};\n{formulas}\n{behaviour}"
-    for mark, text in {"/*style*/": style, "<!--options-->": options, "/*script*/": script}.items():
-        page = page.replace(mark, text)
-    return page

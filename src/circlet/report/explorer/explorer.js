@@ -1,4 +1,7 @@
-// The page: controls, plane and trajectory. Reads DEFAULTS (written by the library) and circletEvaluate (losses.js).
+// The page: controls, plane and trajectory. Reads circletEvaluate (losses.js) and `defaults` of the page's data: the
+// settings of each loss, written by the library.
+
+const DEFAULTS = JSON.parse(document.getElementById("data").textContent).defaults;
 
 const NAMES = { margin: "margin m", gamma: "scale γ", temperature: "temperature τ", alpha: "scale α", beta: "scale β",
   base: "threshold base" };
@@ -180,12 +183,13 @@ function move(s_n, s_p) {
   speak();
 }
 
-// A slider and a number input for one value; `apply` gets every valid one.
-function control(parent, key, title, range, value, apply) {
+// A slider and a number input for one value; `apply` gets every valid one. The title may have a subscript.
+function control(parent, key, [title, subscript], range, value, apply) {
   const row = document.createElement("div");
   row.className = "setting";
   const label = document.createElement("label");
-  label.innerHTML = title; // written here, never by a user
+  label.textContent = title;
+  if (subscript) label.append(Object.assign(document.createElement("sub"), { textContent: subscript }));
   label.htmlFor = `number-${key}`;
   const slider = document.createElement("input"), number = document.createElement("input");
   const [from, to, step] = range.slider;
@@ -212,7 +216,7 @@ function showSettings() {
     const angle = state.loss === "arcface" && key === "margin";
     const title = angle ? "margin m (radians)" : NAMES[key];
     const range = angle ? { ...RANGES[key], least: 0 } : RANGES[key]; // the library refuses an angle below 0
-    control(settings, key, title, range, +value.toPrecision(6), (chosen) => {
+    control(settings, key, [title], range, +value.toPrecision(6), (chosen) => {
       state.settings[key] = chosen;
       drawAll();
     });
@@ -257,7 +261,8 @@ function listen() {
 
 drawAxes();
 byId("loss").value = state.loss;
-for (const [key, title] of [["s_n", "similarity of the negative, s<sub>n</sub>"], ["s_p", "similarity of the positive, s<sub>p</sub>"]]) {
+for (const [key, kind] of [["s_n", "negative"], ["s_p", "positive"]]) {
+  const title = [`similarity of the ${kind}, s`, kind[0]];
   const range = { slider: [LOW, HIGH, 0.01], least: LOW, most: HIGH };
   control(byId("position"), key, title, range, state[key], (chosen) => move(...(key === "s_n"
     ? [chosen, state.s_p] : [state.s_n, chosen])));

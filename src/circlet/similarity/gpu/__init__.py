@@ -48,7 +48,8 @@ from importlib.util import find_spec
 
 import torch
 
-from circlet.similarity.pairs import PairLse, Pairs, Rule, Statistic
+from circlet.similarity.pairs import PairLse, Pairs, Statistic
+from circlet.similarity.rule import Rule
 from circlet.similarity.spec import spec_of
 
 __all__ = ["pair_lse", "supports"]

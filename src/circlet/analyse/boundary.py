@@ -1,0 +1,30 @@
+"""The decision boundary of a loss: where a pair of similarities stops being wrong for it.
+
+The boundary is where the logits of one positive and one negative cancel: s_p - s_n = m for a constant margin, the
+circle of Eq. 7 for Circle loss. A loss that does not couple its sides (Multi-Similarity) has a boundary for each, where
+the logit is 0.
+"""
+
+from torch import Tensor
+
+from circlet.aggregate import is_coupled
+from circlet.losses import Form
+from circlet.similarity import Rule
+
+
+def decision(form: Form, s_n: Tensor, s_p: Tensor, rule: Rule | None = None) -> Tensor:
+    """Below 0 where a pair of similarities is past the decision boundary, 0 on it; in logits.
+
+    rule: of these anchors, where it differs from anchor to anchor; by default that of a typical one.
+    """
+    rule = form.typical_rule if rule is None else rule
+    pos, neg = rule.positive(s_p), rule.negative(s_n)
+    return pos + neg if is_coupled(form.aggregate) else pos.maximum(neg)
+
+
+def is_past(form: Form, logits: Tensor, opposite: Tensor) -> Tensor:
+    """Whether pairs of one side are past the decision boundary together with an `opposite` logit of the other side.
+
+    With a loss that does not couple its sides, whether they are past their own.
+    """
+    return logits < (-opposite if is_coupled(form.aggregate) else 0)

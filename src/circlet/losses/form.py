@@ -1,0 +1,130 @@
+"""Form: what a loss of the family is made of, in a vocabulary of few words.
+
+    similarity source   x  rule                       x  aggregate
+    (which references)     (score -> logit, slope)       (two statistics -> loss)
+
+The references come with the call; `Form` says the rest. Its defaults are the unified loss (Eq. 1): log-sum-exps on
+both sides, coupled in a softplus, averaged over the anchors that have a positive and a negative. Everything else is
+one word more.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from circlet.aggregate import Aggregate, Separate, softplus
+from circlet.similarity import Rule
+
+PositiveStatistic = Literal["logsumexp", "max", "softmin", "mean", "mean_active", "each"]
+NegativeStatistic = Literal["logsumexp", "max", "mean_active", "semi_hard"]
+
+
+class Rows(NamedTuple):
+    """What a rule may know of the anchors that it is made for; all (rows, 1), without gradient but `norms`.
+
+    norms: length of each embedding. hardest_positive: similarity of its least similar positive; inf without one.
+    """
+
+    norms: Tensor
+    hardest_positive: Tensor
+
+
+@runtime_checkable
+class RowRule(Protocol):
+    """A rule that differs from anchor to anchor, such as a margin by the embedding's norm."""
+
+    def for_rows(self, rows: Rows) -> Rule:
+        """The rule for these anchors: its numbers are tensors (rows, 1), or apply to all."""
+
+
+class Softmax(NamedTuple):
+    """Within a class, the mean of the similarities weighted by their softmax at a temperature, > 0."""
+
+    temperature: float
+
+
+@dataclass(frozen=True)
+class Form:
+    """One loss of the family.
+
+    >>> from circlet import Form, rules
+    >>> Form(rules.Circle(margin=0.4, gamma=80.0)).aggregate.__name__
+    'softplus'
+
+    rule: from a similarity to a logit (`circlet.rules`), the same for all anchors or one for each (`RowRule`).
+    aggregate: from the two statistics of an anchor to its loss (`circlet.aggregate`).
+    normalize: cosine similarity, else inner product.
+    positives: what is made of the positive logits of an anchor. logsumexp: all, the hardest most; max: the hardest;
+        softmin: -logsumexp of minus the logits, the easiest most, so that one near positive is enough; mean;
+        mean_active: the mean of those above 0; each: the aggregate is applied to each positive, and the mean taken.
+    negatives: likewise. semi_hard, with each: the hardest negative that is less similar than the positive.
+    contrast: whether the negatives' statistic is of the negatives alone or of all pairs (SupCon's denominator).
+    within_class: what the similarity to a class of several references is: of each reference by itself (None), of the
+        most similar one ("max"), or a `Softmax`-weighted mean.
+    anchors: samples meet references; or references are the anchors and meet the samples (proxies).
+    average: "mean" is over the anchors with a positive and a negative (both), with either, or each side over those that
+        have it, for an aggregate with `sides`.
+    """
+
+    rule: Rule | RowRule
+    aggregate: Aggregate = softplus
+    normalize: bool = True
+    positives: PositiveStatistic = "logsumexp"
+    negatives: NegativeStatistic = "logsumexp"
+    contrast: Literal["negatives", "all"] = "negatives"
+    within_class: Literal["max"] | Softmax | None = None
+    anchors: Literal["samples", "references"] = "samples"
+    average: Literal["both", "either", "sides"] = "both"
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether the loss is computed in tiles; if not, in blocks of anchors against all their references."""
+        plain = self.within_class is None and self.contrast == "negatives" and isinstance(self.rule, Rule)
+        return plain and (self.positives, self.negatives) in _STREAMED
+
+    @property
+    def is_mergeable(self) -> bool:
+        """Whether statistics of parts of the references (shards of class weights) make up that of all of them."""
+        return (self.positives, self.negatives) in _STREAMED and self.contrast == "negatives"
+
+    @property
+    def typical_rule(self) -> Rule:
+        """The rule; of a `RowRule` that of an anchor of length 1 that is equal to its positive."""
+        if isinstance(self.rule, Rule):
+            return self.rule
+        return self.rule.for_rows(Rows(torch.ones(1, 1), torch.ones(1, 1)))
+
+    def check(self, owner: str) -> None:
+        """ValueError that names `owner` if a part is no such part, or gives the wrong shape or NaN."""
+        if not isinstance(self.rule, Rule | RowRule):
+            raise ValueError(f"{owner}: found a rule of type {type(self.rule).__name__}, expected a circlet.rules.Rule")
+        if (self.negatives == "semi_hard") > (self.positives == "each"):
+            raise ValueError(f"{owner}: found negatives 'semi_hard' with positives {self.positives!r}, expected 'each'")
+        if self.average == "sides" and not isinstance(self.aggregate, Separate):
+            raise ValueError(
+                f"{owner}: found average 'sides' with {self.aggregate}, expected a circlet.aggregate.Separate"
+            )
+        s = torch.tensor([-0.9, -0.5, 0.0, 0.5, 0.9], dtype=torch.float64)
+        rule = self.rule if isinstance(self.rule, Rule) else self.rule.for_rows(Rows(s.new_ones(5), s))
+        found = {
+            "rule.positive(s)": rule.positive(s),
+            "rule.negative(s)": rule.negative(s),
+            "aggregate(pos, neg)": self.aggregate(s, -s),
+        }
+        for name, value in found.items():
+            _check_output(owner, name, value, s)
+
+
+_STREAMED = (("logsumexp", "logsumexp"), ("softmin", "logsumexp"), ("max", "max"))
+
+
+def _check_output(owner: str, name: str, value: Any, s: Tensor) -> None:
+    if not isinstance(value, Tensor):
+        raise ValueError(f"{owner}: {name} gave {type(value).__name__}, expected a tensor of the shape of s")
+    if value.shape != s.shape:
+        raise ValueError(f"{owner}: {name} gave shape {tuple(value.shape)} for s of shape {tuple(s.shape)}, expected "
+                         "the same")  # fmt: skip
+    if not value.is_floating_point() or not bool(value.isfinite().all()):
+        raise ValueError(f"{owner}: {name} gave {value.tolist()} for {s.tolist()}, expected finite numbers")

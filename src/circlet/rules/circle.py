@@ -1,0 +1,89 @@
+"""Circle: the self-paced weights and margins of Circle loss, and their short form.
+
+With c = max(s, -m) for the negatives and c = min(s - 1, m) for the positives the logits need two passes over a tile:
+
+    gamma [s+m]+ (s - m)           = gamma (c^2 - m^2)    and    gamma [s+m]+    = gamma (c + m),
+    -gamma [1+m-s]+ (s - (1 - m))  = gamma (c^2 - m^2)    and    -gamma [1+m-s]+ = gamma (c - m).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from circlet.rules.checks import check_finite, check_scale
+from circlet.similarity.rule import Kernel, Rule, Sides, add_shift
+
+
+@dataclass(frozen=True)
+class Circle(Rule):
+    """Self-paced weights and margins of Circle loss: O_p = 1+m, O_n = -m, Delta_p = 1-m, Delta_n = m (Eq. 8)."""
+
+    margin: float = 0.25
+    gamma: float = 256.0
+
+    def __post_init__(self) -> None:
+        check_finite("margin", self.margin)
+        check_scale("gamma", self.gamma)
+
+    def positive(self, s: Tensor) -> Tensor:
+        """Logit of a positive with similarity `s`: -gamma alpha_p (s_p - Delta_p), alpha_p detached."""
+        return self.positive_slope(s).detach() * (s - (1.0 - self.margin))
+
+    def negative(self, s: Tensor) -> Tensor:
+        """Logit of a negative with similarity `s`: gamma alpha_n (s_n - Delta_n), alpha_n detached."""
+        return self.negative_slope(s).detach() * (s - self.margin)
+
+    def positive_slope(self, s: Tensor) -> Tensor:
+        """-gamma alpha_p, alpha_p = [1 + m - s_p]+ (Eq. 5)."""
+        return -self.gamma * (1.0 + self.margin - s).clamp(min=0)
+
+    def negative_slope(self, s: Tensor) -> Tensor:
+        """Gamma alpha_n, alpha_n = [s_n + m]+ (Eq. 5)."""
+        return self.gamma * (s + self.margin).clamp(min=0)
+
+    @property
+    def scales(self) -> tuple[float, float]:
+        """Gamma for both."""
+        return self.gamma, self.gamma
+
+    def short_form(self) -> Sides:
+        """Squares on both sides."""
+        sides = (SelfPaced(self.margin, self.gamma, positive=side) for side in (True, False))
+        return Sides(*sides)
+
+    def kernel(self) -> Kernel:
+        """In the GPU kernels."""
+        return Kernel("Circle", (self.gamma, self.margin, 1.0 - self.margin, 1.0 + self.margin))
+
+
+@dataclass(frozen=True)
+class SelfPaced:
+    """Short form of one side: gamma (c^2 - m^2), and gamma (c + m) or gamma (c - m)."""
+
+    margin: float
+    scale: float
+    positive: bool
+
+    @property
+    def offset(self) -> float:
+        """-gamma m^2."""
+        return -self.scale * self.margin**2
+
+    def affine(self, s: Tensor, rate: float, shift: Tensor | None, out: Tensor) -> Tensor:
+        """c^2 for q."""
+        c = self._c(s, out)
+        return add_shift(c.mul_(c), rate, shift, out)
+
+    def affine_and_slope(
+        self, s: Tensor, rate: float, shift: Tensor | None, out: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor | None]:
+        """c^2 for q, and c + m or c - m."""
+        c = self._c(s, out[1])
+        q = torch.mul(c, c, out=out[0])
+        return add_shift(q, rate, shift, out[0]), c.add_(-self.margin if self.positive else self.margin)
+
+    def _c(self, s: Tensor, out: Tensor) -> Tensor:
+        if self.positive:
+            return torch.sub(s, 1.0, out=out).clamp_(max=self.margin)
+        return torch.clamp(s, min=-self.margin, out=out)

@@ -1,0 +1,52 @@
+"""A scale for each side."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from circlet.rules.checks import check_finite, check_scale
+from circlet.similarity.rule import General, Kernel, Linear, Rule, Sides
+
+
+@dataclass(frozen=True)
+class TwoScales(Rule):
+    """Multi-Similarity: positives and negatives have a scale each, around one threshold `base`."""
+
+    alpha: float = 2.0
+    beta: float = 50.0
+    base: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_scale("alpha", self.alpha)
+        check_scale("beta", self.beta)
+        check_finite("base", self.base)
+
+    def positive(self, s: Tensor) -> Tensor:
+        """-alpha (s_p - base)."""
+        return -self.alpha * (s - self.base)
+
+    def negative(self, s: Tensor) -> Tensor:
+        """Beta (s_n - base)."""
+        return self.beta * (s - self.base)
+
+    def positive_slope(self, s: Tensor) -> Tensor:
+        """-alpha, everywhere."""
+        return torch.full_like(s, -self.alpha)
+
+    def negative_slope(self, s: Tensor) -> Tensor:
+        """Beta, everywhere."""
+        return torch.full_like(s, self.beta)
+
+    @property
+    def scales(self) -> tuple[float, float]:
+        """Alpha and beta."""
+        return self.alpha, self.beta
+
+    def short_form(self) -> Sides:
+        """The negatives are linear."""
+        return Sides(General(self.positive, self.positive_slope), Linear(self.beta, -self.beta * self.base))
+
+    def kernel(self) -> Kernel:
+        """In the GPU kernels."""
+        return Kernel("TwoScales", (self.alpha, self.beta, self.base, 0.0))

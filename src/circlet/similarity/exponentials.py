@@ -1,0 +1,25 @@
+"""Exponentials of logits in short form, through 2^x, which torch computes nearly three times as fast as e^x."""
+
+import torch
+from torch import Tensor
+
+from circlet.similarity.rule import ShortForm
+
+LOG2E = 1.4426950408889634
+
+
+def rate(side: ShortForm, dtype: torch.dtype) -> float:
+    """Scale in units of log2 e, as rounded by tensors of this dtype: both passes must use the same number."""
+    return float(torch.tensor(side.scale * LOG2E, dtype=dtype))
+
+
+def logsumexp(q: Tensor, dim: int, side: ShortForm, out: Tensor) -> Tensor:
+    """Log of the sum of e^logit along `dim`, in fp64: its rounding is left to whoever adds the tiles up.
+
+    The shift is taken back exactly as it was subtracted, so it costs no accuracy. out: a buffer of the shape of `q`.
+    """
+    factor = rate(side, q.dtype)
+    peak = q.amax(dim, keepdim=True)
+    shift = torch.where(peak == -torch.inf, 0.0, peak * -factor)
+    total = torch.add(shift, q, alpha=factor, out=out).exp2_().sum(dim)
+    return (total.double().log2() - shift.squeeze(dim).double()) * (side.scale / factor) + side.offset

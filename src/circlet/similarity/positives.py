@@ -1,0 +1,83 @@
+"""Positives: which pairs of a tile are positive, and which tiles need to ask.
+
+With anchors and references sorted by label, the positives of anchor i are a *range* [low_i, high_i) of references,
+and both ends grow with i. So the anchors that meet a positive among columns [c, d) are a range too; all other
+rows of that tile are negative and need no mask. A boolean mask instead of labels makes every tile mixed.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from circlet.similarity.pairs import Pairs
+
+
+def sort_by_label(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Order that sorts the labels, and the sorted labels."""
+    sorted_labels, order = labels.sort(stable=True)
+    return order, sorted_labels
+
+
+def ranges(labels: Tensor, reference_labels: Tensor) -> Tensor:
+    """(2, batch) low and high end of each anchor's positives among the *sorted* references."""
+    return torch.stack(
+        [torch.searchsorted(reference_labels, labels), torch.searchsorted(reference_labels, labels, right=True)]
+    )
+
+
+def sorted_positives(pairs: Pairs) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+    """Order of the anchors and of the references (None: as they are), then `ranges` or the mask, for `Positives`."""
+    if pairs.positive_mask is not None:
+        return None, None, None, pairs.positive_mask
+    assert pairs.labels is not None
+    x_order, labels = sort_by_label(pairs.labels)
+    if pairs.references is None:
+        return x_order, x_order, ranges(labels, labels), None
+    assert pairs.reference_labels is not None
+    y_order, reference_labels = None, pairs.reference_labels
+    # Class weights come sorted, and need no gathering. (Compiled code cannot look.)
+    if torch.compiler.is_compiling() or bool((reference_labels[1:] < reference_labels[:-1]).any()):
+        y_order, reference_labels = sort_by_label(reference_labels)
+    dtype = torch.promote_types(labels.dtype, reference_labels.dtype)
+    return x_order, y_order, ranges(labels.to(dtype), reference_labels.to(dtype).contiguous()), None
+
+
+class Positives:
+    """Positive and negative pairs by `ranges` (2, batch) of sorted labels or by a `mask` (batch, num_references).
+
+    own: the references are the anchors, and the pair of a row with itself is neither.
+    """
+
+    def __init__(self, ranges: Tensor | None, mask: Tensor | None, *, own: bool) -> None:
+        assert (ranges is None) != (mask is None)
+        self.mask, self.own, self.ranges = mask, own, ranges
+        self.low, self.high = ([], []) if ranges is None else ranges.tolist()
+
+    def split(self, a: int, b: int, c: int, d: int) -> Iterator[tuple[int, int, bool]]:
+        """Row ranges (first, last, mixed) that make up rows [a, b) of columns [c, d); not mixed: all negative."""
+        if self.ranges is None:
+            yield a, b, True
+            return
+        first = min(max(bisect_right(self.high, c), a), b)
+        last = min(max(bisect_left(self.low, d), first), b)
+        for start, stop, mixed in ((a, first, False), (first, last, True), (last, b, False)):
+            if start < stop:
+                yield start, stop, mixed
+
+    def masks(self, a: int, b: int, c: int, d: int) -> tuple[Tensor, Tensor]:
+        """(b - a, d - c) masks of the positive and of the negative pairs."""
+        if self.mask is not None:
+            positive = self.mask[a:b, c:d]
+        else:
+            assert self.ranges is not None
+            columns = torch.arange(c, d, device=self.ranges.device)
+            low, high = self.ranges[:, a:b, None]
+            positive = (columns >= low) & (columns < high)
+        negative = ~positive
+        if self.own and a < d and c < b:
+            rows = torch.arange(a, b, device=positive.device)
+            other = rows[:, None] != torch.arange(c, d, device=positive.device)
+            positive, negative = positive & other, negative & other
+        return positive, negative
