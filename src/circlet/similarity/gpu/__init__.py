@@ -56,7 +56,12 @@ __all__ = ["pair_lse", "supports"]
 
 HAS_TRITON = find_spec("triton") is not None
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-RULES = tuple(f"circlet.rules:{name}" for name in ("Circle", "ConstantMargin", "AngularMargin", "TwoScales"))
+RULES = (
+    "circlet.rules.circle:Circle",
+    "circlet.rules.constant_margin:ConstantMargin",
+    "circlet.rules.angular_margin:AngularMargin",
+    "circlet.rules.two_scales:TwoScales",
+)
 
 
 def supports(pairs: Pairs, rule: Rule, statistic: Statistic) -> bool:
