@@ -8,7 +8,6 @@ from circlet import aggregate
 from circlet.rules import AngularMargin, Circle, ConstantMargin, TwoScales
 from circlet.similarity import dense, gpu
 from circlet.similarity.pairs import PairLse, Pairs
-from circlet.similarity.spec import spec_of
 from tests.similarity.cases import RULES, arriving, assert_same, dense_lse, relative_error, run
 
 NATIVE = torch.cuda.is_available()
@@ -47,7 +46,7 @@ every_form = pytest.mark.parametrize("form", FORMS)
 
 def streamed(pairs, rule, *, normalize=True, blocks=TINY):
     operands = (pairs.anchors, pairs.references, pairs.labels, pairs.reference_labels)
-    lse, _, _ = gpu_lse(*operands, *spec_of(rule), normalize, [*blocks])
+    lse, _, _ = gpu_lse(*operands, rule.kernel().formula, list(rule.kernel().numbers), normalize, [*blocks])
     return PairLse(lse[0], lse[1])
 
 
@@ -299,7 +298,7 @@ def test_error_budget(gamma, spread, form, dtype):
             assert relative_error(value, reference) <= 1.5 * relative_error(twin, reference) + rounding
 
 
-SETTINGS = (*spec_of(Circle()), True, [*TINY])
+SETTINGS = (Circle().kernel().formula, list(Circle().kernel().numbers), True, [*TINY])
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")

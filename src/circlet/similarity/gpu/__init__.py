@@ -50,18 +50,11 @@ import torch
 
 from circlet.similarity.pairs import PairLse, Pairs, Statistic
 from circlet.similarity.rule import Rule
-from circlet.similarity.spec import spec_of
 
 __all__ = ["pair_lse", "supports"]
 
 HAS_TRITON = find_spec("triton") is not None
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-RULES = (
-    "circlet.rules.circle:Circle",
-    "circlet.rules.constant_margin:ConstantMargin",
-    "circlet.rules.angular_margin:AngularMargin",
-    "circlet.rules.two_scales:TwoScales",
-)
 
 
 def supports(pairs: Pairs, rule: Rule, statistic: Statistic) -> bool:
@@ -76,11 +69,12 @@ def pair_lse(pairs: Pairs, rule: Rule, *, normalize: bool, statistic: Statistic 
     """
     from circlet.similarity.gpu.operators import gpu_lse
 
-    spec = spec_of(rule)
-    if spec is None or not _carries(pairs, rule, statistic):
+    kernel = rule.kernel()
+    if kernel is None or not _carries(pairs, rule, statistic):
         raise NotImplementedError(f"no GPU kernel for {rule!r}, {statistic!r} and these pairs: see gpu.supports")
     assert pairs.labels is not None
-    lse, _, _ = gpu_lse(pairs.anchors, pairs.references, pairs.labels, pairs.reference_labels, *spec, normalize, [])
+    lse, _, _ = gpu_lse(pairs.anchors, pairs.references, pairs.labels, pairs.reference_labels, kernel.formula,
+                        list(kernel.numbers), normalize, [])  # fmt: skip
     return PairLse(lse[0], lse[1])
 
 
@@ -90,7 +84,6 @@ def _on_gpu(x: torch.Tensor) -> bool:
 
 
 def _carries(pairs: Pairs, rule: Rule, statistic: Statistic) -> bool:
-    spec = spec_of(rule)
     dtypes = {pairs.anchors.dtype} | (set() if pairs.references is None else {pairs.references.dtype})
-    known = spec is not None and spec.path in RULES and pairs.labels is not None
+    known = rule.is_constant and rule.kernel() is not None and pairs.labels is not None
     return known and statistic == "logsumexp" and dtypes.issubset(DTYPES)

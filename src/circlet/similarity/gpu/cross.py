@@ -17,7 +17,7 @@ from circlet.similarity.gpu.merge import merge, no_stats
 from circlet.similarity.gpu.tile import Rows, meet, same_label, similarities, triton_dtype
 
 
-def cross_stats(x: Rows, y: Rows, dtype: torch.dtype, path: str, numbers: list[float], blocks: Blocks) -> Tensor:
+def cross_stats(x: Rows, y: Rows, dtype: torch.dtype, formula: str, numbers: list[float], blocks: Blocks) -> Tensor:
     """Stats (2, 2, B) of the anchors against the references, rows multiplied in `dtype`."""
     (batch, dim), num_references = x.data.shape, len(y.data)
     row_blocks, column_blocks = cdiv(batch, blocks.rows), cdiv(num_references, blocks.columns)
@@ -27,11 +27,10 @@ def cross_stats(x: Rows, y: Rows, dtype: torch.dtype, path: str, numbers: list[f
     if not batch or not splits:
         return stats
     parts = stats.new_empty(splits, 2, 2, batch)
-    rule, p = logits.rule_numbers(path, numbers)
     cross_kernel[(row_blocks, splits)](
         x.data, y.data, x.inverse, y.inverse, x.labels, y.labels, parts,
-        x.data.stride(0), y.data.stride(0), batch, num_references, dim, span, *p,
-        RULE=rule, BM=blocks.rows, BN=blocks.columns, BK=blocks.depth, DTYPE=triton_dtype(dtype),
+        x.data.stride(0), y.data.stride(0), batch, num_references, dim, span, *numbers,
+        RULE=formula, BM=blocks.rows, BN=blocks.columns, BK=blocks.depth, DTYPE=triton_dtype(dtype),
         PRECISION=precision(dtype), num_warps=blocks.num_warps, num_stages=blocks.num_stages,
     )  # fmt: skip
     merge(stats, parts)

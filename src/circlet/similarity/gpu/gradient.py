@@ -31,7 +31,7 @@ def terms_of(stats: Tensor, grads: Tensor) -> Tensor:
 
 
 def write_gradient(out: Tensor, x: Rows, y: Rows, row_terms: Tensor, column_terms: Tensor | None,
-                   offset: int | None, dtype: torch.dtype, path: str, numbers: list[float],
+                   offset: int | None, dtype: torch.dtype, formula: str, numbers: list[float],
                    blocks: Blocks) -> None:  # fmt: skip
     """K of the chunk of rows x and columns y, into out (M, N).
 
@@ -39,13 +39,13 @@ def write_gradient(out: Tensor, x: Rows, y: Rows, row_terms: Tensor, column_term
     first row, to tell which pairs lie above the diagonal.
     """
     (height, dim), width = x.data.shape, len(y.data)
-    rule, p = logits.rule_numbers(path, numbers)
     mirrored = column_terms is not None
     column_terms = row_terms if column_terms is None else column_terms
     gradient_kernel[(cdiv(height, blocks.rows), cdiv(width, blocks.columns))](
         x.data, y.data, x.inverse, y.inverse, x.labels, y.labels, row_terms, column_terms, out,
-        x.data.stride(0), y.data.stride(0), row_terms.stride(0), out.stride(0), height, width, dim, offset or 0, *p,
-        MIRRORED=mirrored, RULE=rule, BM=blocks.rows, BN=blocks.columns, BK=blocks.depth, DTYPE=triton_dtype(dtype),
+        x.data.stride(0), y.data.stride(0), row_terms.stride(0), out.stride(0), height, width, dim, offset or 0,
+        *numbers,
+        MIRRORED=mirrored, RULE=formula, BM=blocks.rows, BN=blocks.columns, BK=blocks.depth, DTYPE=triton_dtype(dtype),
         PRECISION=precision(dtype), num_warps=blocks.num_warps, num_stages=blocks.num_stages,
     )  # fmt: skip
 

@@ -1,35 +1,16 @@
 """The rules of `circlet.rules` in Triton: logit and slope of a tile of similarities.
 
-`RULE`, the name of the rule's class, is a compile-time constant, its numbers are not: a margin or a scale that
-changes while training compiles nothing anew. What a kernel does not use (the slope, forward) the compiler drops.
+`RULE`, the name of a rule's formula (`Rule.kernel`), is a compile-time constant, its numbers are not: a margin or a
+scale that changes while training compiles nothing anew. What a kernel does not use (the slope, forward) the compiler drops.
 
 Both passes must round a logit alike (see `tile.similarities`). So where a product meets a sum, in here or in what a
 kernel does next, it says by itself whether the two are fused; left to the compiler, the kernels could differ.
 """
 
-import math
-
 import triton
 import triton.language as tl
 
 SMALLEST_SINE = tl.constexpr(1e-3)  # as in circlet.rules
-
-
-def rule_numbers(path: str, numbers: list[float]) -> tuple[str, tuple[float, float, float, float]]:
-    """Name of the rule of a spec, and the four numbers `p` that its functions here take."""
-    name = path.partition(":")[2]
-    if name == "Circle":
-        margin, gamma = numbers
-        return name, (gamma, margin, 1.0 - margin, 1.0 + margin)
-    if name == "ConstantMargin":
-        margin, gamma = numbers
-        return name, (gamma, margin, 0.0, 0.0)
-    if name == "AngularMargin":
-        margin, gamma = numbers
-        return name, (gamma, math.cos(margin), math.sin(margin), margin * math.sin(margin))
-    assert name == "TwoScales"
-    alpha, beta, base = numbers
-    return name, (alpha, beta, base, 0.0)
 
 
 @triton.jit

@@ -30,18 +30,18 @@ def gpu_lse(
     y: Tensor | None,
     labels: Tensor,
     reference_labels: Tensor | None,
-    rule: str,
+    formula: str,
     numbers: Sequence[float],
     normalize: bool,
     blocks: Sequence[int],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Log-sum-exps (2, B) of the positives and of the negatives; stats and inverse, for the backward pass.
 
-    blocks: `Blocks`, or nothing for `blocks_of`.
+    formula, numbers: the rule's `Kernel`. blocks: `Blocks`, or nothing for `blocks_of`.
     """
     with torch.cuda.device_of(x), torch.autocast(x.device.type, enabled=False):
         anchors = prepare(x, labels, None, normalize=normalize)
-        settings = product_dtype(x, y), rule, list(numbers), Blocks(*blocks) if blocks else blocks_of(x, y)
+        settings = product_dtype(x, y), formula, list(numbers), Blocks(*blocks) if blocks else blocks_of(x, y)
         if y is None:
             stats, inverse = symmetric_stats(anchors, *settings), anchors.inverse
         else:
@@ -64,7 +64,7 @@ def gpu_lse_backward(
     grads: Tensor,
     needs_x: bool,
     needs_y: bool,
-    rule: str,
+    formula: str,
     numbers: Sequence[float],
     normalize: bool,
     blocks: Sequence[int],
@@ -73,7 +73,7 @@ def gpu_lse_backward(
     with torch.cuda.device_of(x), torch.autocast(x.device.type, enabled=False):
         anchors = prepare(x, labels, inverse[: len(x)], normalize=normalize)
         terms = terms_of(stats, grads)
-        settings = product_dtype(x, y), rule, list(numbers), Blocks(*blocks) if blocks else blocks_of(x, y)
+        settings = product_dtype(x, y), formula, list(numbers), Blocks(*blocks) if blocks else blocks_of(x, y)
         if y is None:
             return _pair_backward(anchors, terms, *settings, normalize=normalize), x.new_empty(0, x.shape[1])
         assert reference_labels is not None
@@ -81,7 +81,7 @@ def gpu_lse_backward(
         return _cross_backward(anchors, references, terms, *settings, needs=(needs_x, needs_y), normalize=normalize)
 
 
-def _pair_backward(x: Rows, terms: Tensor, dtype: torch.dtype, path: str, numbers: list[float], blocks: Blocks, *,
+def _pair_backward(x: Rows, terms: Tensor, dtype: torch.dtype, formula: str, numbers: list[float], blocks: Blocks, *,
                    normalize: bool) -> Tensor:  # fmt: skip
     batch, step = len(x.data), blocks.height
     workspace = x.data.new_empty((min(step, batch),) * 2, dtype=workspace_dtype(dtype))
@@ -89,14 +89,14 @@ def _pair_backward(x: Rows, terms: Tensor, dtype: torch.dtype, path: str, number
     for a, b, c, d in triangle(batch, step, step):
         k = workspace[: b - a, : d - c]
         rows, columns = x.span(a, b), x.span(c, d)
-        write_gradient(k, rows, columns, terms[:, a:b], terms[:, c:d], c - a, dtype, path, numbers, blocks)
+        write_gradient(k, rows, columns, terms[:, a:b], terms[:, c:d], c - a, dtype, formula, numbers, blocks)
         add_product(sums[:, a:b], k, columns.data, blocks)
         if c != a:
             add_product(sums[:, c:d], k.T, rows.data, blocks)
     return finish(sums, x, normalize=normalize)
 
 
-def _cross_backward(x: Rows, y: Rows, terms: Tensor, dtype: torch.dtype, path: str, numbers: list[float],
+def _cross_backward(x: Rows, y: Rows, terms: Tensor, dtype: torch.dtype, formula: str, numbers: list[float],
                     blocks: Blocks, *, needs: tuple[bool, bool], normalize: bool) -> tuple[Tensor, Tensor]:  # fmt: skip
     needs_x, needs_y = needs
     (batch, dim), num_references = x.data.shape, len(y.data)
@@ -111,7 +111,7 @@ def _cross_backward(x: Rows, y: Rows, terms: Tensor, dtype: torch.dtype, path: s
         for a, b in spans(batch, blocks.height):
             k = workspace[: b - a, : d - c]
             rows = x.span(a, b)
-            write_gradient(k, rows, columns, terms[:, a:b], None, None, dtype, path, numbers, blocks)
+            write_gradient(k, rows, columns, terms[:, a:b], None, None, dtype, formula, numbers, blocks)
             if needs_x:
                 add_product(sums[:, a:b], k, columns.data, blocks)
             if needs_y:

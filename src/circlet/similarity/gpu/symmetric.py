@@ -26,7 +26,7 @@ from circlet.similarity.gpu.tile import Rows, meet, same_label, similarities, tr
 from circlet.similarity.symmetric import triangle
 
 
-def symmetric_stats(x: Rows, dtype: torch.dtype, path: str, numbers: list[float], blocks: Blocks) -> Tensor:
+def symmetric_stats(x: Rows, dtype: torch.dtype, formula: str, numbers: list[float], blocks: Blocks) -> Tensor:
     """Stats (2, 2, B) of all anchors against one another, rows multiplied in `dtype`."""
     (batch, dim), step = x.data.shape, blocks.height
     chunk = min(step, batch)
@@ -34,14 +34,13 @@ def symmetric_stats(x: Rows, dtype: torch.dtype, path: str, numbers: list[float]
     row_parts, column_parts = (
         stats.new_empty(cdiv(chunk, size), 2, 2, chunk) for size in (blocks.columns, blocks.rows)
     )
-    rule, p = logits.rule_numbers(path, numbers)
     for a, b, c, d in triangle(batch, step, step):
         rows, columns = x.span(a, b), x.span(c, d)
         grid = cdiv(b - a, blocks.rows), cdiv(d - c, blocks.columns)
         symmetric_kernel[grid](
             rows.data, columns.data, rows.inverse, columns.inverse, rows.labels, columns.labels, row_parts,
-            column_parts, x.data.stride(0), chunk, b - a, d - c, dim, c - a, *p,
-            RULE=rule, BM=blocks.rows, BN=blocks.columns, BK=blocks.depth, DTYPE=triton_dtype(dtype),
+            column_parts, x.data.stride(0), chunk, b - a, d - c, dim, c - a, *numbers,
+            RULE=formula, BM=blocks.rows, BN=blocks.columns, BK=blocks.depth, DTYPE=triton_dtype(dtype),
             PRECISION=precision(dtype), num_warps=blocks.num_warps, num_stages=blocks.num_stages,
         )  # fmt: skip
         merge(stats[..., a:b], row_parts[: grid[1], ..., : b - a])
