@@ -1,7 +1,8 @@
 """The rules of `circlet.rules` in Triton: logit and slope of a tile of similarities.
 
 `RULE`, the name of a rule's formula (`Rule.kernel`), is a compile-time constant, its numbers are not: a margin or a
-scale that changes while training compiles nothing anew. What a kernel does not use (the slope, forward) the compiler drops.
+scale that changes while training compiles nothing anew. What a kernel does not use (the slope, forward) is dropped by
+the compiler.
 
 Both passes must round a logit alike (see `tile.similarities`). So where a product meets a sum, in here or in what a
 kernel does next, it says by itself whether the two are fused; left to the compiler, the kernels could differ.
