@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from circlet.recipes import RECIPES, find_recipe
+from circlet.recipes.names import EXTENSIONS
 from circlet.recipes.results import finished_runs
 
 DESCRIPTION = """Recipes of circlet train: characters, your own images, and the rows of the paper's tables.
@@ -64,6 +65,7 @@ def listing(runs: Path) -> str:
                 changed = f"; changed: {', '.join(run.changed)}" if run.changed else ""
                 rows[str(run.path)] = _percent(measured) + changed
         lines += [f"{'':<{width}}  {who}: {text}" for who, text in rows.items()]
+    lines += [f"{name:<{width}}  of an installed package: {place}" for name, place in EXTENSIONS.registered().items()]
     return "\n".join(lines)
 
 
