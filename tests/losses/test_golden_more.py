@@ -73,7 +73,7 @@ def test_centres(case, name, loss):
 
 @every_case
 def test_p2s_grad(case):
-    """There weights are first scaled to length 1, to 2e-8, outside of the gradient, which is thus that of inner products."""
+    """There weights are scaled to length 1 first (to 2e-8), without gradient, which is then that of inner products."""
     (embeddings, weights), labels = inputs(case, "class_weights")
     value = circlet.P2SGradLoss()(embeddings, labels, weights) / len(weights)
     torch.testing.assert_close(value, load(f"{case}_p2s"), rtol=1e-7, atol=0)

@@ -99,7 +99,8 @@ def pooled(form: Form, meeting: Meeting) -> Meeting:
         raise ValueError("positive_mask: found with a loss that looks within classes, expected labels")
     order, is_there = _columns_of_classes(meeting.labels)
     there = is_there & (meeting.positive | meeting.negative)[:, order]  # the own row of an anchor is of no class
-    s = meeting.s[:, order]
+    # By gather, whose backward pass is twice as fast as that of an index.
+    s = meeting.s.gather(1, order.flatten().expand(len(meeting.s), -1)).view(-1, *order.shape)
     if form.within_class == "max":
         s = torch.where(there, s, -torch.inf).amax(2)
     else:
