@@ -156,7 +156,7 @@ def test_magface():
             losses.append(cross_entropy(64.0 * target, others) + 20.0 * (1 / a + a / 110**2))
         value = circlet.MagFaceLoss(reduction="none")(embeddings, labels, weights)
         assert_same(value, torch.stack(losses), [embeddings, weights])
-    with pytest.raises(ValueError, match="MagFaceLoss: l_a, u_a: found .* expected l_a below u_a"):
+    with pytest.raises(ValueError, match=r"MagFaceLoss: l_a, u_a: found .* expected l_a below u_a"):
         circlet.MagFaceLoss(l_a=5.0, u_a=2.0)
 
 
