@@ -147,19 +147,21 @@ def _over_ranks(form: Form, sources: list[Pairs], batch: GlobalBatch) -> AnchorL
 def _merged(form: Form, sources: list[Pairs], batch: GlobalBatch) -> AnchorLoss:
     """As `_over_ranks`, where shards of the class weights give parts of each anchor's statistics."""
     statistic: Statistic = "max" if form.positives == "max" else "logsumexp"
+    of_own = slice(sum(batch.sizes[: batch.rank]), sum(batch.sizes[: batch.rank + 1]))
     hardest: Tensor | None = None
     if not isinstance(form.rule, Rule):
         with torch.no_grad():
             of_pairs = _hardest(form.normalize, form.within_class)
             hardest = -batch.merged([_parts(of_pairs, pairs, None) for pairs in sources], "max").pos[:, None]
-    found = _of_lse(form, batch.merged([_parts(form, pairs, hardest) for pairs in sources], statistic))
+    hardest_of_own = None if hardest is None else hardest[of_own]
+    parts = [_parts(form, pairs, hardest_of_own if pairs.anchors is batch.embeddings else hardest) for pairs in sources]
+    found = _of_lse(form, batch.merged(parts, statistic))
     if form.penalty is None:
         return found
     # Of the own anchors alone: each rank differentiates what it adds.
-    of_own = slice(sum(batch.sizes[: batch.rank]), sum(batch.sizes[: batch.rank + 1]))
     norms = torch.linalg.vector_norm(batch.embeddings.to(found.loss.dtype), dim=1, keepdim=True)
-    hardest_of_own = norms.new_full(norms.shape, torch.inf) if hardest is None else hardest[of_own]
-    return found._replace(loss=found.loss + batch.of_all(form.penalty(Rows(norms, hardest_of_own)).squeeze(1)))
+    rows = Rows(norms, torch.full_like(norms.detach(), torch.inf) if hardest_of_own is None else hardest_of_own)
+    return found._replace(loss=found.loss + batch.of_all(form.penalty(rows).squeeze(1)))
 
 
 def _parts(form: Form, pairs: Pairs, hardest: Tensor | None) -> PairLse:
