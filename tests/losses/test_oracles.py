@@ -222,6 +222,14 @@ def test_anchors_without_a_side_are_finite(loss, labels, references):
         assert value.isfinite()
 
 
+@pytest.mark.parametrize("loss", EVERY_LOSS.values(), ids=EVERY_LOSS.keys())
+def test_nan_is_found_by_every_loss(loss):
+    embeddings, labels = batch()
+    embeddings[4, 2] = torch.nan
+    with pytest.raises(ValueError, match="embeddings: found NaN or infinity in 1 of 15 rows"):
+        loss(embeddings, labels)
+
+
 @pytest.mark.parametrize("loss", ONE_SIDED.values(), ids=ONE_SIDED.keys())
 def test_one_sided_losses_are_over_the_anchors_that_have_any_pair(loss):
     embeddings, labels = batch(num_classes=1, per_class=4)

@@ -1,5 +1,6 @@
 """Losses that no tile can carry: any size of a block gives the same, and memory stays below the matrix."""
 
+import os
 import subprocess
 import sys
 from functools import partial
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 import circlet
-from circlet.losses import pair_loss
+from circlet.losses import encounter
 from circlet.similarity import in_row_blocks
 from tests.losses.cases import EVERY_LOSS, batch, with_reduction
 
@@ -31,7 +32,7 @@ def test_small_blocks_are_as_one(loss, level, block_pairs, monkeypatch):
     results = []
     for size in (None, block_pairs):
         if size is not None:
-            monkeypatch.setattr(pair_loss, "in_row_blocks", partial(in_row_blocks, block_pairs=size))
+            monkeypatch.setattr(encounter, "in_row_blocks", partial(in_row_blocks, block_pairs=size))
         leaves = [embeddings.clone().requires_grad_(), *([] if level == "pair" else [classes.weight])]
         value = with_reduction(loss, "none")(leaves[0], labels, sources)
         grads = torch.autograd.grad((weights * value).sum(), leaves)
@@ -55,7 +56,7 @@ def step(batch):
     circlet.SupConLoss()(x, labels).backward()
     return status("VmHWM") - before
 
-step(600)
+step(2000)
 print(step(12288))
 """
 
@@ -63,6 +64,11 @@ print(step(12288))
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_stays_below_the_matrix():
-    """The matrix alone would be 576 MiB, and a dense loss takes several of them; a block is 8 MiB."""
-    peak = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True).stdout
-    assert float(peak) < 160
+    """The matrix alone would be 576 MiB, and a dense loss takes several of them; a block is 8 MiB.
+
+    Of what is in use: glibc by default keeps freed blocks of that size in a heap that small tensors fragment.
+    """
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
+    command = [sys.executable, "-c", MEMORY]
+    peak = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+    assert float(peak) < 100

@@ -6,6 +6,19 @@
 The references come with the call; `Form` says the rest. Its defaults are the unified loss (Eq. 1): log-sum-exps on
 both sides, coupled in a softplus, averaged over the anchors that have a positive and a negative. Everything else is
 one word more.
+
+Some well-known losses are not of this kind:
+
+| loss                                      | why not                                                                 |
+|-------------------------------------------|-------------------------------------------------------------------------|
+| angular loss                              | a negative meets the sum of anchor and positive: triples, no pairs      |
+| batch-all triplets, quadruplet loss       | a hinge for each triple: more than two statistics of an anchor          |
+| signal-to-noise contrastive loss          | the variance of a difference: neither cosine nor inner product          |
+| center loss                               | distances of embeddings with their lengths, to means that follow them   |
+| histogram loss                            | histograms of all pairs of the batch, not those of an anchor            |
+| FastAP, SmoothAP, Blackbox AP             | ranks: each positive against every pair of the anchor, not a statistic  |
+| VICReg, Barlow Twins, DINO                | statistics of embedding dimensions, or another network's outputs        |
+| SphereFace                                | inner products of unit weights with embeddings that keep their length   |
 """
 
 from collections.abc import Callable

@@ -127,7 +127,7 @@ def _columns_of_classes(labels: Tensor) -> tuple[Tensor, Tensor]:
 def _statistic(statistic: str, logits: Tensor, mask: Tensor) -> Tensor:
     """(R,) statistic of the logits where `mask` is true; -inf (sum and means: 0) where it is nowhere."""
     if statistic in ("sum", "mean", "mean_active"):
-        counted = mask & (logits > 0) if statistic == "mean_active" else mask
+        counted = mask & ~(logits <= 0) if statistic == "mean_active" else mask  # NaN counts
         total = torch.where(counted, logits, 0.0).sum(1)
         return total if statistic == "sum" else total / counted.sum(1).clamp(min=1)
     if logits.shape[1] == 0:
