@@ -10,7 +10,7 @@ import circlet
 from circlet import Form, PairLoss, rules
 from circlet.similarity import Rule, dense
 from circlet.similarity.pairs import Pairs
-from circlet.train import Objective
+from circlet.training import Objective
 from tests.losses import own_loss
 from tests.losses.cases import batch
 from tests.losses.own_loss import CubeLoss, Cubes, by_loops

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import circlet
-from circlet.train import Objective
+from circlet.training import Objective
 from tests.losses.cases import CENTRES, batch
 
 
