@@ -7,11 +7,8 @@ what it had with its input made (pages of a mapped file not counted). Writes ben
 """
 
 import argparse
-import datetime
-import importlib.metadata
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -25,8 +22,10 @@ import torch
 from torch import Tensor
 
 import circlet
+from circlet.environment import machine
 
 RESULTS = Path(__file__).parent / "results" / "evaluation.json"
+PACKAGES = ("circlet", "torch", "numpy", "pytorch-metric-learning", "faiss-cpu", "scikit-learn")
 Answer = dict[str, float]
 
 
@@ -289,27 +288,6 @@ def child(case: str, contender: str, threads: int) -> dict[str, object]:
     return json.loads(result.stdout.strip().splitlines()[-1])
 
 
-def machine(threads: int) -> dict[str, str | int | float]:
-    """What the figures were taken on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    versions = {}
-    for package in ("circlet", "torch", "numpy", "pytorch-metric-learning", "faiss-cpu", "scikit-learn"):
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "not installed"
-    return {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "cpu": model,
-        "cores": os.cpu_count() or 0,
-        "threads": threads,
-        "load_average": os.getloadavg()[0],
-        "python": platform.python_version(),
-        **versions,
-    }
-
-
 def table(results: dict) -> str:
     """Markdown: one row for each case and contender; ratios to circlet in the same run."""
     lines = [
@@ -352,7 +330,7 @@ def main() -> None:
         return
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"cases": {}}
     for key in options.only:
-        case, rows, about = CASES[key], {}, machine(options.threads)
+        case, rows, about = CASES[key], {}, {"threads": options.threads, **machine(*PACKAGES)}
         for name in list(case.contenders)[: 1 if options.no_peers else None]:
             rows[name] = child(key, name, options.threads)
             print(f"{case.name:42} {name:36} {rows[name]}", flush=True)

@@ -11,11 +11,9 @@ Writes benchmarks/results/loader.{json,md}.
 """
 
 import argparse
-import datetime
 import json
 import multiprocessing
 import os
-import platform
 import tempfile
 import time
 from collections import deque
@@ -25,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL
 import torch
 from PIL import Image
 
 from circlet.data import DataError, ImageSet, decode, image_folder
-from circlet.recipes.build import TrainBatches, load_pixels
-from circlet.recipes.experiment import BatchConfig, DataConfig
+from circlet.data.pixels import Decoding, load_pixels
+from circlet.environment import machine
+from circlet.training.image_batches import BatchConfig, TrainBatches
 
 RESULTS = Path(__file__).parent / "results"
 CASES = {"256 x 256": (256, 256), "1600 x 1200": (1600, 1200)}
@@ -92,8 +90,8 @@ def measure(size: tuple[int, int], num_images: int, rounds: int) -> dict[str, tu
     with tempfile.TemporaryDirectory() as folder:
         images = write_jpegs(Path(folder), size, num_images)
         paths = [os.path.join(folder, name) for name in images.names]
-        config = DataConfig(source="folder", size=SIZE, channels=3, workers=1, in_memory=False)
-        batches = TrainBatches(load_pixels(images, config)[0], BATCH, views=1, seed=0)
+        config = Decoding(SIZE, workers=1)
+        batches = TrainBatches(load_pixels(images, config), BATCH, seed=0)
         num_in_epoch = sum(len(labels) for _, labels in batches.epoch(0, 0))  # this starts the worker too
         rates = []
         for epoch in range(1, rounds + 1):
@@ -106,21 +104,6 @@ def measure(size: tuple[int, int], num_images: int, rounds: int) -> dict[str, tu
             )
         del batches
     return {name: tuple(np.max([rate[name] for rate in rates], axis=0).tolist()) for name in rates[0]}
-
-
-def machine() -> dict[str, str | int | float]:
-    """What the figures were taken on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    return {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "cpu": model,
-        "cores": os.cpu_count() or 0,
-        "load_average": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "pillow": PIL.__version__,
-    }
 
 
 def table(results: dict[str, Any]) -> str:
@@ -153,7 +136,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20, help="best of so many")
     told = parser.parse_args()
     torch.set_num_threads(1)
-    results: dict[str, Any] = {"machine": machine(), "cases": {}}
+    results: dict[str, Any] = {"machine": machine("torch", "pillow"), "cases": {}}
     for name, size in CASES.items():
         results["cases"][name] = measure(size, told.images if max(size) < 1000 else told.images // 4, told.rounds)
         print(name, results["cases"][name], flush=True)

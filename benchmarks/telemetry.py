@@ -21,11 +21,14 @@ import tyro
 from torch import nn
 
 from circlet.analyse import Telemetry, Trace
-from circlet.data.augment import Augment
+from circlet.augment import Augment
+from circlet.data import load_pixels
+from circlet.experiments import Experiment, build_splits
+from circlet.experiments.build import build_model, build_objective
 from circlet.losses import CircleLoss
-from circlet.recipes import RECIPES, Experiment, build_splits, load_pixels
-from circlet.recipes.build import TrainBatches, build_model, build_objective
-from circlet.train import LoopConfig, Objective, environment
+from circlet.recipes import RECIPES
+from circlet.training import LoopConfig, Objective, environment
+from circlet.training.image_batches import TrainBatches
 
 RESULTS = Path(__file__).parent / "results"
 LEVELS = ("pair", "class", "joint")
@@ -47,7 +50,7 @@ def main(told: Arguments) -> None:
     """Measure, print, write."""
     torch.set_num_threads(told.threads)
     base = RECIPES["glyphs"]()
-    pixels, _ = load_pixels(build_splits(base.data).train, base.data)
+    pixels = load_pixels(build_splits(base.data).train, base.data.decoding)
     results: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for level in LEVELS:
@@ -66,7 +69,7 @@ def recipe_step(base: Experiment, pixels: object, level: str) -> Step:
     made_up = {"composed_classes": 0.0, "warped_classes": 0.0} if level != "pair" else {}
     experiment = replace(base, augment=replace(base.augment, **made_up), loss=replace(base.loss, level=level))
     model = build_model(experiment.model, experiment.data.channels).train()
-    batches = TrainBatches(pixels, experiment.batch, views=experiment.augment.views, seed=0)  # type: ignore[arg-type]
+    batches = TrainBatches(pixels, experiment.batch, classes_per_class=experiment.augment.classes_per_class, seed=0)  # type: ignore[arg-type]
     objective = build_objective(experiment.loss, batches.num_classes, model.embedding_dim, CPU)
     optimizer = torch.optim.AdamW([*model.parameters(), *objective.parameters()], lr=1e-3)
     augment = Augment(experiment.augment, experiment.model.size)
@@ -119,12 +122,14 @@ def write(results: dict[str, object]) -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "telemetry.json").write_text(json.dumps(results, indent=2) + "\n")
     cases = results["cases"]
+    made = results["environment"]
     assert isinstance(cases, dict)
+    assert isinstance(made, dict)
     lines = [
         "# Similarity telemetry: CPU time",
         "",
-        f"Median CPU milliseconds on {results['environment']['cpu_threads']} thread(s) of a training step and of a "  # type: ignore[index]
-        f"call; a call every {results['log_every']} steps, the default, adds the share.",
+        f"Median CPU milliseconds on {made['cpu_threads']} thread(s) ({made['cpu']}, {made['vectors']}) of a training "
+        f"step and of a call; a call every {results['log_every']} steps, the default, adds the share.",
         "",
         "| case | step, ms | call, ms | share |",
         "|---|---|---|---|",

@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from circlet.data import DataError, omniglot
+from circlet.download import sha256_of
+from tests.web import serve
 
 module = importlib.import_module("circlet.data.omniglot")
-fetching = importlib.import_module("circlet.data.download")
 
 REAL = Path(os.environ.get("CIRCLET_OMNIGLOT") or Path(__file__).parents[2].parent / "shared" / "data" / "omniglot")
 ALPHABETS = {module.SMALL1.name: ("Greek", "Korean"), module.SMALL2.name: ("Greek", "Tagalog", "Sanskrit")}
@@ -40,7 +41,7 @@ def tiny(tmp_path, monkeypatch):
                         file.writestr(name, png(person % 2))
             file.writestr("../escaped.png", png(1))
             file.writestr(f"{archive.name}/../../escaped/character01/0001_01.png", png(1))
-        sha256 = fetching.sha256_of(path)
+        sha256 = sha256_of(path)
         num_images = 6 * len(ALPHABETS[archive.name])
         monkeypatch.setattr(
             module, attribute, archive._replace(sha256=sha256, num_images=num_images, alphabets=ALPHABETS[archive.name])
@@ -88,14 +89,15 @@ def test_wrong_checksum_and_no_zip(tiny):
 def test_checksum_of_no_zip(tiny, monkeypatch):
     path = tiny / f"{module.SMALL1.name}.zip"
     path.write_text("text")
-    monkeypatch.setattr(module, "SMALL1", module.SMALL1._replace(sha256=fetching.sha256_of(path)))
+    monkeypatch.setattr(module, "SMALL1", module.SMALL1._replace(sha256=sha256_of(path)))
     with pytest.raises(DataError, match="found no zip archive"):
         omniglot(tiny)
 
 
 def test_download_into_cache(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("CIRCLET_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(module, "URL", (tiny / "{name}.zip").as_uri().replace("%7B", "{").replace("%7D", "}"))
+    monkeypatch.setattr(module, "URL", "https://web/{name}.zip")
+    serve(tiny, monkeypatch)
     check(omniglot())
     assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == sorted(p.name for p in tiny.iterdir())
     assert all(path.stat().st_mode & 0o777 == 0o644 for path in (tmp_path / "cache").iterdir())  # others may read them
@@ -106,25 +108,16 @@ def test_download_into_cache(tiny, tmp_path, monkeypatch):
 
 def test_download_failures_leave_nothing(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("CIRCLET_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(module, "URL", (tmp_path / "none").as_uri() + "/{name}.zip")
+    monkeypatch.setattr(module, "URL", "https://web/{name}.zip")
+    serve(tmp_path / "none", monkeypatch)
     with pytest.raises(DataError, match=r"the download failed .*--root"):
         omniglot()
     assert list((tmp_path / "cache").iterdir()) == []
-    damaged = tmp_path / "damaged"
-    damaged.write_text("half a file")
-    with pytest.raises(DataError, match="found a file with SHA-256"):
-        fetching.download(damaged.as_uri(), tmp_path / "cache" / "x.zip", "0" * 64)
+    (tiny / f"{module.SMALL1.name}.zip").write_text("half a file")
+    serve(tiny, monkeypatch)
+    with pytest.raises(DataError, match=r"found a file with SHA-256 .*--root"):
+        omniglot()
     assert list((tmp_path / "cache").iterdir()) == []
-
-
-def test_cache_dir(monkeypatch, tmp_path):
-    monkeypatch.delenv("CIRCLET_CACHE", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert fetching.cache_dir() == tmp_path / "circlet"
-    monkeypatch.setenv("XDG_CACHE_HOME", "")
-    assert fetching.cache_dir() == Path.home() / ".cache" / "circlet"
-    monkeypatch.setenv("CIRCLET_CACHE", str(tmp_path / "mine"))
-    assert fetching.cache_dir() == tmp_path / "mine"
 
 
 def test_reader_survives_pickling_and_spawn(tiny):

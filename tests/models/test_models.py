@@ -77,7 +77,7 @@ def test_a_backbone_may_give_vectors():
     assert model.embedding_dim == 6
     images = torch.rand(2, 3, 8, 8)
     torch.testing.assert_close(model(images), TakesVectors()(model.normalized(images)))  # no head, so no dropout
-    with pytest.raises(ValueError, match=r"pooling: found a layer for feature maps, .* vectors \(1, 6\)"):
+    with pytest.raises(ValueError, match=r"pooling: found a layer for feature maps, .* vectors \(2, 6\)"):
         Embedder(TakesVectors(), 4, image_size=(8, 8), pooling="gem")
 
 
@@ -151,7 +151,7 @@ def test_bad_settings(settings, message):
 
 
 def test_a_backbone_without_maps_or_vectors_is_refused():
-    with pytest.raises(ValueError, match=r"backbone: gave shape \(1, 3, 256\), expected feature maps"):
+    with pytest.raises(ValueError, match=r"backbone torch.*Flatten: gave shape \(2, 3, 256\), expected feature maps"):
         Embedder(nn.Flatten(2), 8, image_size=(16, 16))
 
 

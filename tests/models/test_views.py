@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from circlet.models import embed, views
+from circlet.models import embed, plain_view, views
 
 IMAGES = torch.arange(2 * 1 * 5 * 7, dtype=torch.float32).view(2, 1, 5, 7)
 
@@ -63,3 +63,18 @@ def test_flipping_makes_an_embedding_blind_to_left_and_right():
         both = [embed(model, [x], flip=True, normalize=normalize) for x in (IMAGES, IMAGES.flip(3))]
         torch.testing.assert_close(*both)
     assert not torch.allclose(embed(model, [IMAGES]), embed(model, [IMAGES.flip(3)]))
+
+
+@pytest.mark.parametrize(("side", "size"), [((256, 256), (227, 227)), ((256, 128), (224, 112)), ((9, 8), (4, 4))])
+def test_a_central_view_that_needs_no_scaling_is_cut_out(side, size):
+    x = torch.rand(1, 3, *side)
+    view = plain_view(x, size, size[1] / side[1])
+    top, left = (side[0] - size[0]) // 2, (side[1] - size[1]) // 2
+    assert torch.equal(view, x[:, :, top : top + size[0], left : left + size[1]])
+
+
+def test_a_central_view_that_needs_scaling_is_scaled():
+    ramp = torch.linspace(0, 1, 72).expand(1, 1, 72, 72)
+    view = plain_view(ramp, (64, 64), 0.9)
+    assert view[0, 0, 0, -1] - view[0, 0, 0, 0] == pytest.approx(0.9, abs=0.01)
+    torch.testing.assert_close(view.flip(3), 1 - view)

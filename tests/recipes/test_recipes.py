@@ -9,9 +9,11 @@ import torch
 
 from circlet.data import ImageSet
 from circlet.data.catalogue import DATA_SETS
-from circlet.models import embed
-from circlet.recipes import RECIPES, build_loss, embed_pixels, find_recipe
-from circlet.recipes.build import Pixels, build_model
+from circlet.data.pixels import Pixels
+from circlet.experiments import build_loss
+from circlet.experiments.build import build_model
+from circlet.models import embed, embed_pixels
+from circlet.recipes import RECIPES, find_recipe
 from circlet.recipes.names import OWN
 
 PAPER = [name for name, recipe in RECIPES.items() if recipe.table]
@@ -110,13 +112,13 @@ def test_five_crops_come_from_the_whole_decoded_image():
     experiment = replace(
         experiment,
         data=replace(experiment.data, size=(6, 6)),
-        model=replace(experiment.model, size=(4, 4), view=4 / 6),
+        model=replace(experiment.model, size=(4, 4), crop_share=4 / 6),
         test=replace(experiment.test, crop=True, flip=True),
     )
     images = torch.randint(0, 256, (3, 3, 6, 6), dtype=torch.uint8)
     names = ("a", "b", "c")
     pixels = Pixels(ImageSet(np.arange(3), names, names, lambda i: None), images, None, 0)
-    found = embed_pixels(torch.nn.Flatten(), pixels, experiment, torch.device("cpu"))
+    found = embed_pixels(torch.nn.Flatten(), pixels, experiment.view, torch.device("cpu"))
     expected = embed(torch.nn.Flatten(), [images / 255], crop=(4, 4), flip=True)
     torch.testing.assert_close(found, expected)
     with pytest.raises(ValueError, match=r"test\.crop: found with images decoded to"):

@@ -1,17 +1,14 @@
 """Results: what was measured on which machine, as JSON, as a Markdown table and as a plot."""
 
-import importlib.metadata
 import json
-import os
-import platform
 from collections.abc import Iterable
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from circlet import environment
 from circlet.bench.cases import Case
 from circlet.bench.contenders import FLOOR
 from circlet.bench.measure import Measured
@@ -49,27 +46,8 @@ def _order(case: dict[str, Any]) -> tuple[str, str, int, int, int]:
 
 def machine(threads: int, device: str = "cpu") -> dict[str, Any]:
     """What the figures were taken on: date, processor, threads, load, versions."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    processor = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")
-    versions = {}
-    for package in ("torch", "circlet", "pytorch-metric-learning"):
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "not installed"
     gpu = {"gpu": torch.cuda.get_device_name(device)} if device.startswith("cuda") else {}
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        **gpu,
-        "cpu": processor or platform.processor(),
-        "cores": os.cpu_count() or 0,
-        "threads": threads,
-        "load": round(os.getloadavg()[0], 1),
-        "vectors": torch.backends.cpu.get_cpu_capability(),
-        "python": platform.python_version(),
-        **versions,
-    }
+    return {**gpu, "threads": threads, **environment.machine("torch", "circlet", "pytorch-metric-learning")}
 
 
 def table(results: Results) -> str:

@@ -2,9 +2,13 @@
 
 Every source is a function that returns `Splits`: your own images (`image_folder`, `manifest`), what needs few files or
 none (`glyphs`, `omniglot`), and the paper's three tasks, a package each: `face`, `reid` (re-identification) and
-`retrieval` (fine-grained). Everything after it knows `ImageSet` and `Splits` only. Sets that are only tested on are
-results of their own (`evaluation_sets`); `catalogue` has all by name. Augmentation and batch sampling are not here:
-images are decoded in loader workers and augmented in batches on the device.
+`retrieval` (fine-grained). A function of yours is a source too (`DataSet`, `open_data_set`). Everything after it knows
+`ImageSet` and `Splits` only. Sets that are only tested on are results of their own (`evaluation_sets`); `catalogue` has
+all by name.
+
+`decode` says what an image becomes; `pixels` and `query_gallery` make the images of whole sets ready. Batch sampling
+and augmentation are not here: images are decoded in loader workers and augmented in batches on the device
+(`circlet.training.image_batches`, `circlet.augment`).
 
 >>> from circlet.data import glyphs
 >>> splits = glyphs()
@@ -12,17 +16,19 @@ images are decoded in loader workers and augmented in batches on the device.
 (4320, 108)
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from circlet.data.catalogue import DATA_SETS, TrainingSet, open_data_set
+from circlet.data.catalogue import DATA_SETS, open_data_set
 from circlet.data.check import check_data_set
+from circlet.data.data_set import DataSet
 from circlet.data.decode import Fit, decode
 from circlet.data.evaluation_sets import FacePairs, Identification, Templates, VideoPairs
 from circlet.data.every_image import every_image
 from circlet.data.face import face_bin, face_records, ijbc, lfw, megaface, ytf
 from circlet.data.folder import image_folder
 from circlet.data.glyphs import glyphs
-from circlet.data.images import DataError, FileReader, ImageSet, Splits, hold_out_classes, split_classes
+from circlet.data.images import JUNK, DataError, FileReader, ImageSet, Splits, hold_out_classes, split_classes
 from circlet.data.manifest import manifest
 from circlet.data.omniglot import omniglot
 from circlet.data.reid import dukemtmc, market1501, msmt17, vehicleid
@@ -30,20 +36,26 @@ from circlet.data.retrieval import cars196, cub200, inshop, sop
 
 if TYPE_CHECKING:
     from circlet.data.decoded import Decoded, DecodedImages, decode_all, find_broken
+    from circlet.data.pixels import Decoding, Pixels, load_pixels
+    from circlet.data.query_gallery import TestSet, load_test_set
 
 __all__ = [
     "DATA_SETS",
+    "JUNK",
     "DataError",
+    "DataSet",
     "Decoded",
     "DecodedImages",
+    "Decoding",
     "FacePairs",
     "FileReader",
     "Fit",
     "Identification",
     "ImageSet",
+    "Pixels",
     "Splits",
     "Templates",
-    "TrainingSet",
+    "TestSet",
     "VideoPairs",
     "cars196",
     "check_data_set",
@@ -61,6 +73,8 @@ __all__ = [
     "image_folder",
     "inshop",
     "lfw",
+    "load_pixels",
+    "load_test_set",
     "manifest",
     "market1501",
     "megaface",
@@ -74,10 +88,16 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Load `decoded`, the part that needs torch, on first use, so that listing data sets stays fast."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from circlet.data import decoded
+# What needs torch is loaded on first use, so that listing data sets stays fast.
+_WITH_TORCH = {
+    **dict.fromkeys(("Decoded", "DecodedImages", "decode_all", "find_broken"), "circlet.data.decoded"),
+    **dict.fromkeys(("Decoding", "Pixels", "load_pixels"), "circlet.data.pixels"),
+    **dict.fromkeys(("TestSet", "load_test_set"), "circlet.data.query_gallery"),
+}
 
-    return getattr(decoded, name)
+
+def __getattr__(name: str) -> Any:
+    """Load a part that needs torch."""
+    if name not in _WITH_TORCH:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_WITH_TORCH[name]), name)

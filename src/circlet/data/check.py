@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from circlet.data.catalogue import Loaded, find_data_set
+from circlet.data.catalogue import find_data_set
+from circlet.data.data_set import DataSet, Loaded
 from circlet.data.decode import decode
 from circlet.data.evaluation_sets import FacePairs, Identification, Templates, VideoPairs
 from circlet.data.images import DataError, ImageSet, Splits
 
 
 def check_data_set(
-    name: str,
+    source: str | DataSet,
     path: str | Path | None,
     *,
     counts: Mapping[str, int] | None = None,
@@ -23,7 +24,7 @@ def check_data_set(
     seed: int = 0,
     progress: bool = True,
 ) -> list[str]:
-    """All that is wrong with the set `name` at `path`, a line each; empty if nothing is.
+    """All that is wrong with a set, one of ours by name or your own, at `path`, a line each; empty if nothing is.
 
     `counts`: those to find, of `count`; the published ones where None. `sample` images of each role are decoded, drawn
     by `seed`, with a progress bar on a terminal.
@@ -33,9 +34,9 @@ def check_data_set(
     """
     if sample < 0:
         raise ValueError(f"sample: found {sample}, expected at least 0")
-    entry = find_data_set(name)
+    entry = find_data_set(source)
     try:
-        loaded = entry.read(path)
+        loaded = entry.open(path)
     except DataError as error:
         return [str(error)]
     found = count(loaded)

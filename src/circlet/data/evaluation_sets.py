@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from circlet.data.images import DataError, ImageSet, Ints
+from circlet.data.images import Bools, DataError, ImageSet, Ints
 
-Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
 
 

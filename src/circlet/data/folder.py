@@ -7,6 +7,7 @@ are passed over. Nothing outside the root is ever read.
 import os
 from pathlib import Path
 
+from circlet.data.data_set import DataSet
 from circlet.data.images import DataError, FileReader, ImageSet, Splits
 from circlet.data.listing import make_splits, split_by_classes
 
@@ -85,3 +86,6 @@ def scan_folder(root: Path, base: Path, *, unsorted: bool = False) -> ImageSet:
     if not names:
         raise DataError(f"{base}: found no image, expected {'at least one' if unsorted else _LAYOUTS}")
     return ImageSet.from_classes(classes, names, FileReader(str(root), tuple(names)))
+
+
+FOLDER = DataSet("folder", image_folder, title="your own images, a folder for each class", layout=_LAYOUTS)

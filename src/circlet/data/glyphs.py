@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from circlet.data.data_set import DataSet, role_counts
 from circlet.data.images import ImageSet, Splits, split_classes
 
 if TYPE_CHECKING:
@@ -130,3 +131,21 @@ def _font(typeface: str) -> "FreeTypeFont":
 
     path = Path(matplotlib.get_data_path(), "fonts", "ttf", typeface)
     return ImageFont.truetype(str(path), _FONT_PX, layout_engine=ImageFont.Layout.BASIC)
+
+
+def _at(root: str | Path | None, *, seed: int = 0, **options: int) -> Splits:
+    """The embedded set, wherever it is said to lie."""
+    return glyphs(seed=seed, **options)
+
+
+GLYPHS = DataSet(
+    name="glyphs",
+    title="characters from the typefaces of matplotlib",
+    task="characters",
+    load=_at,
+    counts=role_counts((4_320, 216), (2_160, 108)),
+    source="made on the fly",
+    licence="DejaVu and STIX fonts: free to use",
+    layout="no files",
+    needs_path=False,
+)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+JUNK = -1  # the id, and as "-1" the class name, of gallery images that no protocol of re-identification ranks
 
 
 class DataError(ValueError):
@@ -103,6 +106,10 @@ class ImageSet:
         except ValueError as error:
             raise DataError(f"class_names: found {str(error).split(': ')[-1]}, expected whole numbers") from error
 
+    def is_junk(self) -> Bools:
+        """Which images (N,) have the class "-1": junk in the galleries of re-identification."""
+        return np.array([name == str(JUNK) for name in self.class_names], dtype=np.bool_)[self.labels]
+
     def subset(self, indices: npt.ArrayLike) -> Self:
         """Keep the images at `indices` (M,), in that order; labels become dense again, absent classes go.
 
@@ -172,6 +179,8 @@ class Splits:
     def __post_init__(self) -> None:
         for role in ("train", "query", "gallery"):
             images = getattr(self, role)
+            if not isinstance(images, ImageSet | None) or (images is None and role != "gallery"):
+                raise DataError(f"{role}: found {type(images).__name__}, expected an ImageSet")
             if images is not None and not len(images):
                 raise DataError(f"{role}: found no image, expected at least one")
         if not self.closed_set:

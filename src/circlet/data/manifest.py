@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from circlet.data.data_set import DataSet
 from circlet.data.images import DataError, FileReader, ImageSet, SeenClassError, Splits
 from circlet.data.listing import split_by_classes
 
@@ -134,3 +135,6 @@ def _is_below(name: str, root: Path) -> bool:
 def _where(path: Path, row: int) -> str:
     """Say where a row is: the line of a CSV (the header is line 1), the row of a Parquet file (the first is 0)."""
     return f"{path}, line {row + 2}" if path.suffix.lower() == ".csv" else f"{path}, row {row}"
+
+
+MANIFEST = DataSet("manifest", manifest, title="your own images, listed in a table", layout=_EXPECTED)

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from circlet.data.archive import ZipReader
-from circlet.data.download import cache_dir, download, verify
+from circlet.data.data_set import DataSet, role_counts
 from circlet.data.images import DataError, FileReader, ImageSet, Splits
+from circlet.download import cache_dir, download, sha256_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -66,7 +67,7 @@ def _source(root: str | Path | None, archive: Archive) -> ImageSet:
         url = URL.format(name=archive.name)
         try:
             download(url, path, archive.sha256)
-        except (DataError, OSError) as error:
+        except OSError as error:
             raise DataError(
                 f"{error}; to use copies that you have, put {SMALL1.name}.zip and {SMALL2.name}.zip into one folder "
                 "and name it as root (--root on the command line)"
@@ -74,7 +75,10 @@ def _source(root: str | Path | None, archive: Archive) -> ImageSet:
         return _from_zip(path, archive)
     for folder in (Path(root), Path(root) / "python"):
         if (path := folder / f"{archive.name}.zip").is_file():
-            verify(path, archive.sha256)
+            if (found := sha256_of(path)) != archive.sha256:
+                raise DataError(
+                    f"{path}: found SHA-256 {found}, expected {archive.sha256}; it is damaged or another file"
+                )
             return _from_zip(path, archive)
         if (folder / archive.name).is_dir():
             return _from_folder(folder, archive)
@@ -113,3 +117,18 @@ def _image_set(
             f"expected {archive.num_images} of {', '.join(archive.alphabets)}"
         )
     return images
+
+
+OMNIGLOT = DataSet(
+    name="omniglot",
+    title="Omniglot, the two small subsets",
+    task="characters",
+    load=omniglot,
+    counts=role_counts((2_720, 136), (2_120, 106)),
+    source="https://github.com/brendenlake/omniglot",
+    licence="MIT",
+    layout="ROOT/ or ROOT/python/; downloaded if there is no ROOT\n"
+    "  images_background_small1.zip   or the folder of this name, unpacked\n"
+    "  images_background_small2.zip",
+    needs_path=False,
+)

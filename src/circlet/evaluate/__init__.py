@@ -1,4 +1,7 @@
-"""Evaluation under the field's own protocols: plain functions on tensors, no trainer needed."""
+"""Evaluation under the field's own protocols: plain functions on tensors, no trainer needed.
+
+`tasks` has the metrics of each task by the names of result.json.
+"""
 
 from circlet.evaluate.expansion import expand_queries
 from circlet.evaluate.identification import IdentificationMetrics, identification

@@ -13,13 +13,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from circlet.data.images import JUNK
 from circlet.evaluate.checks import checked_embeddings, checked_labels, unit_pair
 from circlet.evaluate.neighbours import row_blocks
 from circlet.evaluate.ranks import ranks_of_positives
 
 __all__ = ["ReidMetrics", "reid", "reid_from_distances"]
-
-_JUNK = -1
 
 AveragePrecision = Literal["step", "trapezoid"]
 
@@ -103,7 +102,7 @@ def reid(
     """
     checked_embeddings("query", query)
     checked_embeddings("gallery", gallery)
-    kept = checked_labels("gallery_ids", gallery_ids, gallery) != _JUNK
+    kept = checked_labels("gallery_ids", gallery_ids, gallery) != JUNK
     queries, items = unit_pair("query", query, "gallery", gallery[kept] if not kept.all() else gallery)
 
     def distances(rows: slice) -> Tensor:
@@ -145,7 +144,7 @@ def reid_from_distances(
     """
     checked_embeddings("distances", distances)
     labels = _labels(distances, query_ids, query_cams, distances.T, gallery_ids, gallery_cams)
-    kept = torch.as_tensor(gallery_ids, device=distances.device) != _JUNK
+    kept = torch.as_tensor(gallery_ids, device=distances.device) != JUNK
 
     def rows_of(rows: slice) -> Tensor:
         return distances[rows][:, kept]
@@ -173,13 +172,13 @@ def _labels(
 ) -> _Labels:
     ids = checked_labels("gallery_ids", gallery_ids, gallery)
     cams = checked_labels("gallery_cams", gallery_cams, gallery)
-    if (ids == _JUNK).all():
+    if (ids == JUNK).all():
         raise ValueError(f"gallery_ids: found {len(ids)} times -1 (junk), expected other ids too")
     return _Labels(
         checked_labels("query_ids", query_ids, query),
         checked_labels("query_cams", query_cams, query),
-        ids[ids != _JUNK],
-        cams[ids != _JUNK],
+        ids[ids != JUNK],
+        cams[ids != JUNK],
     )
 
 

@@ -1,13 +1,17 @@
-"""Backbones by name: the networks of this library, or any of timm's (an extra)."""
+"""Backbones: the networks of this library and any of timm's (an extra) by name, or one of your own."""
 
+from collections.abc import Callable
 from os import PathLike
+from typing import Any
 
 from torch import nn
 
+from circlet.extensions import Extensions
 from circlet.models.bn_inception import BNInception
+from circlet.models.features import OwnBackbone, as_backbone, probe
 from circlet.models.ir_resnet import IRResNet
 from circlet.models.mgn import MGN
-from circlet.models.published import URLS, published_weights
+from circlet.models.published import PUBLISHED, published_weights
 from circlet.models.resnet import ResNet50
 from circlet.models.small import SmallResNet
 from circlet.models.weights import load_weights
@@ -15,47 +19,90 @@ from circlet.models.weights import load_weights
 NAMES = ("small", "ir_resnet18", "ir_resnet34", "ir_resnet50", "ir_resnet100", "resnet50", "mgn", "bn_inception")
 
 
+def _ours() -> dict[str, OwnBackbone]:
+    return {}  # a name of ours or of timm's is told apart by `backbone`
+
+
+EXTENSIONS: Extensions[OwnBackbone] = Extensions("circlet.backbones", "backbone", _ours, as_backbone)
+
+
 def backbone(
-    name: str,
+    name: str | nn.Module | Callable[..., nn.Module],
     *,
     channels: int = 3,
     pretrained: bool = False,
     weights: str | PathLike[str] | None = None,
     dropout: float = 0.0,
+    image_size: tuple[int, int] | None = None,
+    **options: Any,
 ) -> nn.Module:
     """The backbone `name`: one of `NAMES`, or "timm/<model>" for any model of timm that gives feature maps.
 
-    "ir_resnet..." and "mgn" give embeddings, the others feature maps; see the classes.
+    A name may also be one that an installed package has registered (entry points of the group `circlet.backbones`), or
+    `package.module:name`. "ir_resnet..." and "mgn" give embeddings, the others feature maps; see the classes. Your own
+    is a module, or a function or class `(channels, **options)` that makes one: from normalised images (batch, channels,
+    height, width) to feature maps (batch, features, h, w) or vectors (batch, features), finite floats.
 
     pretrained: load published weights (downloads them): timm's, or those of ImageNet for resnet50, mgn (its ResNet-50)
         and bn_inception. The other networks of this library take them from a file.
     weights: a file for `load_weights`: insightface's for ir_resnet, torchvision's or timm's ResNet-50 of ImageNet for
         resnet50 and mgn, pretrainedmodels' for bn_inception, timm's for timm, or a circlet checkpoint.
-    dropout: before the last layer of ir_resnet; no other backbone has any.
+    dropout: before the last layer of ir_resnet, and for a function of yours that has such a parameter; no other
+        backbone has any.
+    image_size: (height, width) of two images on which your own is tried at once; a ValueError names it where it gives
+        anything else. None: not until an `Embedder` is made of it.
+    options: for your own function.
+
+    >>> backbone(nn.Conv2d, channels=3, out_channels=8, kernel_size=3)
+    Conv2d(3, 8, kernel_size=(3, 3), stride=(1, 1))
 
     Raises ImportError without the timm extra, ValueError for a name that neither knows, OSError for a download that
     fails, and what `load_weights` does.
     """
     if pretrained and weights is not None:
         raise ValueError("pretrained: found True with a file of weights, expected one of the two")
-    family, _, model = name.partition("/")
-    if family == "timm" and model:
-        network = _timm_model(model, channels, pretrained)
-    elif name not in NAMES:
-        raise ValueError(f"backbone: found {name!r}, expected one of {', '.join(NAMES)}, or timm/<model>, such as "
-                         "timm/resnet50")  # fmt: skip
-    elif pretrained and name not in URLS:
-        raise ValueError(f"pretrained: found True with backbone {name!r}, expected {', '.join(URLS)} or timm/<model>; "
-                         "insightface's for ir_resnet are given as a file (weights, --model.weights)")  # fmt: skip
+    if isinstance(name, str) and (":" in name or name in EXTENSIONS.registered()):
+        name = EXTENSIONS.find(name)
+    if isinstance(name, str):
+        network = _named(name, channels, pretrained, dropout, options)
+        if pretrained and name in PUBLISHED:
+            weights = published_weights(name)
+    elif pretrained:
+        raise ValueError("pretrained: found True with a backbone of your own, expected a file of weights, or none")
     else:
-        network = _own_network(name, channels, dropout)
-        weights = published_weights(name) if pretrained else weights
+        own = name if isinstance(name, OwnBackbone) else as_backbone(f"backbone {_called(name)}", name)
+        network = own(channels, **({"dropout": dropout} if own.accepts("dropout") else {}), **options)
+        if image_size is not None:
+            probe(network, channels=channels, image_size=image_size, label=own.label)
     if weights is not None:
         load_weights(network, weights)
     return network
 
 
-def _own_network(name: str, channels: int, dropout: float) -> nn.Module:
+def _named(name: str, channels: int, pretrained: bool, dropout: float, options: dict[str, Any]) -> nn.Module:
+    """A network of this library, or of timm with its published weights if asked for."""
+    if options:
+        raise ValueError(f"{min(options)}: found with backbone {name!r}, expected no options: they are for your own")
+    family, _, model = name.partition("/")
+    if family == "timm" and model:
+        return _timm_model(model, channels, pretrained)
+    if name not in NAMES:
+        raise ValueError(f"backbone: found {name!r}, expected one of {', '.join(NAMES)}, or timm/<model>, such as "
+                         "timm/resnet50")  # fmt: skip
+    if pretrained and name not in PUBLISHED:
+        raise ValueError(f"pretrained: found True with backbone {name!r}, expected {', '.join(PUBLISHED)} or "
+                         "timm/<model>; insightface's for ir_resnet are given as a file (weights, "
+                         "--model.weights)")  # fmt: skip
+    return _our_network(name, channels, dropout)
+
+
+def _called(given: object) -> str:
+    """What to call a function, a class or a module."""
+    where = given if hasattr(given, "__qualname__") else type(given)
+    return f"{where.__module__}:{where.__qualname__}"
+
+
+def _our_network(name: str, channels: int, dropout: float) -> nn.Module:
     match name:
         case "small":
             return SmallResNet(channels)

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from circlet.models.mode import evaluating
+from circlet.models.features import probe
 from circlet.models.pooling import PoolingName, pooling_layer
 
 HeadName = Literal["linear", "linear+bn", "bnneck", "none"]
@@ -74,17 +74,13 @@ class Embedder(nn.Module):
         return (x - self.mean) / self.std
 
     def _num_features(self) -> int:
-        """Width of the pooled features, found by one blank image."""
-        with torch.no_grad(), evaluating(self.backbone):
-            features = self.backbone(torch.zeros(1, self.channels, *self.image_size))
-            if features.ndim not in (2, 4):
-                raise ValueError(f"backbone: gave shape {tuple(features.shape)}, expected feature maps "
-                                 "(batch, features, height, width) or vectors (batch, features)")  # fmt: skip
-            if features.ndim == 2 and not isinstance(self.pooling, nn.Flatten):
-                raise ValueError(f"pooling: found a layer for feature maps, expected flatten: the backbone gives "
-                                 f"vectors {tuple(features.shape)}")  # fmt: skip
-            width = self.pooling(features).shape[1]
-        return int(width)
+        """Width of the pooled features, found by a forward pass."""
+        features = probe(self.backbone, channels=self.channels, image_size=self.image_size)
+        if features.ndim == 2 and not isinstance(self.pooling, nn.Flatten):
+            raise ValueError(f"pooling: found a layer for feature maps, expected flatten: the backbone gives "
+                             f"vectors {tuple(features.shape)}")  # fmt: skip
+        with torch.no_grad():
+            return int(self.pooling(features).shape[1])
 
 
 def _head(name: HeadName, num_features: int, embedding_dim: int, dropout: float, *, project: bool) -> nn.Module:

@@ -1,46 +1,50 @@
 """Published weights of ImageNet: fetched once, checked, and kept where torch keeps those of its hub.
 
-The file names are torch's: they end in the first digits of the SHA-256, which find a damaged or changed file, though
-not one forged with effort; reading it (`load_weights`) runs no code in any case. Weights for faces are not here:
-insightface's are given as a file.
+Weights for faces are not here: insightface's are given as a file.
 """
 
-import hashlib
-import sys
-from http.client import HTTPException
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
-_RESNET50 = "https://download.pytorch.org/models/resnet50-0676ba61.pth"  # torchvision, IMAGENET1K_V1
-URLS = {
+from circlet.download import download
+
+
+class Published(NamedTuple):
+    """Where a file of weights lies, and its SHA-256."""
+
+    url: str
+    sha256: str
+
+
+_RESNET50 = Published(  # torchvision, IMAGENET1K_V1
+    "https://download.pytorch.org/models/resnet50-0676ba61.pth",
+    "0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a",
+)
+PUBLISHED = {
     "resnet50": _RESNET50,
     "mgn": _RESNET50,
-    "bn_inception": "http://data.lip6.fr/cadene/pretrainedmodels/bn_inception-52deb4733.pth",  # pretrainedmodels
+    "bn_inception": Published(  # pretrainedmodels
+        "https://data.lip6.fr/cadene/pretrainedmodels/bn_inception-52deb4733.pth",
+        "52deb473314542a5c2f87e9e6f26f4ca42fe863d15f986414dbae8c2dfdd2353",
+    ),
 }
 
 
 def published_weights(name: str) -> Path:
-    """The file of the weights for the backbone `name`, one of `URLS`, below `torch.hub.get_dir()`/checkpoints.
+    """The file of the weights for the backbone `name`, one of `PUBLISHED`, below `torch.hub.get_dir()`/checkpoints.
 
     Fetched with a progress bar on a terminal if it is not there yet, or not whole. Any failure (network, disk,
     checksum) is an OSError that names the address, and leaves nothing behind.
     """
-    url = URLS[name]
+    url, sha256 = PUBLISHED[name]
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-    digits = path.stem.rpartition("-")[2]
     try:
-        if not (path.is_file() and _sha256(path).startswith(digits)):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(path), hash_prefix=digits, progress=sys.stderr.isatty())
-    except (OSError, HTTPException, RuntimeError) as error:
+        download(url, path, sha256)
+    except OSError as error:
         raise OSError(
-            f"{url}: found no weights there ({error}), expected a file whose SHA-256 begins with {digits}; to use a "
-            f"copy that you have, put it at {path} or name it as weights (--model.weights on the command line)"
+            f"{url}: found no weights there ({error}), expected a file whose SHA-256 is {sha256}; to use a copy that "
+            f"you have, put it at {path} or name it as weights (--model.weights on the command line)"
         ) from error
     return path
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,6 +1,32 @@
-"""Views of an image for testing: it and its mirror image, five crops, or both; `embed` adds up their embeddings."""
+"""What a model sees of an image in testing: its centre, or five crops, each perhaps with its mirror image.
 
+`embed` adds up the embeddings of all views of an image. Random views, for training, are in `circlet.augment`.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class View:
+    """How images are seen in testing, whatever size they were decoded to.
+
+    size: (height, width) that the model sees. crop_share: share of each side of the decoded image that is kept, about
+    its centre, and scaled to `size`. flip: the mirror image too. five_crops: instead of the centre, five crops of
+    `size` out of the decoded image as it is.
+    """
+
+    size: tuple[int, int]
+    crop_share: float = 1.0
+    flip: bool = False
+    five_crops: bool = False
+
+    def plain(self) -> "View":
+        """The same without mirror image and crops."""
+        return View(self.size, self.crop_share)
 
 
 def views(images: Tensor, *, flip: bool = False, crop: tuple[int, int] | None = None) -> list[Tensor]:
@@ -15,6 +41,25 @@ def views(images: Tensor, *, flip: bool = False, crop: tuple[int, int] | None = 
     """
     kept = [images] if crop is None else _five_crops(images, *crop)
     return [*kept, *(view.flip(3) for view in kept)] if flip else kept
+
+
+def plain_view(images: Tensor, size: tuple[int, int], crop_share: float = 1.0) -> Tensor:
+    """The central `crop_share` of each side of the images, scaled to `size`; float 0 to 1.
+
+    images: (batch, channels, height, width), uint8 or float 0 to 1. Where nothing is left to scale, as for the central
+    227 of 256 pixels, the pixels are cut out as they are.
+
+    >>> plain_view(torch.full((2, 1, 8, 8), 255, dtype=torch.uint8), (4, 4)).unique()
+    tensor([1.])
+    """
+    images = images.float() / 255 if images.dtype == torch.uint8 else images
+    height, width = images.shape[2:]
+    if (round(crop_share * height), round(crop_share * width)) == size:
+        top, left = (height - size[0]) // 2, (width - size[1]) // 2
+        return images[:, :, top : top + size[0], left : left + size[1]]
+    eye = torch.eye(2, 3, dtype=images.dtype, device=images.device).expand(len(images), -1, -1)
+    grid = crop_share * F.affine_grid(eye, [*images.shape[:2], *size], align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
 def _five_crops(images: Tensor, height: int, width: int) -> list[Tensor]:

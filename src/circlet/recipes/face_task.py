@@ -7,12 +7,13 @@ nearest that is. A hundredth of its persons is held out, to test on where no fac
 from typing import Literal
 
 from circlet import losses
-from circlet.data.augment import AugmentConfig
+from circlet.augment import AugmentConfig
+from circlet.experiments.experiment import DataConfig, Experiment, ModelConfig
+from circlet.experiments.loss import LossConfig
+from circlet.experiments.testing import TestConfig
 from circlet.models import PREPROCESSING
-from circlet.recipes.experiment import BatchConfig, DataConfig, Experiment, ModelConfig
-from circlet.recipes.loss import LossConfig
-from circlet.recipes.testing import TestConfig
-from circlet.train import LoopConfig, OptimizerConfig
+from circlet.training import LoopConfig, OptimizerConfig
+from circlet.training.image_batches import BatchConfig
 
 Depth = Literal[34, 100]
 LOSSES: dict[str, LossConfig] = {

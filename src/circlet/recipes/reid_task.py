@@ -6,18 +6,19 @@ Batch Normalization Neck for Deep Person Re-identification", 2019, without its l
 
 from typing import Literal
 
-from circlet.data.augment import AugmentConfig
+from circlet.augment import AugmentConfig
 from circlet.data.catalogue import DATA_SETS
+from circlet.experiments.experiment import DataConfig, Experiment, ModelConfig
+from circlet.experiments.loss import LossConfig
 from circlet.losses import AMSoftmaxLoss, CircleLoss
 from circlet.models import PREPROCESSING
-from circlet.recipes.experiment import BatchConfig, DataConfig, Experiment, ModelConfig, Source
-from circlet.recipes.loss import LossConfig
-from circlet.train import LoopConfig, OptimizerConfig
+from circlet.training import LoopConfig, OptimizerConfig
+from circlet.training.image_batches import BatchConfig
 
 DataName = Literal["market", "msmt17"]
 Backbone = Literal["resnet50", "mgn"]
-SOURCES: dict[DataName, Source] = {"market": "market1501", "msmt17": "msmt17"}
 LOSSES = {"circle": CircleLoss(margin=0.25, gamma=128.0), "am_softmax": AMSoftmaxLoss(margin=0.35, gamma=64.0)}
+SOURCES: dict[DataName, str] = {"market": "market1501", "msmt17": "msmt17"}
 EPOCHS, BATCH = 120, BatchConfig(classes=16, samples=4)
 SETTINGS = "the paper's settings for person re-identification"
 BASELINE = "Luo et al. 2019 (strong baseline)"

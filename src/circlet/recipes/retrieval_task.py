@@ -6,16 +6,17 @@ The paper states network, batches and loss; optimiser, schedule and augmentation
 
 from typing import Literal
 
-from circlet.data.augment import AugmentConfig
+from circlet.augment import AugmentConfig
+from circlet.experiments.experiment import DataConfig, Experiment, ModelConfig
+from circlet.experiments.loss import LossConfig
+from circlet.experiments.testing import TestConfig
 from circlet.losses import CircleLoss, MultiSimilarityLoss
 from circlet.models import PREPROCESSING
-from circlet.recipes.experiment import BatchConfig, DataConfig, Experiment, ModelConfig, Source
-from circlet.recipes.loss import LossConfig
-from circlet.recipes.testing import TestConfig
-from circlet.train import LoopConfig, OptimizerConfig
+from circlet.training import LoopConfig, OptimizerConfig
+from circlet.training.image_batches import BatchConfig
 
 DataName = Literal["cub", "cars", "sop", "inshop", "vehicleid"]
-SOURCES: dict[DataName, Source] = {
+SOURCES: dict[DataName, str] = {
     "cub": "cub200",
     "cars": "cars196",
     "sop": "sop",
@@ -45,7 +46,7 @@ CHOSEN = {
     "data.fit": f"the centre, so that decoded images have one size; {PUBLIC}, crops from the whole",
     "data.in_memory": "memory: Stanford Online Products, In-Shop and VehicleID would take 20 GB and more",
     "model.size": f"{PUBLIC}: 227",
-    "model.view": f"{PUBLIC}: the central 227 of 256 pixels",
+    "model.crop_share": f"{PUBLIC}: the central 227 of 256 pixels",
     "model.pooling": f"{PUBLIC}: global max pooling",
     "model.head": PUBLIC,
     "model.mean": "of the published weights",
@@ -86,7 +87,7 @@ def retrieval(data: DataName, loss: str) -> Experiment:
         model=ModelConfig(
             backbone="bn_inception",
             size=form.size,
-            view=form.size[0] / 256,
+            crop_share=form.size[0] / 256,
             pooling="max",
             head="linear",
             embedding_dim=512,

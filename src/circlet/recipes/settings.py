@@ -1,10 +1,11 @@
 """Recipes for characters and for your own images: each a function that returns an experiment."""
 
-from circlet.data.augment import AugmentConfig
+from circlet.augment import AugmentConfig
+from circlet.experiments.experiment import DataConfig, Experiment, ModelConfig
+from circlet.experiments.loss import LossConfig
 from circlet.losses import CircleLoss
-from circlet.recipes.experiment import BatchConfig, DataConfig, Experiment, ModelConfig, Source
-from circlet.recipes.loss import LossConfig
-from circlet.train import LoopConfig, OptimizerConfig
+from circlet.training import LoopConfig, OptimizerConfig
+from circlet.training.image_batches import BatchConfig
 
 CHARACTERS = AugmentConfig(
     rotation=15.0,
@@ -31,7 +32,7 @@ def omniglot() -> Experiment:
     return _characters("omniglot", steps=4500)
 
 
-def _characters(source: Source, *, steps: int) -> Experiment:
+def _characters(source: str, *, steps: int) -> Experiment:
     """Settings for drawn characters, chosen on held-out training alphabets of Omniglot."""
     return Experiment(
         recipe=source,
@@ -50,7 +51,7 @@ def folder() -> Experiment:
         data=DataConfig(source="folder", size=(72, 72), channels=3, fit="crop", validation_share=0.1, in_memory=True),
         model=ModelConfig(
             size=(64, 64),
-            view=0.9,
+            crop_share=0.9,
             pooling="gem",
             mean=(0.485, 0.456, 0.406),
             std=(0.229, 0.224, 0.225),

@@ -30,7 +30,7 @@ def build_report(run: ReportData) -> str:
 
     >>> import torch
     >>> from circlet.data import glyphs
-    >>> from circlet.report.data import Embedded, ReportData
+    >>> from circlet.report import Embedded, ReportData
     >>> images = glyphs().query.subset(range(6))
     >>> run = ReportData("glyphs", {"embedding": {"recall@1": 1.0}}, images, Embedded(torch.eye(6), None))
     >>> build_report(run).startswith("<!doctype html>")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,15 +12,7 @@ from circlet.analyse import Hardest
 from circlet.data import ImageSet, Splits
 from circlet.evaluate.checks import checked_embeddings
 from circlet.losses import PairLoss
-
-JUNK = "-1"
-
-
-class Embedded(NamedTuple):
-    """Embeddings (N, dim) of the query and the gallery images, any float dtype; gallery None: the other queries."""
-
-    query: Tensor
-    gallery: Tensor | None
+from circlet.models import Embedded
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,9 +58,9 @@ class ReportData:
     def without_junk(self) -> "ReportData":
         """The same without the gallery images that re-ID passes over."""
         images, rows = self.gallery, self.embedded.gallery
-        if not self.reid or images is None or rows is None or JUNK not in images.class_names:
+        if not self.reid or images is None or rows is None or not images.is_junk().any():
             return self
-        kept = np.flatnonzero(images.labels != images.class_names.index(JUNK))
+        kept = np.flatnonzero(~images.is_junk())
         embedded = Embedded(self.embedded.query, rows[torch.from_numpy(kept)])
         return replace(self, gallery=images.subset(kept), embedded=embedded)
 

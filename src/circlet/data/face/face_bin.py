@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from circlet.data.data_set import INSIGHTFACE, DataSet
 from circlet.data.evaluation_sets import FacePairs
 from circlet.data.face.plain_pickle import read_plain_pickle
 from circlet.data.images import DataError, ImageSet
@@ -67,3 +68,22 @@ class BytesReader:
         from PIL import Image
 
         return Image.open(io.BytesIO(self.encoded[index]))
+
+
+def _entry(name: str, file: str, title: str, num_pairs: int) -> DataSet:
+    return DataSet(
+        name=name,
+        title=f"{title}, aligned, as {file}.bin",
+        task="face verification",
+        load=face_bin,
+        options={"name": file},
+        counts={"images": 2 * num_pairs, "pairs": num_pairs, "same pairs": num_pairs // 2, "folds": 10},
+        source=INSIGHTFACE,
+        licence="non-commercial research only",
+        layout=LAYOUT.format(name=file),
+    )
+
+
+LFW_BIN = _entry("lfw-bin", "lfw", "Labeled Faces in the Wild, view 2", 6_000)
+AGEDB_30 = _entry("agedb-30", "agedb_30", "AgeDB-30", 6_000)
+CFP_FP = _entry("cfp-fp", "cfp_fp", "CFP, frontal to profile", 7_000)

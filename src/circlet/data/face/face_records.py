@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from circlet.data.data_set import INSIGHTFACE, DataSet
 from circlet.data.face.recordio import RecordFile, RecordReader, read_index
 from circlet.data.images import DataError, ImageSet, Ints, Splits
 from circlet.data.listing import find_folder, read_lines, split_by_classes
@@ -101,3 +102,27 @@ def _check_property(path: Path, num_classes: int) -> None:
     line = read_lines(path, 3, separator=",")[0]
     if line.integer(0) != num_classes:
         raise DataError(f"{line.where}: found {line.cells[0]} persons, expected {num_classes} as in train.rec")
+
+
+MS1MV2 = DataSet(
+    name="ms1mv2",
+    title="MS1MV2 (faces_emore), aligned faces",
+    task="face training",
+    load=face_records,
+    counts={"images": 5_822_653, "classes": 85_742},
+    source=INSIGHTFACE,
+    licence="non-commercial research only; Microsoft withdrew MS-Celeb-1M in 2019",
+    layout=LAYOUT,
+)
+
+
+CASIA_WEBFACE = DataSet(
+    name="casia-webface",
+    title="CASIA-WebFace (faces_webface_112x112), aligned faces",
+    task="face training",
+    load=face_records,
+    counts={"images": 490_623, "classes": 10_572},
+    source=INSIGHTFACE,
+    licence="non-commercial research only",
+    layout=LAYOUT,
+)

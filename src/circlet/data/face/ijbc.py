@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from circlet.data.data_set import DataSet
 from circlet.data.evaluation_sets import Templates
 from circlet.data.images import DataError
 from circlet.data.listing import find_folder, listed_images, read_columns, require_files
@@ -52,3 +53,15 @@ def ijbc(root: str | Path) -> Templates:
         )
     except DataError as error:
         raise DataError(f"{labels}: {error}") from error
+
+
+IJBC = DataSet(
+    name="ijbc",
+    title="IJB-C, 1:1",
+    task="template verification",
+    load=ijbc,
+    counts={"images": 469_375, "templates": 23_124, "pairs": 15_658_489, "same pairs": 19_557},
+    source="https://nigos.nist.gov/datasets/ijbc/request",
+    licence="research, on request to NIST",
+    layout=LAYOUT,
+)

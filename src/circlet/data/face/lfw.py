@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from circlet.data.data_set import DataSet
 from circlet.data.evaluation_sets import FacePairs
 from circlet.data.images import DataError
 from circlet.data.listing import Line, find_folder, listed_images, read_lines, require_files
@@ -59,3 +60,15 @@ def _pair(line: Line, is_same: bool) -> tuple[str, str]:
     persons = (line.cells[0], line.cells[0]) if is_same else (line.cells[0], line.cells[2])
     first, second = (f"{p}/{p}_{line.integer(c):04d}" for p, c in zip(persons, (1, -1), strict=True))
     return first, second
+
+
+LFW = DataSet(
+    name="lfw",
+    title="Labeled Faces in the Wild, view 2",
+    task="face verification",
+    load=lfw,
+    counts={"pairs": 6_000, "same pairs": 3_000, "folds": 10},
+    source="http://vis-www.cs.umass.edu/lfw/",
+    licence="research only; the images are from the news",
+    layout=LAYOUT,
+)

@@ -6,6 +6,7 @@ megaface_noises.txt) are not applied: figures are those of the whole set, below 
 
 from pathlib import Path
 
+from circlet.data.data_set import DataSet
 from circlet.data.evaluation_sets import Identification
 from circlet.data.images import DataError, ImageSet
 from circlet.data.listing import find_folder, listed_images, read_lines, require_files
@@ -37,3 +38,15 @@ def _read(folder: Path, name: str) -> ImageSet:
     images = folder / f"{name}_images"
     require_files(images, names, folder / f"{name}_lst", [line.number for line in lines])
     return listed_images(images, [path.rpartition("/")[0] for path in names], names)
+
+
+MEGAFACE = DataSet(
+    name="megaface",
+    title="MegaFace challenge 1",
+    task="face identification",
+    load=megaface,
+    counts={"probe images": 3_530, "probe classes": 80, "distractor images": 1_027_058},
+    source="withdrawn by its authors in 2020, was at http://megaface.cs.washington.edu/",
+    licence="non-commercial research only; the persons did not consent",
+    layout=LAYOUT,
+)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from circlet.data.data_set import DataSet
 from circlet.data.evaluation_sets import VideoPairs
 from circlet.data.folder import SUFFIXES
 from circlet.data.images import DataError
@@ -69,3 +70,15 @@ def _frames(root: Path, video: str, line: Line) -> list[str]:
     if not names:
         raise DataError(f"{line.where}: found no frame in {root / video}, expected those of the video")
     return [f"{video}/{name}" for name in names]
+
+
+YTF = DataSet(
+    name="ytf",
+    title="YouTube Faces",
+    task="face verification",
+    load=ytf,
+    counts={"pairs": 5_000, "same pairs": 2_500, "folds": 10},
+    source="https://www.cs.tau.ac.il/~wolf/ytfaces/",
+    licence="research only, on request",
+    layout=LAYOUT,
+)

@@ -8,6 +8,7 @@ import os
 import re
 from pathlib import Path
 
+from circlet.data.data_set import DataSet, role_counts
 from circlet.data.images import DataError, ImageSet, Splits
 from circlet.data.listing import find_folder, listed_images, make_splits
 
@@ -67,3 +68,27 @@ def _scan(folder: Path, name: str, *, least: int) -> ImageSet:
         ids.append(match[1])
         cameras.append(int(match[2]))
     return listed_images(folder, ids, [f"{name}/{file}" for file in files], cameras)
+
+
+MARKET1501 = DataSet(
+    name="market1501",
+    title="Market-1501, persons",
+    task="re-identification",
+    load=market1501,
+    counts=role_counts((12_936, 751), (3_368, 750), (19_732, 752)),
+    source="https://zheng-lab-anu.github.io/Project/project_reid.html",
+    licence="research only; the persons did not consent",
+    layout=LAYOUT,
+)
+
+
+DUKEMTMC = DataSet(
+    name="dukemtmc",
+    title="DukeMTMC-reID, persons",
+    task="re-identification",
+    load=dukemtmc,
+    counts=role_counts((16_522, 702), (2_228, 702), (17_661, 1_110)),
+    source="withdrawn by its authors in 2019, see https://exposing.ai/duke_mtmc/",
+    licence="CC BY-NC-SA 4.0 when it was published; the persons did not consent",
+    layout=DUKE_LAYOUT,
+)

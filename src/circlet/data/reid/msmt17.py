@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from circlet.data.data_set import DataSet, role_counts
 from circlet.data.images import DataError, ImageSet, Splits
 from circlet.data.listing import find_folder, listed_images, make_splits, read_lines, require_files
 
@@ -48,3 +49,21 @@ def _read(folder: Path, lists: Sequence[str], images: str, prefix: str) -> Image
         require_files(folder, listed, path, numbers)
         names += listed
     return listed_images(folder, ids, names, cameras)
+
+
+def _entry(name: str, title: str, num_train: int, train_lists: tuple[str, ...]) -> DataSet:
+    return DataSet(
+        name=name,
+        title=title,
+        task="re-identification",
+        load=msmt17,
+        options={"train_lists": train_lists},
+        counts=role_counts((num_train, 1_041), (11_659, 3_060), (82_161, 3_060)),
+        source="https://www.pkuvmc.com/dataset.html",
+        licence="research only, by agreement with Peking University",
+        layout=LAYOUT,
+    )
+
+
+MSMT17 = _entry("msmt17", "MSMT17, persons", 32_621, ("train", "val"))
+MSMT17_TRAIN = _entry("msmt17-train", "MSMT17, persons, trained on list_train.txt alone", 30_248, ("train",))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from circlet.data.data_set import DataSet
 from circlet.data.images import ImageSet, Splits
 from circlet.data.listing import find_folder, listed_images, make_splits, read_lines, require_files
 
@@ -44,3 +45,26 @@ def _read(folder: Path, name: str) -> ImageSet:
     paths = [f"image/{line.cells[0]}.jpg" for line in lines]
     require_files(folder, paths, folder / name, [line.number for line in lines])
     return listed_images(folder, [str(line.integer(1)) for line in lines], paths)
+
+
+def _entry(size: int, num_images: int) -> DataSet:
+    return DataSet(
+        name=f"vehicleid-{size}",
+        title=f"PKU VehicleID, {size} test vehicles",
+        task="re-identification",
+        load=vehicleid,
+        options={"size": size},
+        counts={
+            "train images": 113_346,
+            "train classes": 13_164,
+            "query images": num_images - size,
+            "gallery images": size,
+            "gallery classes": size,
+        },
+        source="https://www.pkuml.org/resources/pku-vehicleid.html",
+        licence="research only, on request to Peking University",
+        layout=LAYOUT,
+    )
+
+
+VEHICLEID = tuple(map(_entry, SIZES, (6_493, 13_377, 19_777, 108_221)))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from circlet.data.data_set import DataSet, role_counts
 from circlet.data.images import DataError, Splits
 from circlet.data.listing import find_folder, listed_images, make_splits, require_files
 
@@ -71,3 +72,15 @@ def _read(path: Path, field: str) -> Any:
         if name not in fields:
             raise DataError(f"{path}: found the fields {', '.join(fields)}, without {name!r}, expected it")
     return annotations
+
+
+CARS196 = DataSet(
+    name="cars196",
+    title="Cars196, cars",
+    task="retrieval",
+    load=cars196,
+    counts=role_counts((8_054, 98), (8_131, 98)),
+    source="https://ai.stanford.edu/~jkrause/cars/car_dataset.html",
+    licence="non-commercial research and education",
+    layout=LAYOUT,
+)

@@ -5,6 +5,7 @@ Whole images: the bounding boxes are not used, nor is train_test_split.txt, whic
 
 from pathlib import Path
 
+from circlet.data.data_set import DataSet, role_counts
 from circlet.data.images import DataError, Splits
 from circlet.data.listing import find_folder, listed_images, make_splits, read_lines, require_files
 
@@ -37,3 +38,15 @@ def cub200(root: str | Path) -> Splits:
     require_files(images, [line.cells[1] for line in lines], lists[0], [line.number for line in lines])
     sets = (listed_images(images, [path.split("/")[0] for path in paths], paths) for paths in (train, test))
     return make_splits(lists[0], *sets)
+
+
+CUB200 = DataSet(
+    name="cub200",
+    title="CUB-200-2011, birds",
+    task="retrieval",
+    load=cub200,
+    counts=role_counts((5_864, 100), (5_924, 100)),
+    source="https://www.vision.caltech.edu/datasets/cub_200_2011/",
+    licence="non-commercial research and education; the images belong to their photographers",
+    layout=LAYOUT,
+)

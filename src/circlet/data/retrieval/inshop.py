@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from circlet.data.data_set import DataSet, role_counts
 from circlet.data.images import DataError, Splits
 from circlet.data.listing import find_folder, listed_images, make_splits, read_lines, require_files
 
@@ -33,3 +34,15 @@ def inshop(root: str | Path) -> Splits:
     require_files(images, [line.cells[0] for line in lines], file, [line.number for line in lines])
     sets = (listed_images(images, [item for item, _ in part], [name for _, name in part]) for part in parts.values())
     return make_splits(file, *sets)
+
+
+INSHOP = DataSet(
+    name="inshop",
+    title="In-Shop Clothes Retrieval (DeepFashion)",
+    task="retrieval",
+    load=inshop,
+    counts=role_counts((25_882, 3_997), (14_218, 3_985), (12_612, 3_985)),
+    source="https://mmlab.ie.cuhk.edu.hk/projects/DeepFashion/InShopRetrieval.html",
+    licence="non-commercial research only, by agreement with CUHK",
+    layout=LAYOUT,
+)

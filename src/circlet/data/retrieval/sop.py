@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from circlet.data.data_set import DataSet, role_counts
 from circlet.data.images import ImageSet, Splits
 from circlet.data.listing import find_folder, listed_images, make_splits, read_lines, require_files
 
@@ -28,3 +29,15 @@ def _read(folder: Path, name: str) -> ImageSet:
     paths = [line.cells[3] for line in lines]
     require_files(folder, paths, folder / name, [line.number for line in lines])
     return listed_images(folder, [line.cells[1] for line in lines], paths)
+
+
+SOP = DataSet(
+    name="sop",
+    title="Stanford Online Products, goods",
+    task="retrieval",
+    load=sop,
+    counts=role_counts((59_551, 11_318), (60_502, 11_316)),
+    source="https://cvgl.stanford.edu/projects/lifted_struct/",
+    licence="none stated for the images, which are from eBay",
+    layout=LAYOUT,
+)

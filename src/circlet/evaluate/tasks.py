@@ -1,0 +1,129 @@
+"""The metrics of each task by their usual names, as they stand in result.json and in the tables of papers.
+
+All on plain tensors; the numbers are those of the other files of this package, and nothing is computed here but means
+over galleries drawn by lot.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from circlet.data.images import JUNK
+from circlet.evaluate.expansion import expand_queries
+from circlet.evaluate.identification import identification
+from circlet.evaluate.reid import AveragePrecision, reid, reid_from_distances
+from circlet.evaluate.rerank import rerank
+from circlet.evaluate.retrieval import retrieval
+from circlet.evaluate.roc import FarMode
+from circlet.evaluate.templates import template_verification
+from circlet.evaluate.verification import verification
+
+RANKS = (1, 5, 10)
+
+
+def expanded(query: Tensor, gallery: Tensor | None, num_neighbours: int) -> Tensor:
+    """The queries, moved towards their nearest in the gallery, or without one among themselves (`expand_queries`)."""
+    if gallery is None:  # an image is among its own neighbours
+        return expand_queries(query, query, k=min(num_neighbours + 1, len(query)))
+    return expand_queries(query, gallery, k=min(num_neighbours, len(gallery)))
+
+
+def retrieval_metrics(
+    query: Tensor, labels: Tensor, gallery: Tensor | None, gallery_labels: Tensor | None, *, ks: tuple[int, ...]
+) -> dict[str, float]:
+    """recall@K, r_precision, map@r, mrr (`retrieval`), without the Recall@K for which there are too few images.
+
+    >>> rows, labels = torch.eye(2).repeat(2, 1), torch.tensor([0, 1, 0, 1])
+    >>> retrieval_metrics(rows, labels, None, None, ks=(1, 100))
+    {'recall@1': 1.0, 'r_precision': 1.0, 'map@r': 1.0, 'mrr': 1.0}
+    """
+    num_searched = len(query) - 1 if gallery is None else len(gallery)
+    kept = tuple(k for k in ks if k <= num_searched)
+    found = retrieval(query, labels, ks=kept, gallery=gallery, gallery_labels=gallery_labels)
+    recalls = {f"recall@{k}": value for k, value in found.recall_at_k.items()}
+    return {**recalls, "r_precision": found.r_precision, "map@r": found.map_at_r, "mrr": found.mrr}
+
+
+def retrieval_metrics_over_draws(
+    rows: Tensor, labels: Tensor, *, draws: int, seed: int, ks: tuple[int, ...]
+) -> dict[str, float]:
+    """Means over galleries of one image of each class, drawn by lot; all the other images are queries (VehicleID)."""
+    found = []
+    for draw in range(draws):
+        order = np.random.default_rng((seed, draw)).permutation(len(labels))
+        chosen = torch.zeros(len(labels), dtype=torch.bool)
+        chosen[order[np.unique(labels.numpy()[order], return_index=True)[1]]] = True
+        found.append(retrieval_metrics(rows[~chosen], labels[~chosen], rows[chosen], labels[chosen], ks=ks))
+    return {name: sum(metrics[name] for metrics in found) / len(found) for name in found[0]}
+
+
+def reid_metrics(
+    query: Tensor,
+    query_ids: Tensor,
+    query_cameras: Tensor,
+    gallery: Tensor,
+    gallery_ids: Tensor,
+    gallery_cameras: Tensor,
+    *,
+    average_precision: AveragePrecision = "step",
+    reranked: bool = False,
+) -> dict[str, float]:
+    """rank-1, rank-5, rank-10, mAP, mINP (`reid`); "mAP (trapezoid)" in the official convention.
+
+    Gallery images of id -1 are junk, which is nobody's neighbour. reranked: by k-reciprocal re-ranking (`rerank`).
+    """
+    kept = gallery_ids != JUNK
+    gallery, ids, cameras = gallery[kept], gallery_ids[kept], gallery_cameras[kept]
+    who = query_ids, query_cameras
+    if reranked:
+        distances = rerank(query, gallery, k1=min(20, len(query) + len(ids) - 1))
+        found = reid_from_distances(distances, *who, ids, cameras, average_precision=average_precision)
+    else:
+        found = reid(query, *who, gallery, ids, cameras, average_precision=average_precision)
+    ranks = {f"rank-{k}": float(found.cmc[k - 1]) for k in RANKS if k <= len(found.cmc)}
+    mean = "mAP" if average_precision == "step" else "mAP (trapezoid)"
+    return {**ranks, mean: found.map, "mINP": found.minp}
+
+
+def verification_metrics(name: str, rows: Tensor, is_same: Tensor, *, folds: int) -> dict[str, float]:
+    """Of a set of pairs: NAME, accuracy over folds, "NAME std" its deviation, "NAME@1e-3" TAR at that FAR.
+
+    rows: (2 pairs, dim), pair i in rows 2i and 2i + 1; see `verification`.
+    """
+    result = verification(rows, is_same, folds=folds)
+    return {name: result.accuracy, f"{name} std": result.accuracy_std, f"{name}@1e-3": result.tar_at_far[1e-3]}
+
+
+def template_metrics(
+    name: str,
+    features: Tensor,
+    template_ids: Tensor,
+    media_ids: Tensor,
+    pairs: Tensor,
+    is_same: Tensor,
+    *,
+    detector_scores: Tensor,
+    far_mode: FarMode,
+) -> dict[str, float]:
+    """Of a set of templates: "NAME@1e-3", "NAME@1e-4", "NAME@1e-5", TAR at that FAR; see `template_verification`.
+
+    "NAME@... (at most)" with far_mode at_most.
+    """
+    result = template_verification(
+        features,
+        template_ids,
+        media_ids,
+        pairs,
+        is_same,
+        detector_scores=detector_scores,
+        fars=(1e-5, 1e-4, 1e-3),
+        far_mode=far_mode,
+    )
+    mode = "" if far_mode == "nearest" else " (at most)"
+    return {f"{name}@1e-{n}{mode}": result.tar_at_far[far] for n, far in ((3, 1e-3), (4, 1e-4), (5, 1e-5))}
+
+
+def identification_metrics(name: str, probes: Tensor, ids: Tensor, distractors: Tensor) -> dict[str, float]:
+    """Of probes among distractors: NAME, rank-1 identification, "NAME@1e-6" TAR at that FAR (`identification`)."""
+    result = identification(probes, ids, distractors, ranks=(1,))
+    return {name: result.rank_accuracy[1], f"{name}@1e-6": result.tar_at_far[1e-6]}

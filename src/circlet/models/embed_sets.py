@@ -1,0 +1,98 @@
+"""Embedding whole image sets as they are tested: in the views asked for, with progress shown; and the raw pixels.
+
+`embed` does the work; here it is given plain views of the decoded images.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from circlet.models.embedder import Embedder
+from circlet.models.embedding import embed
+from circlet.models.views import View, plain_view
+from circlet.progress import progress
+
+BATCH_SIZE = 256
+MAX_RAW_SIDE, RAW_SIDE = 64, 32
+
+
+class Batched(Protocol):
+    """Decoded images in order, such as `circlet.data.Pixels`."""
+
+    def __len__(self) -> int:
+        """How many images."""
+        ...
+
+    def batches(self, batch_size: int) -> Iterator[Tensor]:
+        """All of them: (batch, channels, height, width), uint8 or float 0 to 1."""
+        ...
+
+
+class Embedded(NamedTuple):
+    """Embeddings (N, dim) of the query and the gallery images, any float dtype; gallery None: the other queries."""
+
+    query: Tensor
+    gallery: Tensor | None
+
+
+def embed_pixels(
+    model: nn.Module,
+    pixels: Batched,
+    view: View,
+    device: torch.device,
+    *,
+    normalize: bool = True,
+    file: Path | None = None,
+) -> Tensor:
+    """Embeddings (N, dim), on the CPU, of all images of a set, seen as `view` says.
+
+    normalize, file: in unit length, and written into a file, as `circlet.models.embed`.
+    """
+
+    def batches() -> Iterator[Tensor]:
+        with progress("embed", -(-len(pixels) // BATCH_SIZE)) as shown:
+            for decoded in pixels.batches(BATCH_SIZE):
+                images = decoded.to(device)
+                whole = images.shape[2], images.shape[3]
+                yield plain_view(images, whole) if view.five_crops else plain_view(images, view.size, view.crop_share)
+                shown.advance()
+
+    return embed(
+        model,
+        batches(),
+        device=device,
+        normalize=normalize,
+        flip=view.flip,
+        crop=view.size if view.five_crops else None,
+        num_images=len(pixels),
+        file=file,
+    )
+
+
+def embed_test_set(
+    model: nn.Module, query: Batched, gallery: Batched | None, view: View, device: torch.device
+) -> Embedded:
+    """Embeddings of the query and the gallery images."""
+    rows = None if gallery is None else embed_pixels(model, gallery, view, device)
+    return Embedded(embed_pixels(model, query, view, device), rows)
+
+
+class RawPixels(nn.Module):
+    """The normalised pixels themselves as embeddings: what any training must beat.
+
+    Of images larger than 64 pixels, the means over a grid of 32 x 32, for the memory's sake.
+    """
+
+    def __init__(self, model: Embedder) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(batch, channels, height, width) -> (batch, channels x height x width)."""
+        pixels = self.model.normalized(images)
+        if max(pixels.shape[2:]) > MAX_RAW_SIDE:
+            pixels = nn.functional.adaptive_avg_pool2d(pixels, RAW_SIDE)
+        return pixels.flatten(1)

@@ -1,0 +1,153 @@
+"""The run folder: what a run leaves behind, written so that a kill or a full disk loses nothing.
+
+    config.json        the resolved configuration
+    environment.json   versions, hardware, command
+    search.json        of a run of a search alone: the share of the training classes that it was tested on
+    data.json          how many training classes and images were loaded
+    metrics.jsonl      one line for each logged step and each evaluation
+    pairs.jsonl        the hardest pairs of single anchors at the logged steps (circlet.analyse.trace)
+    last.pt, best.pt   checkpoints (plain tensors and numbers: torch.load(weights_only=True))
+    result.json        final metrics
+    diverged.json      in place of result.json where the training diverged: the reason
+    evaluation.json    metrics of the last circlet evaluate of the run itself, and its settings
+
+A number that is not finite is written as null, for JSON has no NaN; read from metrics.jsonl it is left out, as if not
+measured, and from result.json it is NaN.
+
+Every file is written beside its place and then moved into it; only the .jsonl files grow in place, line by line, and
+are cut back to the checkpoint on resume.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from circlet.environment import environment
+from circlet.files import (
+    nan_for_null,
+    null_for_nan,
+    read_json,
+    read_json_lines,
+    write_atomically,
+    write_json,
+    write_text,
+)
+
+SEARCH, DIVERGED = "search.json", "diverged.json"
+
+
+class RunFolder:
+    """One run's files. `create` makes a new folder, `open` takes an existing one to resume or to read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, path: Path, config: dict[str, Any], *, validation_share: float = 0.0) -> "RunFolder":
+        """Make the folder and write what is known before the first step. FileExistsError if it holds anything.
+
+        Leftovers of a start that was cut off before it had written config.json are overwritten. validation_share:
+        the share of the training classes on which a run of a search is tested in place of the test classes; 0: this
+        is no run of a search.
+        """
+        if path.exists() and not (path.is_dir() and all(map(_of_a_start, path.iterdir()))):
+            raise FileExistsError(
+                f"{path}: exists and is not an empty folder; expected a new run folder (to go on with the run in it: "
+                f"circlet train --resume {path})"
+            )
+        path.mkdir(parents=True, exist_ok=True)
+        folder = cls(path)
+        folder.write_json("environment.json", environment())
+        if validation_share:
+            folder.write_json(SEARCH, {"validation_share": validation_share})
+        folder.write_json("config.json", config)  # last: a folder with it is one that can be resumed
+        return folder
+
+    @classmethod
+    def open(cls, path: Path, *, of_search: bool = False) -> "RunFolder":
+        """Take the folder of an earlier run. FileNotFoundError if it is none.
+
+        of_search: take a run of a search too, else ValueError. Its configuration does not tell that its test was on
+        some of the training classes, so to test it or to go on with it as any other run would mix up what it has seen.
+        """
+        if not (path / "config.json").is_file():
+            found = "no such folder" if not path.is_dir() else "no config.json in it"
+            raise FileNotFoundError(f"{path}: {found}; expected the run folder of an earlier circlet train")
+        folder = cls(path)
+        if not of_search and (path / SEARCH).exists():
+            share = folder.read_json(SEARCH)["validation_share"]
+            raise ValueError(f"{path}: found a run of the search of circlet compare, tested on {share:.0%} of its "
+                             "training classes; expected another run, such as those in runs/ beside it")  # fmt: skip
+        return folder
+
+    @property
+    def last(self) -> Path:
+        """Checkpoint of the latest saved step."""
+        return self.path / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        """Checkpoint with the best validation metric; absent where no classes were held out for validation."""
+        return self.path / "best.pt"
+
+    @property
+    def chosen(self) -> Path:
+        """The run's result: its best checkpoint if there is one, else its last."""
+        return self.best if self.best.exists() else self.last
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Read one of the folder's JSON files."""
+        return read_json(self.path / name)
+
+    def read_result(self) -> dict[str, Any]:
+        """result.json, with NaN for what was not finite."""
+        found: dict[str, Any] = nan_for_null(self.read_json("result.json"))
+        return found
+
+    @property
+    def diverged(self) -> str | None:
+        """Why the run ended without a result; None where it did not."""
+        return self.read_json(DIVERGED)["reason"] if (self.path / DIVERGED).exists() else None
+
+    def begin(self, data: dict[str, int]) -> None:
+        """Write how much data was loaded, and drop the note of an earlier divergence: the run begins or goes on."""
+        self.write_json("data.json", data)
+        (self.path / DIVERGED).unlink(missing_ok=True)
+
+    def end_without_result(self, reason: str) -> None:
+        """Note that the run has diverged."""
+        self.write_json(DIVERGED, {"reason": reason})
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Write one of the folder's JSON files, atomically."""
+        write_json(self.path / name, content)
+
+    def save(self, path: Path, state: dict[str, Any]) -> None:
+        """Write a checkpoint, atomically."""
+        write_atomically(path, lambda file: torch.save(state, file))
+
+    @contextmanager
+    def metrics(self, from_step: int) -> Iterator[Callable[[dict[str, Any]], None]]:
+        """Open metrics.jsonl for appending after `from_step`; later lines, of a run cut off, are dropped."""
+        path = self.path / "metrics.jsonl"
+        kept = [line for line in self.read_metrics() if line["step"] <= from_step]
+        write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+        with open(path, "a", encoding="utf-8", buffering=1) as file:
+            yield lambda line: print(json.dumps(null_for_nan(line), allow_nan=False), file=file)
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """All complete lines of metrics.jsonl, without the numbers that were not finite."""
+        return [_finite(line) for line in read_json_lines(self.path / "metrics.jsonl")]
+
+
+def _of_a_start(path: Path) -> bool:
+    return path.name in ("environment.json", SEARCH) or path.name.endswith(".part")
+
+
+def _finite(line: dict[str, Any]) -> dict[str, Any]:
+    """Without null, and without the NaN and Infinity that earlier versions wrote."""
+    return {name: value for name, value in line.items() if null_for_nan(value) is not None}
