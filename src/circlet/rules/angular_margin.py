@@ -13,6 +13,11 @@ from circlet.similarity.rule import General, Kernel, Linear, Rule, Sides
 _SMALLEST_SINE = 1e-3
 
 
+def cosine_of_sum(s: Tensor, cosine: float | Tensor, sine: float | Tensor) -> Tensor:
+    """cos(arccos s + angle) from the angle's cosine and sine; its gradient is finite at s = 1 and -1 too."""
+    return s * cosine - (1.0 - s * s).clamp(min=_SMALLEST_SINE**2).sqrt() * sine
+
+
 @dataclass(frozen=True)
 class AngularMargin(Rule):
     """ArcFace: the margin is added to the angle of the positive.
@@ -31,8 +36,7 @@ class AngularMargin(Rule):
 
     def positive(self, s: Tensor) -> Tensor:
         """-gamma cos(theta + m), theta = arccos(s_p); -gamma (s_p - m sin m) where theta > pi - m."""
-        sine = (1.0 - s * s).clamp(min=_SMALLEST_SINE**2).sqrt()
-        shifted = s * math.cos(self.margin) - sine * math.sin(self.margin)
+        shifted = cosine_of_sum(s, math.cos(self.margin), math.sin(self.margin))
         return -self.gamma * torch.where(self._beyond(s), s - self.margin * math.sin(self.margin), shifted)
 
     def negative(self, s: Tensor) -> Tensor:
