@@ -2,7 +2,9 @@
 
 Nothing here knows a formula. For each point of the plane three unit vectors are made that have just these cosines,
 the loss is called on them as any user would call it, and its gradient is taken through it. So what Figures 1 and 2
-show is what training does, detached weights (Eq. 9 and 10) and all.
+show is what training does, detached weights (Eq. 9 and 10) and all. A loss whose anchors are the references (proxies)
+gets the anchor as its one reference, and the other two as samples. Where a loss looks at the length of an anchor, it
+is 1 here.
 """
 
 from typing import NamedTuple
@@ -56,8 +58,10 @@ def at_point(loss: PairLoss, s_n: float, s_p: float) -> Point:
         if not -1 <= value <= 1:
             raise ValueError(f"{name}: found {value}, expected a cosine similarity, -1 to 1")
     cosines = torch.tensor([s_p, s_n], dtype=torch.float64).clamp(-EDGE, EDGE).requires_grad_()
-    anchor, references = vectors(cosines)
-    value = loss(anchor, torch.tensor([0]), references, torch.tensor([0, 1]))
+    rows = vectors(cosines)
+    anchor, others = (rows[0], torch.tensor([0])), (rows[1], torch.tensor([0, 1]))
+    samples, references = (others, anchor) if loss.form().anchors == "references" else (anchor, others)
+    value = loss(*samples, *references)
     (gradient,) = torch.autograd.grad(value, cosines)
     return Point(value.item(), gradient[1].item(), gradient[0].item())
 

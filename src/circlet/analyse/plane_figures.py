@@ -66,7 +66,7 @@ def figure_2(losses: Mapping[str, PairLoss] | None = None, *, points: int = 41) 
 
     if points < 2:
         raise ValueError(f"points: found {points}, expected at least 2")
-    losses = losses or {"triplet": TripletLoss(), "AM-Softmax": AMSoftmaxLoss(), "Circle": CircleLoss()}
+    losses = losses or {loss.title: loss for loss in (TripletLoss(), AMSoftmaxLoss(), CircleLoss())}
     figure = Figure(figsize=(1.6 + 3.3 * len(losses), 7.0), layout="constrained")
     grid = figure.subplots(2, len(losses), squeeze=False, sharex=True, sharey=True)
     s = np.linspace(0, 1, points)
@@ -86,14 +86,14 @@ def figure_2(losses: Mapping[str, PairLoss] | None = None, *, points: int = 41) 
     for axes, text in zip(grid[:, 0], ("on $s_n$", "on $s_p$"), strict=True):
         axes.set_ylabel(f"gradient {text}\n\n$s_p$")
     bar = figure.colorbar(image, ax=grid.ravel().tolist(), shrink=0.8)
-    bar.set_label("|gradient| relative to $\\gamma$ (Multi-Similarity: as it is)")
+    bar.set_label("|gradient| relative to $\\gamma$ (as it is where a loss does not couple its sides)")
     figure.suptitle("One positive, one negative; dashed: the decision boundary", fontsize=10)
     return figure
 
 
 def describe(loss: PairLoss) -> str:
     """Name and numbers of a loss, for a title."""
-    return ", ".join(filter(None, (type(loss).__name__.removesuffix("Loss"), _numbers(loss))))
+    return ", ".join(filter(None, (loss.title, _numbers(loss))))
 
 
 def gradient_unit(form: Form) -> float:
