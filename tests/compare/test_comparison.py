@@ -25,6 +25,7 @@ from circlet.recipes import RECIPES, LossConfig, build_splits
 from circlet.train import RunFolder
 from circlet.train.stop import stop_requests
 
+pytestmark = pytest.mark.subprocess
 TWO = Machine(jobs=2)
 
 

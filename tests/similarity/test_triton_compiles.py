@@ -63,6 +63,7 @@ for kernel, constants in ((forward.lse_kernel, {"OWN": True, "RULE": "Circle", *
 """
 
 
+@pytest.mark.subprocess
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("triton") is None, reason="needs Triton")
 def test_kernels_compile(tmp_path):
