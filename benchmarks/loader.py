@@ -29,7 +29,7 @@ from PIL import Image
 from circlet.data import DataError, ImageSet, decode, image_folder
 from circlet.data.pixels import Decoding, load_pixels
 from circlet.environment import machine
-from circlet.train.image_batches import BatchConfig, TrainBatches
+from circlet.training.image_batches import BatchConfig, TrainBatches
 
 RESULTS = Path(__file__).parent / "results"
 CASES = {"256 x 256": (256, 256), "1600 x 1200": (1600, 1200)}

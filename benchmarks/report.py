@@ -26,7 +26,7 @@ from circlet.data import FileReader, ImageSet
 from circlet.losses import CircleLoss
 from circlet.report import Embedded, ReportData, build_report
 from circlet.report.survey import MAX_PAIRS
-from circlet.train import environment
+from circlet.training import environment
 
 RESULTS = Path(__file__).parent / "results"
 PER_CLASS, NUM_FILES, LOGGED_STEPS = 20, 200, 250

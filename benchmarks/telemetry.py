@@ -24,10 +24,11 @@ from circlet.analyse import Telemetry, Trace
 from circlet.augment import Augment
 from circlet.data import load_pixels
 from circlet.losses import CircleLoss
-from circlet.recipes import RECIPES, Experiment, build_splits
-from circlet.recipes.build import build_model, build_objective
-from circlet.train import LoopConfig, Objective, environment
-from circlet.train.image_batches import TrainBatches
+from circlet.experiments import Experiment, build_splits
+from circlet.recipes import RECIPES
+from circlet.experiments.build import build_model, build_objective
+from circlet.training import LoopConfig, Objective, environment
+from circlet.training.image_batches import TrainBatches
 
 RESULTS = Path(__file__).parent / "results"
 LEVELS = ("pair", "class", "joint")

@@ -18,9 +18,10 @@ from typing import Any
 import torch
 import tyro
 
-from circlet.recipes import RECIPES, Experiment, build_splits, train
+from circlet.experiments import Experiment, build_splits, train
+from circlet.recipes import RECIPES
 from circlet.report import contact_sheet
-from circlet.train import RunFolder, environment
+from circlet.training import RunFolder, environment
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parents[1] / "README.md"

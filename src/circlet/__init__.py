@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from circlet import functional as functional
     from circlet import losses as losses
     from circlet import models as models
+    from circlet import recipes as recipes
     from circlet import rules as rules
     from circlet import sampling as sampling
     from circlet.losses import *  # noqa: F403
@@ -22,19 +23,38 @@ if TYPE_CHECKING:
     from circlet.references import ClassWeights as ClassWeights
     from circlet.references import MemoryBank as MemoryBank
     from circlet.references import ShardedClassWeights as ShardedClassWeights
-    from circlet.train.gradient_cache import gradient_cache as gradient_cache
-    from circlet.train.loop import fit as fit
+    from circlet.run import Run as Run
+    from circlet.run import load as load
+    from circlet.run import resume as resume
+    from circlet.run import train as train
+    from circlet.training.gradient_cache import gradient_cache as gradient_cache
+    from circlet.training.loop import fit as fit
 
 __version__ = "0.1.0"
 
-_MODULES = ("aggregate", "analyse", "data", "evaluate", "functional", "losses", "models", "rules", "sampling")
+_MODULES = (
+    "aggregate",
+    "analyse",
+    "data",
+    "evaluate",
+    "functional",
+    "losses",
+    "models",
+    "recipes",
+    "rules",
+    "sampling",
+)
 _NAMES = {
     "AllRanks": "references",
     "ClassWeights": "references",
     "MemoryBank": "references",
+    "Run": "run",
     "ShardedClassWeights": "references",
-    "fit": "train.loop",
-    "gradient_cache": "train.gradient_cache",
+    "fit": "training.loop",
+    "gradient_cache": "training.gradient_cache",
+    "load": "run",
+    "resume": "run",
+    "train": "run",
 }
 
 

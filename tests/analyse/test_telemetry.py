@@ -11,9 +11,9 @@ from circlet.analyse.boundary import decision
 from circlet.analyse.decision_plane import vectors
 from circlet.analyse.trace import NAME, Trace, read_trace
 from circlet.references import LabelledRows
-from circlet.train import Objective
+from circlet.training import Objective
 from tests.analyse.family import FAMILY
-from tests.train import tiny
+from tests.training import tiny
 
 
 def batch(num_classes=4, per_class=3, dim=6, seed=0):

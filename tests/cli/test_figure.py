@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from circlet.analyse import Trace
 from circlet.cli import figure_runs, main
 from circlet.recipes import RECIPES
-from circlet.train import RunFolder
+from circlet.training import RunFolder
 
 
 @pytest.fixture(autouse=True)

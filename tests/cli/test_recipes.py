@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from circlet.cli import main
-from circlet.recipes import RECIPES, Experiment
+from circlet.experiments import Experiment
+from circlet.recipes import RECIPES
 from circlet.recipes.names import OWN
 from tests.data import miniature
 
@@ -195,7 +196,7 @@ def test_reranked_figures_do_not_take_the_place_of_plain_ones(data, tmp_path, ca
 
 def test_a_run_that_cannot_be_written_to_is_tested_all_the_same(data, monkeypatch, capsys):
     train(data, "circle-cub")
-    monkeypatch.setattr("circlet.train.RunFolder.write_json", lambda *_: (_ for _ in ()).throw(OSError("read-only")))
+    monkeypatch.setattr("circlet.training.RunFolder.write_json", lambda *_: (_ for _ in ()).throw(OSError("read-only")))
     assert main(["evaluate", "runs/circle-cub"]) == 0
     shown = capsys.readouterr()
     assert "embedding" in shown.out

@@ -21,9 +21,10 @@ from circlet.compare import Machine, Plan, build_page, compare, csv_text, markdo
 from circlet.compare.comparison import _best
 from circlet.compare.one_run import stop_without, without_test_classes
 from circlet.compare.runs import Run, _start, finish
-from circlet.recipes import RECIPES, LossConfig, build_splits
-from circlet.train import RunFolder
-from circlet.train.stop import stop_requests
+from circlet.experiments import LossConfig, build_splits
+from circlet.recipes import RECIPES
+from circlet.training import RunFolder
+from circlet.training.stop import stop_requests
 
 pytestmark = pytest.mark.subprocess
 TWO = Machine(jobs=2)

@@ -3,8 +3,9 @@
 import pytest
 
 from circlet.compare.contenders import at_edge, candidates, in_common, parse_contender, settings_text
-from circlet.recipes import RECIPES, build_loss
-from circlet.recipes.build import LOSSES
+from circlet.experiments import build_loss
+from circlet.experiments.build import LOSSES
+from circlet.recipes import RECIPES
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from circlet.data import DATA_SETS, DataError, DataSet, FacePairs, FileReader, I
 from circlet.data.catalogue import find_data_set
 from circlet.data.check import check_data_set
 from circlet.data.data_set import as_data_set
-from circlet.recipes import DataConfig, build_splits
+from circlet.experiments import DataConfig, build_splits
 
 
 def images(*classes):

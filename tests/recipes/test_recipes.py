@@ -10,9 +10,10 @@ import torch
 from circlet.data import ImageSet
 from circlet.data.catalogue import DATA_SETS
 from circlet.data.pixels import Pixels
+from circlet.experiments import build_loss
+from circlet.experiments.build import build_model
 from circlet.models import embed, embed_pixels
-from circlet.recipes import RECIPES, build_loss, find_recipe
-from circlet.recipes.build import build_model
+from circlet.recipes import RECIPES, find_recipe
 from circlet.recipes.names import OWN
 
 PAPER = [name for name, recipe in RECIPES.items() if recipe.table]

@@ -15,8 +15,8 @@ import circlet
 from circlet import similarity
 from circlet.distributed import collectives
 from circlet.similarity import across
-from circlet.train.clip import clip_grad_norm_
-from circlet.train.gradient_cache import gradient_cache
+from circlet.training.clip import clip_grad_norm_
+from circlet.training.gradient_cache import gradient_cache
 from tests.losses.cases import LOSSES, with_reduction
 
 # Rows of each rank: uneven, and none.

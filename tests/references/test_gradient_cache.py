@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import circlet
-from circlet.train.gradient_cache import gradient_cache
+from circlet.training.gradient_cache import gradient_cache
 
 
 def model_of(seed=0):

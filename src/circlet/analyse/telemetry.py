@@ -35,7 +35,7 @@ MAX_ANCHORS, MIN_ANCHORS = 256, 32
 
 @runtime_checkable
 class Observed(Protocol):
-    """What telemetry needs of an objective: `circlet.train.Objective` has it."""
+    """What telemetry needs of an objective: `circlet.training.Objective` has it."""
 
     loss: PairLoss
 
@@ -65,7 +65,7 @@ class Observation(NamedTuple):
 
 
 class Telemetry:
-    """Observes a training batch: `observe` of circlet.train.fit.
+    """Observes a training batch: `observe` of circlet.training.fit.
 
     trace: if given, the single anchors (s_p_min, s_n_max) are kept there, one line a call.
     """
@@ -77,7 +77,7 @@ class Telemetry:
         """Values of `Observation` for a batch of (batch, dim) embeddings and (batch,) labels."""
         if not isinstance(objective, Observed):
             raise ValueError(f"objective: found {type(objective).__name__}, expected a loss with its sources, such as "
-                             "circlet.train.Objective")  # fmt: skip
+                             "circlet.training.Objective")  # fmt: skip
         found = observe(objective.loss, embeddings, labels, objective.sources())
         if self.trace is not None:
             self.trace.add(found.s_p.tolist(), found.s_n.tolist())

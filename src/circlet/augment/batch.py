@@ -13,6 +13,7 @@ from circlet.augment.appearance import change_light, change_strokes, erase
 from circlet.augment.config import AugmentConfig
 from circlet.augment.geometry import apply_maps, identity_grid, random_maps, sample
 from circlet.augment.new_classes import class_warps, composed_classes, dihedral_views
+from circlet.augment.transforms import TRANSFORMS, transformed
 
 
 class Augment:
@@ -24,10 +25,13 @@ class Augment:
     def __init__(self, config: AugmentConfig, size: tuple[int, int]) -> None:
         self.config = config
         self.size = size
+        self.transform = None if config.transform is None else TRANSFORMS.find(config.transform)
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Augmented images and their labels, which change where new classes are made."""
         config = self.config
+        if self.transform is not None:
+            images = transformed(self.transform, config.transform or "", images)
         images = _as_float(images)
         if config.dihedral_classes:
             images = dihedral_views(images, labels % 8)

@@ -39,6 +39,9 @@ class AugmentConfig:
     """Share of a batch's classes that become new ones, drawn together from two; for pair-wise labels only."""
     warped_classes: float = 0.0
     """Share of a batch's classes that become new ones, bent, all images alike; for pair-wise labels only."""
+    transform: str | None = None
+    """Your own, before the others: package.module:function, called with the images of a batch (batch, channels, height,
+    width), uint8, on the device; gives images of the same number and channels."""
     fill: float | None = None
     """What lies beyond the border: a grey value (1 = white), or None: the border's own pixels."""
 

@@ -28,7 +28,7 @@ examples:
 
 @dataclass(frozen=True)
 class BenchArguments:
-    """What `circlet bench` is told."""
+    """Arguments of `circlet bench`."""
 
     batch: tuple[int, ...] = (80, 512, 2048)
     """Batch sizes B."""
@@ -61,24 +61,26 @@ class BenchArguments:
 
 def main(arguments: list[str]) -> None:
     """Measure, print as it comes, write."""
-    told = tyro.cli(BenchArguments, args=arguments, prog="circlet bench", description=DESCRIPTION)
-    device = str(choose_device(told.device))
-    classes: tuple[int | None, ...] = told.classes or (None,)
-    cases = [Case(b, d, c, dtype, device) for dtype, c, d, b in product(told.dtype, classes, told.dim, told.batch)]
-    settings = Settings(told.steps, told.threads, told.memory_limit * 1024, told.without)
-    results = Results(None if told.out is None else told.out / "bench.json")
+    parsed = tyro.cli(BenchArguments, args=arguments, prog="circlet bench", description=DESCRIPTION)
+    device = str(choose_device(parsed.device))
+    classes: tuple[int | None, ...] = parsed.classes or (None,)
+    cases = [
+        Case(b, d, c, dtype, device) for dtype, c, d, b in product(parsed.dtype, classes, parsed.dim, parsed.batch)
+    ]
+    settings = Settings(parsed.steps, parsed.threads, parsed.memory_limit * 1024, parsed.without)
+    results = Results(None if parsed.out is None else parsed.out / "bench.json")
     width = max(len(case.name) for case in cases)
     for case in cases:
-        about = machine(told.threads, device)
+        about = machine(parsed.threads, device)
         rows = []
         for row in measure(case, settings):
             print(f"{case.name:<{width}}  {_line(row)}", flush=True)
             rows.append(row)
         results.add(case, rows, about)
-    if told.out is not None:
-        write_text(told.out / "bench.md", table(results))
-        write_atomically(told.out / "bench.png", lambda file: plot(results).savefig(file, format="png", dpi=130))
-        print(f"\n{told.out / 'bench.md'}, bench.json, bench.png")
+    if parsed.out is not None:
+        write_text(parsed.out / "bench.md", table(results))
+        write_atomically(parsed.out / "bench.png", lambda file: plot(results).savefig(file, format="png", dpi=130))
+        print(f"\n{parsed.out / 'bench.md'}, bench.json, bench.png")
 
 
 def _line(row: Measured) -> str:

@@ -2,10 +2,15 @@
 
 import os
 from collections.abc import Mapping
+from typing import Annotated
 
 import torch
+import tyro
 
 from circlet.distributed import local_rank
+
+# For verbs that open a run folder, which may be somebody else's.
+Trust = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")]
 
 
 def choose_device(name: str) -> torch.device:

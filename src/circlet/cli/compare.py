@@ -1,7 +1,7 @@
 """`circlet compare`: several losses, fairly, over several seeds; a page, a table and a CSV file."""
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,9 +9,11 @@ import torch
 import tyro
 
 from circlet.cli.common import choose_device
+from circlet.cli.flags import parse
 from circlet.compare import Machine, Plan, build_page, compare, csv_text, markdown, parse_contender
+from circlet.experiments import Experiment, build_splits, open_face_sets, with_defaults
 from circlet.files import write_text
-from circlet.recipes import RECIPES, Experiment, build_splits, find_recipe, open_face_sets
+from circlet.recipes import RECIPES, find_recipe
 
 DESCRIPTION = """Compare losses: the same data, network, batches and steps for all, several seeds, 95 % intervals.
 
@@ -30,7 +32,7 @@ examples:
 
 @dataclass(frozen=True)
 class CompareArguments:
-    """What `circlet compare` is told."""
+    """Arguments of `circlet compare`."""
 
     experiment: Annotated[Experiment, tyro.conf.arg(name="")]
     losses: Annotated[tuple[str, ...], tyro.conf.arg(metavar="LOSS ...")] = (
@@ -68,26 +70,28 @@ def main(arguments: list[str]) -> None:
     given = bool(arguments) and not arguments[0].startswith("-")
     recipe = arguments[0] if given else next(iter(RECIPES))
     base = find_recipe(recipe)()
-    told = tyro.cli(
-        CompareArguments,
-        args=arguments[given:],
-        prog=f"circlet compare {recipe}",
-        description=DESCRIPTION,
-        default=CompareArguments(base),
-    )
-    experiment = told.experiment
+    base = replace(base, loss=with_defaults(base.loss))
+    prog = f"circlet compare {recipe}"
+    parsed = parse(CompareArguments, arguments[given:], base, prog=prog, description=DESCRIPTION)
+    experiment = parsed.experiment
     if experiment.loss != base.loss:
         raise ValueError("loss: found --loss flags, expected the settings in --losses, such as circle:pair:gamma=32")
-    contenders = [parse_contender(text, experiment.loss.level) for text in told.losses]
-    baseline = None if told.baseline is None else parse_contender(told.baseline, experiment.loss.level).label
+    contenders = [parse_contender(text, experiment.loss.level) for text in parsed.losses]
+    baseline = None if parsed.baseline is None else parse_contender(parsed.baseline, experiment.loss.level).label
     plan = Plan(
-        experiment, tuple(contenders), told.seeds, told.search, told.search_steps, told.validation_share, baseline
+        experiment,
+        tuple(contenders),
+        parsed.seeds,
+        parsed.search,
+        parsed.search_steps,
+        parsed.validation_share,
+        baseline,
     )
-    threads = max(1, torch.get_num_threads() // max(1, told.jobs)) if told.threads is None else told.threads
-    machine = Machine(told.jobs, threads, choose_device(told.device))
+    threads = max(1, torch.get_num_threads() // max(1, parsed.jobs)) if parsed.threads is None else parsed.threads
+    machine = Machine(parsed.jobs, threads, choose_device(parsed.device))
     open_face_sets(experiment.faces)
     build_splits(experiment.data)  # missing data are an error before the first run, and are downloaded once
-    folder = told.out or Path("runs") / f"compare-{recipe}"
+    folder = parsed.out or Path("runs") / f"compare-{base.folder_name}"
     result = compare(plan, folder, machine)
     command = ["circlet", "compare", *arguments]
     table = markdown(result)

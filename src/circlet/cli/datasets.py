@@ -48,7 +48,7 @@ class CheckArguments:
 
 def main(arguments: list[str]) -> None:
     """List, show or check."""
-    told = tyro.cli(
+    parsed = tyro.cli(
         Annotated[ListArguments, tyro.conf.subcommand("list")]
         | Annotated[ShowArguments, tyro.conf.subcommand("show")]
         | Annotated[CheckArguments, tyro.conf.subcommand("check")],
@@ -56,13 +56,13 @@ def main(arguments: list[str]) -> None:
         prog="circlet datasets",
         description=DESCRIPTION,
     )
-    if isinstance(told, ShowArguments):
-        print(show(told.name))
-    elif isinstance(told, CheckArguments):
-        problems = check_data_set(told.name, told.path, sample=told.sample)
-        print("\n".join(problems) or f"{told.name}: ok")
+    if isinstance(parsed, ShowArguments):
+        print(show(parsed.name))
+    elif isinstance(parsed, CheckArguments):
+        problems = check_data_set(parsed.name, parsed.path, sample=parsed.sample)
+        print("\n".join(problems) or f"{parsed.name}: ok")
         if problems:
-            raise DataError(f"{told.name}: found {len(problems)} problem{'s' * (len(problems) > 1)}, expected none")
+            raise DataError(f"{parsed.name}: found {len(problems)} problem{'s' * (len(problems) > 1)}, expected none")
     else:
         print(listing())
 

@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 import tyro
 
-from circlet.cli.common import choose_device
+from circlet.cli.common import Trust, choose_device
 from circlet.data import every_image
 from circlet.data.embedding_table import write_embeddings
-from circlet.recipes import embed_with_run
+from circlet.experiments import embed_with_run
 
 DESCRIPTION = """Embed images with a trained run.
 
@@ -23,7 +23,7 @@ examples:
 
 @dataclass(frozen=True)
 class EmbedArguments:
-    """What `circlet embed` is told."""
+    """Arguments of `circlet embed`."""
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Run folder of circlet train."""
@@ -35,17 +35,19 @@ class EmbedArguments:
     """Path of the files to write, without their suffix."""
     on_error: Literal["raise", "skip"] = "raise"
     """raise or skip: what to do at a missing or broken image."""
+    trust: Trust = ()
+    """Names (package.module:name) in the run's settings that may be imported."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
 
 
 def main(arguments: list[str]) -> None:
     """Load, embed, write."""
-    told = tyro.cli(EmbedArguments, args=arguments, prog="circlet embed", description=DESCRIPTION)
-    device = choose_device(told.device)
-    images = None if told.root is None else every_image(told.root, told.images)
-    pixels, embeddings = embed_with_run(told.run, device, images=images, on_error=told.on_error)
+    parsed = tyro.cli(EmbedArguments, args=arguments, prog="circlet embed", description=DESCRIPTION)
+    device = choose_device(parsed.device)
+    images = None if parsed.root is None else every_image(parsed.root, parsed.images)
+    pixels, embeddings = embed_with_run(parsed.run, device, images=images, on_error=parsed.on_error, trust=parsed.trust)
     for name, reason in pixels.broken:
         print(f"skipped {name}: {reason}")
-    npy, parquet = write_embeddings(told.out, pixels.images, embeddings.numpy())
+    npy, parquet = write_embeddings(parsed.out, pixels.images, embeddings.numpy())
     print(f"{len(embeddings)} embeddings of length {embeddings.shape[1]}: {npy}, {parquet}")

@@ -7,11 +7,10 @@ from typing import Annotated
 
 import tyro
 
-from circlet.cli.common import choose_device, table
+from circlet.cli.common import Trust, choose_device, table
 from circlet.data import every_image
+from circlet.experiments import FaceSets, Outcome, TestConfig, evaluate_run, keep_evaluation, open_run
 from circlet.files import write_json
-from circlet.recipes import Experiment, FaceSets, Outcome, TestConfig, evaluate_run, keep_evaluation
-from circlet.train import RunFolder
 
 DESCRIPTION = """Test a trained embedding by the task of its run, beside the raw pixels.
 
@@ -29,7 +28,7 @@ examples:
 
 @dataclass(frozen=True)
 class EvaluateArguments:
-    """What `circlet evaluate` is told; `test` and `faces` are the run's, with what the flags change."""
+    """Arguments of `circlet evaluate`; `test` and `faces` are the run's, with what the flags change."""
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Run folder of circlet train."""
@@ -42,6 +41,8 @@ class EvaluateArguments:
     faces: FaceSets = field(default_factory=FaceSets)
     checkpoint: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Another checkpoint than the run's best or last."""
+    trust: Trust = ()
+    """Names (package.module:name) in the run's settings that may be imported."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
@@ -50,18 +51,24 @@ class EvaluateArguments:
 
 def main(arguments: list[str]) -> None:
     """Load, embed, measure, print."""
-    told = _parse(arguments)
-    device = choose_device(told.device)
-    images = None if told.root is None else every_image(told.root, told.images)
+    parsed = _parse(arguments)
+    device = choose_device(parsed.device)
+    images = None if parsed.root is None else every_image(parsed.root, parsed.images)
     experiment, outcome = evaluate_run(
-        told.run, device, images=images, test_config=told.test, faces=told.faces, checkpoint=told.checkpoint
+        parsed.run,
+        device,
+        images=images,
+        test_config=parsed.test,
+        faces=parsed.faces,
+        checkpoint=parsed.checkpoint,
+        trust=parsed.trust,
     )
     print(result_text(outcome))
-    if told.json is not None:
-        write_json(told.json, {"test": outcome.metrics, "raw_pixels": outcome.raw_pixels})
-    if told.root is None and told.checkpoint is None:
+    if parsed.json is not None:
+        write_json(parsed.json, {"test": outcome.metrics, "raw_pixels": outcome.raw_pixels})
+    if parsed.root is None and parsed.checkpoint is None:
         try:
-            keep_evaluation(told.run, experiment, outcome)
+            keep_evaluation(parsed.run, experiment, outcome)
         except OSError as error:  # a run of others, which may be read alone
             print(f"circlet evaluate: {error}", file=sys.stderr)
 
@@ -88,6 +95,6 @@ def _parse(arguments: list[str]) -> EvaluateArguments:
     return read(_as_the_run(read(None)))
 
 
-def _as_the_run(told: EvaluateArguments) -> EvaluateArguments:
-    experiment = Experiment.from_json(RunFolder.open(told.run).read_json("config.json"))
-    return replace(told, test=experiment.test, faces=experiment.faces)
+def _as_the_run(parsed: EvaluateArguments) -> EvaluateArguments:
+    _, experiment = open_run(parsed.run, needed=())
+    return replace(parsed, test=experiment.test, faces=experiment.faces)

@@ -11,21 +11,21 @@ import tyro
 
 from circlet.analyse import figure_1, figure_2, figure_3, figure_4, figure_5, read_trace
 from circlet.analyse.plane_figures import describe
-from circlet.cli.common import choose_device
-from circlet.cli.figure_runs import (
-    base_experiment,
+from circlet.cli.common import Trust, choose_device
+from circlet.experiments import Experiment, LossConfig, build_loss, changed, experiment_of, open_run
+from circlet.experiments.experiment import at_level
+from circlet.experiments.loss import parse_loss
+from circlet.experiments.series import (
     describe_runs,
-    experiment_of,
     finish,
     metric_names,
     with_loss,
 )
 from circlet.files import write_atomically
 from circlet.losses import Level, find_loss
-from circlet.recipes import RECIPES, Experiment, LossConfig, build_loss
-from circlet.recipes.loss import parse_loss
+from circlet.recipes import RECIPES, find_recipe
 from circlet.report.explorer import build_explorer
-from circlet.train import RunFolder
+from circlet.training import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -111,6 +111,8 @@ class Sweeps(_Runs):
 class _Convergence(_Runs):
     of: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN ...")] = ()
     """Plot these runs of circlet train, and train nothing."""
+    trust: Trust = ()
+    """Names (package.module:name) in the settings of these runs that may be imported."""
     losses: Losses = ()
     """A run for each."""
     log_every: int = 5
@@ -157,39 +159,39 @@ Figures = (
 
 def main(arguments: list[str]) -> None:
     """Compute or train, draw, write."""
-    told: Any = tyro.cli(Figures, args=arguments, prog="circlet figure", description=DESCRIPTION)
-    suffixes = (".html",) if isinstance(told, Explorer) else (".png", ".svg", ".pdf")
-    if told.out.suffix not in suffixes:
-        raise ValueError(f"out: found {told.out}, expected a file name that ends in {', '.join(suffixes)}")
-    content = build_explorer().encode() if isinstance(told, Explorer) else _drawn(told)
-    told.out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(told.out, lambda file: file.write(content))
-    print(f"figure: {told.out.resolve()}")
+    parsed: Any = tyro.cli(Figures, args=arguments, prog="circlet figure", description=DESCRIPTION)
+    suffixes = (".html",) if isinstance(parsed, Explorer) else (".png", ".svg", ".pdf")
+    if parsed.out.suffix not in suffixes:
+        raise ValueError(f"out: found {parsed.out}, expected a file name that ends in {', '.join(suffixes)}")
+    content = build_explorer().encode() if isinstance(parsed, Explorer) else _drawn(parsed)
+    parsed.out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(parsed.out, lambda file: file.write(content))
+    print(f"figure: {parsed.out.resolve()}")
 
 
-def _drawn(told: Any) -> bytes:
+def _drawn(parsed: Any) -> bytes:
     buffer = io.BytesIO()
-    _DRAW[type(told)](told).savefig(buffer, format=told.out.suffix[1:], dpi=150)
+    _DRAW[type(parsed)](parsed).savefig(buffer, format=parsed.out.suffix[1:], dpi=150)
     return buffer.getvalue()
 
 
-def _boundaries(told: Boundaries) -> "Figure":
+def _boundaries(parsed: Boundaries) -> "Figure":
     return figure_1()
 
 
-def _gradients(told: Gradients) -> "Figure":
-    return figure_2({text: build_loss(parse_loss(text).config) for text in told.losses}, points=told.points)
+def _gradients(parsed: Gradients) -> "Figure":
+    return figure_2({text: build_loss(parse_loss(text).config) for text in parsed.losses}, points=parsed.points)
 
 
-def _sweeps(told: Sweeps) -> "Figure":
-    base = base_experiment(told.recipe, told.root, told.level, told.steps, told.seed, images=told.images)
+def _sweeps(parsed: Sweeps) -> "Figure":
+    base = _base(parsed)
     known = metric_names(base)
-    metric = known[0] if told.metric is None else told.metric
+    metric = known[0] if parsed.metric is None else parsed.metric
     if metric not in known:
         raise ValueError(f"metric: found {metric!r}, expected one of {', '.join(known)}")
     runs: dict[str, dict[tuple[str, float], Experiment]] = {"gamma": {}, "margin": {}}
-    for loss in (parse_loss(text).config for text in told.losses):
-        for name, values in (("gamma", told.gammas), ("margin", told.margins)):
+    for loss in (parse_loss(text).config for text in parsed.losses):
+        for name, values in (("gamma", parsed.gammas), ("margin", parsed.margins)):
             for value in values:
                 if name in loss.numbers and find_loss(loss.name).declared[name].allows(value):
                     changed = loss.with_numbers({**loss.numbers, name: value})
@@ -197,7 +199,7 @@ def _sweeps(told: Sweeps) -> "Figure":
     experiments = [experiment for sweep in runs.values() for experiment in sweep.values()]
     if not experiments:
         raise ValueError("losses, gammas, margins: found nothing to sweep, expected a loss with a gamma or a margin")
-    folders = iter(finish(experiments, told.run_dir, choose_device(told.device)))
+    folders = iter(finish(experiments, parsed.run_dir, choose_device(parsed.device)))
     lines: dict[str, dict[str, list[tuple[float, float]]]] = {"gamma": {}, "margin": {}}
     for name, sweep in runs.items():
         for line, value in sweep:
@@ -209,9 +211,9 @@ def _sweeps(told: Sweeps) -> "Figure":
     return figure_3(lines["gamma"], lines["margin"], metric=metric, data=describe_runs([base]))
 
 
-def _similarities(told: Similarities) -> "Figure":
-    folders = _observed(told)
-    runs = [experiment_of(folder) for folder in folders]
+def _similarities(parsed: Similarities) -> "Figure":
+    folders = _observed(parsed)
+    runs = [experiment_of(folder, parsed.trust) for folder in folders]
     logs = {}
     for folder, run in zip(folders, runs, strict=True):
         name, lines = describe(build_loss(run.loss)), folder.read_metrics()
@@ -224,25 +226,34 @@ def _similarities(told: Similarities) -> "Figure":
     return figure_4(logs, data=describe_runs(runs))
 
 
-def _crossings(told: Crossings) -> "Figure":
-    folders = _observed(told)
+def _crossings(parsed: Crossings) -> "Figure":
+    folders = _observed(parsed)
     for folder in folders:
         if folder.diverged is not None:
             raise ValueError(f"{folder.path}: the run diverged and has no end to show ({folder.diverged}); expected "
                              "--losses or --of without it")  # fmt: skip
-    runs = [experiment_of(folder) for folder in folders]
+    runs = [experiment_of(folder, parsed.trust) for folder in folders]
     traces = [read_trace(folder.path) for folder in folders]
     losses = [build_loss(run.loss) for run in runs]
     return figure_5(list(zip(losses, traces, strict=True)), data=describe_runs(runs))
 
 
-def _observed(told: _Convergence) -> list[RunFolder]:
-    if told.of:
-        return [RunFolder.open(path) for path in told.of]
-    base = base_experiment(told.recipe, told.root, told.level, told.steps, told.seed, images=told.images)
-    base = replace(base, loop=replace(base.loop, log_every=told.log_every))
-    experiments = [with_loss(base, parse_loss(text).config) for text in told.losses]
-    return finish(experiments, told.run_dir, choose_device(told.device))
+def _observed(parsed: _Convergence) -> list[RunFolder]:
+    if parsed.of:
+        return [open_run(path, parsed.trust)[0] for path in parsed.of]
+    base = _base(parsed)
+    base = replace(base, loop=replace(base.loop, log_every=parsed.log_every))
+    experiments = [with_loss(base, parse_loss(text).config) for text in parsed.losses]
+    return finish(experiments, parsed.run_dir, choose_device(parsed.device))
+
+
+def _base(parsed: Any) -> Experiment:
+    """The recipe with the settings that the figure's flags change."""
+    recipe = find_recipe(parsed.recipe)
+    base = recipe(images=parsed.images, seed=parsed.seed)
+    base = changed(base, root=parsed.root) if parsed.root is not None else base
+    base = changed(base, steps=parsed.steps) if parsed.steps is not None else base
+    return base if parsed.level is None else at_level(base, parsed.level)
 
 
 def _line(loss: LossConfig, *, without: str) -> str:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import tyro
 
-from circlet.compare import suggest_for
+from circlet.advise import suggest_for
+from circlet.cli.common import Trust
 
 DESCRIPTION = """Say what to change in a run (gamma, margin, learning rate, warm-up, steps), and which numbers say so.
 
@@ -19,16 +20,18 @@ examples:
 
 @dataclass(frozen=True)
 class SuggestArguments:
-    """What `circlet suggest` is told."""
+    """Arguments of `circlet suggest`."""
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Run folder of circlet train."""
+    trust: Trust = ()
+    """Names (package.module:name) in the run's settings that may be imported."""
 
 
 def main(arguments: list[str]) -> None:
     """Read, judge, print."""
-    told = tyro.cli(SuggestArguments, args=arguments, prog="circlet suggest", description=DESCRIPTION)
-    found = suggest_for(told.run)
+    parsed = tyro.cli(SuggestArguments, args=arguments, prog="circlet suggest", description=DESCRIPTION)
+    found = suggest_for(parsed.run, parsed.trust)
     for suggestion in found:
         print(f"{suggestion.problem}\n  seen:   {suggestion.evidence}\n  change: {suggestion.change}")
     if not found:

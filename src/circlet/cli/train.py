@@ -7,36 +7,46 @@ from typing import Annotated
 import torch
 import tyro
 
-from circlet.cli.common import choose_device
+from circlet.cli.common import Trust, choose_device
 from circlet.cli.evaluate import result_text
-from circlet.cli.report import write_report
+from circlet.cli.flags import parse
 from circlet.data import Splits
-from circlet.distributed import is_rank_0, on_all_ranks, on_rank_0, process_group, raise_once, silence_other_ranks
-from circlet.recipes import (
-    RECIPES,
+from circlet.distributed import (
+    is_rank_0,
+    on_all_ranks,
+    on_rank_0,
+    process_group,
+    raise_once,
+    silence_other_ranks,
+)
+from circlet.experiments import (
     Experiment,
     build_loss,
     build_splits,
     check_task,
-    find_recipe,
+    next_folder,
     open_face_sets,
+    open_run,
     train,
 )
-from circlet.recipes.names import OWN
-from circlet.train import RunFolder
+from circlet.recipes import RECIPES, find_recipe
+from circlet.recipes.names import EXTENSIONS, OWN
+from circlet.report import report_of
+from circlet.training import RunFolder
 
 DESCRIPTION = """Train an embedding, test it on unseen classes, write a report.
 
 recipes (the first word; {default} if there is none):
 {recipes}
 
-and those of the paper's tables, which `circlet recipes` lists, such as circle-cub
-and circle-r50-market
+and those of the paper's tables, which `circlet recipes` lists, such as circle-cub and
+circle-r50-market. Your own is package.module:function.
 
 examples:
   circlet train
   circlet train omniglot --root ../shared/data/omniglot
   circlet train folder --root photos --loss.name triplet --steps 1000
+  circlet train folder --root photos --loss.name mypackage.losses:MyLoss --loss.gamma 32
   circlet train circle-cub --root CUB_200_2011 --model.weights bn_inception.pth
   circlet train --resume runs/folder-1
   torchrun --nproc-per-node 4 -m circlet train folder --root photos
@@ -47,7 +57,7 @@ schedule are those of one process. A run may go on with another number of proces
 
 @dataclass(frozen=True)
 class TrainArguments:
-    """What `circlet train` is told."""
+    """Arguments of `circlet train`."""
 
     experiment: Annotated[Experiment, tyro.conf.arg(name="")]
     run_dir: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
@@ -64,6 +74,8 @@ class ResumeArguments:
 
     resume: Annotated[Path, tyro.conf.arg(metavar="RUN")]
     """Run folder to go on with."""
+    trust: Trust = ()
+    """Names (package.module:name) in the run's settings that may be imported."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     timeout: float = 600.0
@@ -73,32 +85,28 @@ class ResumeArguments:
 def main(arguments: list[str]) -> None:
     """Train, test, report; on every rank that torchrun has started, of which the first speaks."""
     with silence_other_ranks():
-        told = raise_once(lambda: _parse(arguments))
-        device = raise_once(lambda: choose_device(told.device))
-        with process_group(device, told.timeout):
-            _run(told, device)
+        parsed = raise_once(lambda: _parse(arguments))
+        device = raise_once(lambda: choose_device(parsed.device))
+        with process_group(device, parsed.timeout):
+            _run(parsed, device)
 
 
-def _run(told: TrainArguments | ResumeArguments, device: torch.device) -> None:
-    if isinstance(told, ResumeArguments):
-        folder = on_all_ranks(lambda: RunFolder.open(told.resume))
-        experiment = on_all_ranks(lambda: Experiment.from_json(folder.read_json("config.json")))
+def _run(parsed: TrainArguments | ResumeArguments, device: torch.device) -> None:
+    if isinstance(parsed, ResumeArguments):
+        folder, experiment = on_all_ranks(lambda: open_run(parsed.resume, parsed.trust))
         splits = _splits(experiment)
     else:
-        experiment = told.experiment
+        experiment = parsed.experiment
         on_all_ranks(lambda: build_loss(experiment.loss))
         splits = _splits(experiment)  # before the folder: bad settings and missing data leave none behind
-        config, asked = experiment.to_json(), told.run_dir
-        folder = on_rank_0(lambda: RunFolder.create(asked or _next_folder(experiment.recipe), config))
+        config, asked = experiment.to_json(), parsed.run_dir
+        folder = on_rank_0(lambda: RunFolder.create(asked or next_folder(experiment.folder_name), config))
         _say_if_from_nothing(experiment)
     print(f"run folder: {folder.path}", flush=True)
     outcome = train(experiment, splits, folder, device)
     if outcome is None:  # not on the first rank
         return
-    query, gallery = outcome.test_set.query, outcome.test_set.gallery
-    images = query.images, None if gallery is None else gallery.images
-    rows = {"raw pixels": outcome.raw_pixels, "embedding": outcome.metrics}
-    report = write_report(folder, experiment, rows, images, outcome.embedded)
+    report = report_of(outcome, folder, experiment)
     print(f"\n{result_text(outcome)}\n\nreport: {report.resolve()}")
 
 
@@ -121,29 +129,18 @@ def _parse(arguments: list[str]) -> TrainArguments | ResumeArguments:
     given = bool(arguments) and not arguments[0].startswith("-")
     recipe = arguments[0] if given else next(iter(RECIPES))
     experiment = find_recipe(recipe)()
-    return tyro.cli(
-        TrainArguments,
-        args=arguments[given:],
-        prog=f"circlet train {recipe}",
-        description=_description(),
-        default=TrainArguments(experiment),
-    )
+    prog, description = f"circlet train {recipe}", _description()
+    return parse(TrainArguments, arguments[given:], experiment, prog=prog, description=description)
 
 
 def _say_if_from_nothing(experiment: Experiment) -> None:
     """Note that the published weights, from which the paper's recipes start, were not given."""
-    usual = RECIPES[experiment.recipe].chosen.get("model.weights")
+    usual = RECIPES[experiment.recipe].chosen.get("model.weights") if experiment.recipe in RECIPES else None
     if usual and experiment.model.weights is None and not experiment.model.pretrained:
         print(f"model.weights: found none, training from random weights ({usual})")
 
 
-def _next_folder(recipe: str) -> Path:
-    number = 1
-    while (path := Path("runs") / f"{recipe}-{number}").exists():
-        number += 1
-    return path
-
-
 def _description() -> str:
-    recipes = "\n".join(f"  {recipe.name:<10} {recipe.summary}" for recipe in OWN)
+    listed = [*OWN, *map(find_recipe, EXTENSIONS.registered())]
+    recipes = "\n".join(f"  {recipe.name:<10} {recipe.summary}" for recipe in listed)
     return DESCRIPTION.format(default=next(iter(RECIPES)), recipes=recipes)

@@ -1,4 +1,4 @@
-"""Losses compared fairly, and one run looked at for what to change.
+"""Losses compared fairly.
 
 | file        | what it is                                                                               |
 |-------------|------------------------------------------------------------------------------------------|
@@ -9,11 +9,8 @@
 | statistics  | means, t intervals, paired differences                                                   |
 | tables      | the result as Markdown and CSV                                                           |
 | plots, page | the result as pictures and as an HTML page                                               |
-| advice      | what to change in one run, from its log                                                  |
-| extremes    | a loss at its two ends: for random and for perfect embeddings                            |
 """
 
-from circlet.compare.advice import Suggestion, suggest, suggest_for
 from circlet.compare.comparison import Plan, Result, compare
 from circlet.compare.contenders import Contender, parse_contender
 from circlet.compare.page import build_page
@@ -27,7 +24,6 @@ __all__ = [
     "Machine",
     "Plan",
     "Result",
-    "Suggestion",
     "build_page",
     "compare",
     "csv_text",
@@ -35,6 +31,4 @@ __all__ = [
     "mean_interval",
     "paired_difference",
     "parse_contender",
-    "suggest",
-    "suggest_for",
 ]

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 from circlet.compare.contenders import Contender, at_edge, candidates, in_common, settings_text
 from circlet.compare.runs import COST, Machine, Run, finish
 from circlet.compare.statistics import Interval, mean_interval, paired_difference
-from circlet.recipes import Experiment, LossConfig
-from circlet.train import RunFolder
+from circlet.experiments import Experiment, LossConfig
+from circlet.training import RunFolder
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ default, which are those of its own paper. The recipe's settings are not used: t
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from circlet.experiments import Experiment, LossConfig, build_loss
+from circlet.experiments.loss import parse_loss
 from circlet.losses import HyperParameter, Level, find_loss
-from circlet.recipes import Experiment, LossConfig, build_loss
-from circlet.recipes.loss import parse_loss
 
 # What a search tries, as factors of (scales, margins); a loss without one of them skips what repeats itself. A
 # temperature is divided by the factor of the scales.

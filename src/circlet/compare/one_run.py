@@ -21,8 +21,8 @@ import torch
 
 from circlet.compare.runs import COST
 from circlet.data import Splits, hold_out_classes
-from circlet.recipes import Experiment, build_splits, train
-from circlet.train import RunFolder
+from circlet.experiments import Experiment, build_splits, train
+from circlet.training import RunFolder
 
 
 def main(arguments: list[str]) -> None:

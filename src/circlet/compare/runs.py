@@ -1,6 +1,5 @@
 """Many runs, a few at a time, each in a process of its own: finished ones are read, interrupted ones gone on with."""
 
-import hashlib
 import json
 import os
 import subprocess
@@ -14,9 +13,9 @@ from typing import Any
 
 import torch
 
-from circlet.recipes import Experiment
-from circlet.train import RunFolder
-from circlet.train.stop import stop_requests
+from circlet.experiments import Experiment, settings_digest
+from circlet.training import RunFolder
+from circlet.training.stop import stop_requests
 
 COST = "cost.json"  # of a run, beside its result.json
 SECONDS_BETWEEN_LOOKS = 0.1
@@ -34,8 +33,7 @@ class Run:
     @property
     def path(self) -> Path:
         """Its folder; a digest of all settings is in the name, so that other settings are another run."""
-        content = json.dumps([self.experiment.to_json(), self.validation_share], sort_keys=True)
-        digest = hashlib.sha256(content.encode()).hexdigest()[:8]
+        digest = settings_digest(self.experiment, self.validation_share)
         return self.parent / f"{self.name.replace(':', '-').replace('=', '-')}-{digest}"
 
     @property

@@ -8,7 +8,7 @@ all by name.
 
 `decode` says what an image becomes; `pixels` and `query_gallery` make the images of whole sets ready. Batch sampling
 and augmentation are not here: images are decoded in loader workers and augmented in batches on the device
-(`circlet.train.image_batches`, `circlet.augment`).
+(`circlet.training.image_batches`, `circlet.augment`).
 
 >>> from circlet.data import glyphs
 >>> splits = glyphs()

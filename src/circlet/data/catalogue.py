@@ -1,6 +1,5 @@
 """All data sets by name; each is described beside the function that reads it."""
 
-import difflib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from circlet.data.retrieval.cars196 import CARS196
 from circlet.data.retrieval.cub200 import CUB200
 from circlet.data.retrieval.inshop import INSHOP
 from circlet.data.retrieval.sop import SOP
+from circlet.extensions import Extensions
 
 CHARACTERS = (GLYPHS, OMNIGLOT)
 RETRIEVAL = (CUB200, CARS196, SOP, INSHOP)
@@ -34,19 +34,26 @@ DATA_SETS: Mapping[str, DataSet] = {entry.name: entry for entry in (*CHARACTERS,
 OWN_IMAGES: Mapping[str, DataSet] = {entry.name: entry for entry in (FOLDER, MANIFEST)}
 
 
+def _ours() -> dict[str, DataSet]:
+    return {**DATA_SETS, **OWN_IMAGES}
+
+
+EXTENSIONS: Extensions[DataSet] = Extensions("circlet.datasets", "data set", _ours, as_data_set)
+
+
 def find_data_set(source: str | DataSet | Callable[..., Loaded]) -> DataSet:
     """The data set of that name, "folder" and "manifest" among them, or one of your own (`as_data_set`).
 
+    A name may be one that an installed package has registered (entry points of the group `circlet.datasets`), or
+    `package.module:name`.
+
     ValueError with the nearest names for one that is not known.
     """
-    known = {**DATA_SETS, **OWN_IMAGES}
+    known = _ours()
     if not isinstance(source, str):
         ours = next((entry for entry in known.values() if entry is source), None)
         return ours or as_data_set(f"data set {called(source)!r}", source)
-    if source not in known:
-        near = difflib.get_close_matches(source, known, n=3) or known
-        raise ValueError(f"data set: found {source!r}, expected one of {', '.join(near)}")
-    return known[source]
+    return EXTENSIONS.find(source)
 
 
 def open_data_set(

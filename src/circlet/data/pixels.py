@@ -1,6 +1,6 @@
 """The pixels of a set, ready for a network: decoded once into memory, or by loader workers as they are asked for.
 
-What an image becomes is settled in `decode`; the order of training batches is not (`circlet.train.image_batches`).
+What an image becomes is settled in `decode`; the order of training batches is not (`circlet.training.image_batches`).
 """
 
 from collections.abc import Iterator

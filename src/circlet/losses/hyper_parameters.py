@@ -34,7 +34,9 @@ class HyperParameter:
         """`value` as a float; ValueError that names loss and hyper-parameter if it is no number or out of range."""
         number = _as_float(value)
         if number is None or not self.allows(number):
-            raise ValueError(f"{loss}: {name}: found {value!r}, expected {self.expected()}")
+            raise ValueError(
+                f"{loss}: {name}: found {value!r}, expected {self.expected()}" + f" ({self.text})" * bool(self.text)
+            )
         return number
 
     def expected(self) -> str:
@@ -43,7 +45,7 @@ class HyperParameter:
             return "a finite number > 0"
         if math.isinf(self.low) and math.isinf(self.high):
             return "a finite number"
-        return f"a finite number from {self.low:g} to {self.high:g}" + f" ({self.text})" * bool(self.text)
+        return f"a finite number from {self.low:g} to {self.high:g}"
 
     def allows(self, number: float) -> bool:
         """Whether it may have this value."""
@@ -59,12 +61,12 @@ def Margin(*, default: float, low: float = -math.inf, high: float = math.inf, te
 
 def Scale(*, default: float, text: str = "") -> Any:
     """A hyper-parameter that multiplies similarities: > 0."""
-    return HyperParameter(default, "scale", text=text or "scale of the similarities, > 0")
+    return HyperParameter(default, "scale", text=text or "scale of the similarities")
 
 
 def Temperature(*, default: float, text: str = "") -> Any:
     """A hyper-parameter that divides similarities: > 0."""
-    return HyperParameter(default, "temperature", text=text or "1 / scale, > 0")
+    return HyperParameter(default, "temperature", text=text or "1 / scale")
 
 
 def Number(*, default: float, low: float = -math.inf, high: float = math.inf, text: str = "") -> Any:

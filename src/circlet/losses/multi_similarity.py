@@ -15,8 +15,8 @@ class MultiSimilarityLoss(PairLoss):
     alpha, beta: scales, > 0. base: cosine similarity. Source: Wang et al., CVPR 2019.
     """
 
-    alpha: float = Scale(default=rules.TwoScales.alpha, text="scale of the positives, > 0")
-    beta: float = Scale(default=rules.TwoScales.beta, text="scale of the negatives, > 0")
+    alpha: float = Scale(default=rules.TwoScales.alpha, text="scale of the positives")
+    beta: float = Scale(default=rules.TwoScales.beta, text="scale of the negatives")
     base: float = Margin(default=rules.TwoScales.base, text="the cosine similarity that both sides are measured from")
 
     def form(self) -> Form:

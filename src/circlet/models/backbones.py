@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from circlet.extensions import Extensions
 from circlet.models.bn_inception import BNInception
 from circlet.models.features import OwnBackbone, as_backbone, probe
 from circlet.models.ir_resnet import IRResNet
@@ -16,6 +17,13 @@ from circlet.models.small import SmallResNet
 from circlet.models.weights import load_weights
 
 NAMES = ("small", "ir_resnet18", "ir_resnet34", "ir_resnet50", "ir_resnet100", "resnet50", "mgn", "bn_inception")
+
+
+def _ours() -> dict[str, OwnBackbone]:
+    return {}  # a name of ours or of timm's is told apart by `backbone`
+
+
+EXTENSIONS: Extensions[OwnBackbone] = Extensions("circlet.backbones", "backbone", _ours, as_backbone)
 
 
 def backbone(
@@ -30,9 +38,10 @@ def backbone(
 ) -> nn.Module:
     """The backbone `name`: one of `NAMES`, or "timm/<model>" for any model of timm that gives feature maps.
 
-    "ir_resnet..." and "mgn" give embeddings, the others feature maps; see the classes. Your own is a module, or a
-    function or class `(channels, **options)` that makes one: from normalised images (batch, channels, height, width)
-    to feature maps (batch, features, h, w) or vectors (batch, features), finite floats.
+    A name may also be one that an installed package has registered (entry points of the group `circlet.backbones`), or
+    `package.module:name`. "ir_resnet..." and "mgn" give embeddings, the others feature maps; see the classes. Your own
+    is a module, or a function or class `(channels, **options)` that makes one: from normalised images (batch, channels,
+    height, width) to feature maps (batch, features, h, w) or vectors (batch, features), finite floats.
 
     pretrained: load published weights (downloads them): timm's, or those of ImageNet for resnet50, mgn (its ResNet-50)
         and bn_inception. The other networks of this library take them from a file.
@@ -52,6 +61,8 @@ def backbone(
     """
     if pretrained and weights is not None:
         raise ValueError("pretrained: found True with a file of weights, expected one of the two")
+    if isinstance(name, str) and (":" in name or name in EXTENSIONS.registered()):
+        name = EXTENSIONS.find(name)
     if isinstance(name, str):
         network = _named(name, channels, pretrained, dropout, options)
         if pretrained and name in PUBLISHED:

@@ -8,12 +8,12 @@ from typing import Literal
 
 from circlet import losses
 from circlet.augment import AugmentConfig
+from circlet.experiments.experiment import DataConfig, Experiment, ModelConfig
+from circlet.experiments.loss import LossConfig
+from circlet.experiments.testing import TestConfig
 from circlet.models import PREPROCESSING
-from circlet.recipes.experiment import DataConfig, Experiment, ModelConfig
-from circlet.recipes.loss import LossConfig
-from circlet.recipes.testing import TestConfig
-from circlet.train import LoopConfig, OptimizerConfig
-from circlet.train.image_batches import BatchConfig
+from circlet.training import LoopConfig, OptimizerConfig
+from circlet.training.image_batches import BatchConfig
 
 Depth = Literal[34, 100]
 LOSSES: dict[str, LossConfig] = {

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
-from circlet.recipes.experiment import Experiment
+from circlet.experiments.experiment import Experiment
+from circlet.experiments.keywords import changed
 
 
 class Setting(NamedTuple):
@@ -18,7 +19,7 @@ class Setting(NamedTuple):
 
 @dataclass(frozen=True)
 class Recipe:
-    """`recipe()` is its experiment.
+    """`recipe()` is its experiment, `recipe(root="photos", steps=500)` the same with other settings.
 
     make: gives the experiment. stated: settings that the paper states, by name, or by the first part of it, each with
     where; chosen: likewise, settings on which the paper is silent. figures: the paper's results in percent, by
@@ -33,9 +34,9 @@ class Recipe:
     figures: Mapping[str, float] = field(default_factory=dict, repr=False)
     table: str = ""
 
-    def __call__(self) -> Experiment:
-        """The experiment, which bears the recipe's name."""
-        return replace(self.make(), recipe=self.name)
+    def __call__(self, **settings: Any) -> Experiment:
+        """The experiment, which bears the recipe's name; settings as in `circlet.experiments.changed`."""
+        return changed(replace(self.make(), recipe=self.name), **settings)
 
     def settings(self) -> list[Setting]:
         """All settings, in order, each with where it is from; the longest name that fits decides."""

@@ -8,12 +8,12 @@ from typing import Literal
 
 from circlet.augment import AugmentConfig
 from circlet.data.catalogue import DATA_SETS
+from circlet.experiments.experiment import DataConfig, Experiment, ModelConfig
+from circlet.experiments.loss import LossConfig
 from circlet.losses import AMSoftmaxLoss, CircleLoss
 from circlet.models import PREPROCESSING
-from circlet.recipes.experiment import DataConfig, Experiment, ModelConfig
-from circlet.recipes.loss import LossConfig
-from circlet.train import LoopConfig, OptimizerConfig
-from circlet.train.image_batches import BatchConfig
+from circlet.training import LoopConfig, OptimizerConfig
+from circlet.training.image_batches import BatchConfig
 
 DataName = Literal["market", "msmt17"]
 Backbone = Literal["resnet50", "mgn"]

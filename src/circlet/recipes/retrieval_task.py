@@ -7,13 +7,13 @@ The paper states network, batches and loss; optimiser, schedule and augmentation
 from typing import Literal
 
 from circlet.augment import AugmentConfig
+from circlet.experiments.experiment import DataConfig, Experiment, ModelConfig
+from circlet.experiments.loss import LossConfig
+from circlet.experiments.testing import TestConfig
 from circlet.losses import CircleLoss, MultiSimilarityLoss
 from circlet.models import PREPROCESSING
-from circlet.recipes.experiment import DataConfig, Experiment, ModelConfig
-from circlet.recipes.loss import LossConfig
-from circlet.recipes.testing import TestConfig
-from circlet.train import LoopConfig, OptimizerConfig
-from circlet.train.image_batches import BatchConfig
+from circlet.training import LoopConfig, OptimizerConfig
+from circlet.training.image_batches import BatchConfig
 
 DataName = Literal["cub", "cars", "sop", "inshop", "vehicleid"]
 SOURCES: dict[DataName, str] = {

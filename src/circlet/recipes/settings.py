@@ -1,11 +1,11 @@
 """Recipes for characters and for your own images: each a function that returns an experiment."""
 
 from circlet.augment import AugmentConfig
+from circlet.experiments.experiment import DataConfig, Experiment, ModelConfig
+from circlet.experiments.loss import LossConfig
 from circlet.losses import CircleLoss
-from circlet.recipes.experiment import DataConfig, Experiment, ModelConfig
-from circlet.recipes.loss import LossConfig
-from circlet.train import LoopConfig, OptimizerConfig
-from circlet.train.image_batches import BatchConfig
+from circlet.training import LoopConfig, OptimizerConfig
+from circlet.training.image_batches import BatchConfig
 
 CHARACTERS = AugmentConfig(
     rotation=15.0,

@@ -4,6 +4,7 @@
 |-----------------|------------------------------------------------------------------------------------|
 | data            | what a report is made of                                                           |
 | build           | what the page of a run shows; templates/report.html has its layout and words       |
+| of_run          | the report of a run, from its folder and its images                                |
 | survey          | one pass over the pairs of the test set                                            |
 | curves          | histograms, ROC and Recall@K from it                                               |
 | similarities    | the curves as charts; TAR at a few FARs                                            |
@@ -21,5 +22,6 @@ from circlet.models import Embedded
 from circlet.report.build import build_report
 from circlet.report.data import ReportData
 from circlet.report.neighbours import contact_sheet
+from circlet.report.of_run import report_of, run_report
 
-__all__ = ["Embedded", "ReportData", "build_report", "contact_sheet"]
+__all__ = ["Embedded", "ReportData", "build_report", "contact_sheet", "report_of", "run_report"]

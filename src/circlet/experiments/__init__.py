@@ -1,0 +1,56 @@
+"""Experiments: what decides a run, and how it is loaded, built, run, tested, found again.
+
+| file       | what it is                                                                              |
+|------------|-----------------------------------------------------------------------------------------|
+| experiment | all settings of a run, as frozen dataclasses; `loss` and `testing` parts of them         |
+| keywords   | settings as keywords, as Python users give them                                         |
+| from_json  | settings out of a file; `earlier` those that earlier versions wrote                      |
+| loading    | splits and pixels                                                                       |
+| build      | model, objective                                                                        |
+| run        | a run from start to end: load, train, embed, measure, write                             |
+| metrics    | what is measured, by task                                                               |
+| face_sets  | the face test sets                                                                      |
+| folders    | run folders: named, found, opened, with what in them is trusted                         |
+| series     | several runs, one after another                                                         |
+| trained    | a trained run: loaded, tested again, used to embed                                      |
+"""
+
+from circlet.experiments.experiment import DataConfig, Experiment, ModelConfig
+from circlet.experiments.face_sets import open_face_sets
+from circlet.experiments.folders import experiment_of, next_folder, open_run, settings_digest, settings_of
+from circlet.experiments.keywords import changed
+from circlet.experiments.loading import build_splits, check_task
+from circlet.experiments.loss import LossConfig, build_loss, parse_loss, with_defaults
+from circlet.experiments.run import Outcome, test, train
+from circlet.experiments.testing import FaceSets, TestConfig
+from circlet.experiments.trained import embed_with_run, evaluate_run, keep_evaluation, load_run
+from circlet.training.image_batches import BatchConfig
+
+__all__ = [
+    "BatchConfig",
+    "DataConfig",
+    "Experiment",
+    "FaceSets",
+    "LossConfig",
+    "ModelConfig",
+    "Outcome",
+    "TestConfig",
+    "build_loss",
+    "build_splits",
+    "changed",
+    "check_task",
+    "embed_with_run",
+    "evaluate_run",
+    "experiment_of",
+    "keep_evaluation",
+    "load_run",
+    "next_folder",
+    "open_face_sets",
+    "open_run",
+    "parse_loss",
+    "settings_digest",
+    "settings_of",
+    "test",
+    "train",
+    "with_defaults",
+]

@@ -1,0 +1,176 @@
+"""An experiment: everything that decides the result of a run, as frozen dataclasses; flags and config.json come from
+them.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from circlet.augment import AugmentConfig
+from circlet.data import Fit
+from circlet.data.pixels import Decoding
+from circlet.experiments.from_json import from_json
+from circlet.experiments.loss import LossConfig
+from circlet.experiments.testing import FaceSets, TestConfig
+from circlet.losses import Level
+from circlet.models import HeadName, PoolingName, View
+from circlet.training import LoopConfig
+from circlet.training.image_batches import BatchConfig
+
+Task = Literal["retrieval", "reid", "face"]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images, and in what size they are decoded."""
+
+    source: str = "glyphs"
+    """glyphs: the embedded set; omniglot: downloaded, or found under root; folder: root/class/image or
+    root/{train,query,gallery}/class/image; manifest: a CSV or Parquet file with path, label, split, camera; others: see
+    `circlet datasets`; your own: package.module:name, a function (root, **options) that gives circlet.data.Splits."""
+    root: Annotated[Path | None, tyro.conf.arg(aliases=["--root"], metavar="PATH")] = None
+    """Folder or manifest file; omniglot: a folder with a local copy."""
+    images: Annotated[Path | None, tyro.conf.arg(aliases=["--images"], metavar="FOLDER")] = None
+    """Manifest: the folder that its paths start from and must stay below; None: the manifest's own."""
+    size: tuple[int, int] = (48, 48)
+    """Height and width to which images are decoded; augmentation works on these."""
+    channels: Literal[1, 3] = 1
+    """1: grey, 3: colour."""
+    fit: Fit = "stretch"
+    """How an image becomes `size`; ink: cut out by centre of mass and spread, for drawings, dark on white."""
+    test_share: float = 0.5
+    """Share of the classes held out for testing, where the source has no split of its own."""
+    validation_share: float = 0.0
+    """Share of the training classes held out to choose the best checkpoint; 0: the last one is the result."""
+    seed: int = 0
+    """Seed of the splits by class, and of galleries drawn by lot."""
+    workers: int = 2
+    """Processes that decode images, for each rank."""
+    in_memory: bool = True
+    """Decode once and keep the pixels; turn off for sets larger than the memory."""
+    on_error: Literal["raise", "skip"] = "raise"
+    """A missing or broken image: stop, or leave it out and list it in skipped.txt."""
+
+    @property
+    def decoding(self) -> Decoding:
+        """The part that says how images are decoded."""
+        return Decoding(self.size, self.channels, self.fit, self.in_memory, self.workers, self.on_error)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Backbone, pooling and head."""
+
+    backbone: str = "small"
+    """One of circlet.models.NAMES, such as small, resnet50, bn_inception, or timm/<model> (extra: timm), or
+    your own: package.module:name, a function or class (channels) that gives a module."""
+    pretrained: bool = False
+    """Start from published weights (fetches them): timm's; for resnet50, mgn and bn_inception those of ImageNet."""
+    weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Weights to start from, .pth or .safetensors; see circlet.models.load_weights."""
+    size: tuple[int, int] = (32, 32)
+    """Height and width of the images that the model sees."""
+    crop_share: float = 1.0
+    """Share of each side of a decoded image that the model sees in testing, about its centre."""
+    pooling: PoolingName = "flatten"
+    """From feature map to vector."""
+    head: HeadName = "linear+bn"
+    """From vector to embedding."""
+    embedding_dim: int | None = 256
+    """Length of an embedding; None: that of the pooled features, for head bnneck."""
+    dropout: float = 0.0
+    """Dropout before the head."""
+    mean: tuple[float, ...] = (1.0,)
+    """Mean of each channel (0 to 1), subtracted; 1: ink on white."""
+    std: tuple[float, ...] = (1.0,)
+    """Standard deviation of each channel, divided by."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One run, wholly described."""
+
+    recipe: tyro.conf.Suppress[str] = "glyphs"
+    """Where the settings come from; names the run folder."""
+    task: Task = "retrieval"
+    """How the model is tested. retrieval: Recall@K; reid: across cameras, CMC and mAP; face: retrieval among the
+    held-out persons, and the face test sets that are given."""
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    batch: BatchConfig = field(default_factory=BatchConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    test: TestConfig = field(default_factory=TestConfig)
+    faces: FaceSets = field(default_factory=FaceSets)
+    ks: tuple[int, ...] = (1, 2, 4, 8)
+    """Recall is reported at these, as far as there are so many images to search."""
+
+    def __post_init__(self) -> None:
+        if self.test.rerank and self.task != "reid":
+            raise ValueError(f"test.rerank: found with task {self.task}, expected task reid")
+        larger = all(d > m for d, m in zip(self.data.size, self.model.size, strict=True))
+        if self.test.crop and not larger:
+            raise ValueError(f"test.crop: found with images decoded to {self.data.size}, expected them larger than the "
+                             f"model's {self.model.size}, to be cropped (--data.size)")  # fmt: skip
+        if self.batch.sampler == "pk" and self.batch.samples < 2 and self.loss.level != "class":
+            raise ValueError(f"batch.samples: found {self.batch.samples}, expected at least 2: pair-wise labels need "
+                             "positives in the batch")  # fmt: skip
+        if self.batch.sampler == "shuffle" and self.loss.level != "class":
+            raise ValueError("batch.sampler: found shuffle, expected pk: pair-wise labels need positives in the batch")
+        for name in ("composed_classes", "warped_classes"):
+            if getattr(self.augment, name) and self.loss.level != "pair":
+                raise ValueError(f"augment.{name}: found with class weights, expected 0: such a class has no weight")
+            if getattr(self.augment, name) and self.loss.memory:
+                raise ValueError(f"augment.{name}: found with loss.memory, expected 0: such a class lives for a batch")
+
+    @property
+    def folder_name(self) -> str:
+        """What a run folder is called after: the recipe, without the package of one from elsewhere."""
+        return self.recipe.rpartition(":")[2]
+
+    @property
+    def view(self) -> View:
+        """How the model sees images in testing."""
+        return View(self.model.size, self.model.crop_share, self.test.flip, self.test.crop)
+
+    def names(self) -> dict[str, str]:
+        """What the settings name that may come from another package, by flag: loss, data set, backbone and so on."""
+        found = {
+            "loss.name": self.loss.name,
+            "data.source": self.data.source,
+            "model.backbone": self.model.backbone,
+            "augment.transform": self.augment.transform or "",
+        }
+        return found | {f"loop.trackers[{i}]": name for i, name in enumerate(self.loop.trackers)}
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        content = asdict(self)
+        content["loss"] = self.loss.to_json()
+        plain: dict[str, Any] = json.loads(json.dumps(content, default=str))
+        return plain
+
+    @staticmethod
+    def from_json(content: dict[str, Any]) -> "Experiment":
+        """The experiment that `to_json` wrote; ValueError for an unknown or ill-typed setting."""
+        experiment = from_json(Experiment, content, "config")
+        assert isinstance(experiment, Experiment)
+        return experiment
+
+
+def at_level(experiment: Experiment, level: Level) -> Experiment:
+    """The experiment at another level of labels: with class weights without made-up classes, which have no weight.
+
+    Class-level labels need no positives in the batch, so it is shuffled; the others need them.
+    """
+    if level == experiment.loss.level:
+        return experiment
+    augment, batch, loss = experiment.augment, experiment.batch, replace(experiment.loss, level=level)
+    if level != "pair":
+        augment = replace(augment, composed_classes=0.0, warped_classes=0.0)
+    batch = replace(batch, sampler="shuffle" if level == "class" else "pk")
+    return replace(experiment, augment=augment, batch=batch, loss=loss)

@@ -1,0 +1,63 @@
+"""From an experiment's description to its images: the splits, and their pixels in the roles of a run."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from circlet.data import DataError, Splits, hold_out_classes
+from circlet.data.catalogue import find_data_set
+from circlet.data.pixels import Pixels, load_pixels
+from circlet.data.query_gallery import TestSet, load_test_set
+from circlet.distributed import is_rank_0
+from circlet.experiments.experiment import DataConfig, Task
+from circlet.files import write_text
+
+
+def build_splits(config: DataConfig) -> Splits:
+    """The images of an experiment, in their roles."""
+    entry = find_data_set(config.source)
+    if config.root is None and entry.needs_path:
+        raise ValueError(f"data.root: found none, expected the path of the {config.source} (--data.root PATH)")
+    options: dict[str, Any] = {"seed": config.seed, "held_out": config.test_share}
+    options = {name: value for name, value in options.items() if entry.accepts(name)}
+    if config.source == "manifest":
+        options["root"] = config.images
+    return entry.open_splits(config.root, **options)
+
+
+def check_task(task: Task, splits: Splits) -> None:
+    """DataError where the data cannot be tested by that task, so that it is found before the training."""
+    tested = (splits.query, splits.query if splits.gallery is None else splits.gallery)
+    if task == "reid" and any(images.cameras is None for images in tested):
+        raise DataError("task reid: found images without cameras, expected a camera for each")
+
+
+class RunData(NamedTuple):
+    """What a rank needs: training images on all, the others on rank 0 alone."""
+
+    train: Pixels
+    test: TestSet | None
+    validation: Pixels | None
+
+    @property
+    def broken(self) -> tuple[tuple[str, str], ...]:
+        """(name, reason) of each image that was left out."""
+        parts = (part for part in self if part is not None)
+        return tuple(item for part in parts for item in part.broken)
+
+
+def load_run_data(config: DataConfig, splits: Splits) -> RunData:
+    """The pixels of a run; `validation_share` of the training classes are held out of the training."""
+    train, validation = splits.train, None
+    if config.validation_share:
+        train, validation = hold_out_classes(splits.train, config.validation_share)
+    training = load_pixels(train, config.decoding)
+    if not is_rank_0():
+        return RunData(training, None, None)
+    test_set = load_test_set(splits, config.decoding)
+    return RunData(training, test_set, None if validation is None else load_pixels(validation, config.decoding))
+
+
+def list_broken(data: RunData, path: Path) -> None:
+    """Write the images that were left out into a file, a line each: name, tab, reason; no file where there are none."""
+    if data.broken:
+        write_text(path, "".join(f"{name}\t{reason}\n" for name, reason in data.broken))

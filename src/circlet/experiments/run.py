@@ -1,0 +1,137 @@
+"""A run from start to end: load, train, embed, measure, and what is left in the run folder.
+
+Each step is one call into one package: images from `circlet.data`, batches and the loop from `circlet.training`, random
+changes from `circlet.augment`, embeddings from `circlet.models`, metrics from `circlet.evaluate`.
+"""
+
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from circlet.analyse import Telemetry, Trace
+from circlet.augment import Augment
+from circlet.data import Splits
+from circlet.data.pixels import Pixels
+from circlet.data.query_gallery import TestSet
+from circlet.distributed import is_rank_0, on_all_ranks, on_rank_0
+from circlet.evaluate import retrieval
+from circlet.experiments.build import build_model, build_objective, build_trackers, without_weights
+from circlet.experiments.experiment import Experiment
+from circlet.experiments.face_sets import face_metrics, open_face_sets
+from circlet.experiments.loading import RunData, check_task, list_broken, load_run_data
+from circlet.experiments.metrics import metrics_of
+from circlet.models import Embedded, Embedder, RawPixels, embed_pixels, embed_test_set
+from circlet.training import Objective, RunFolder, fit, load, load_module
+from circlet.training.image_batches import TrainBatches
+
+
+class Outcome(NamedTuple):
+    """What a run found on its test classes; metrics by the names of `circlet.evaluate.tasks`."""
+
+    metrics: dict[str, float]
+    raw_pixels: dict[str, float]
+    test_set: TestSet
+    embedded: Embedded
+
+
+def train(experiment: Experiment, splits: Splits, folder: RunFolder, device: torch.device) -> Outcome | None:
+    """Train as described, or go on with the folder's run, then test; result.json and checkpoints are in `folder`.
+
+    splits: the images of `build_splits(experiment.data)`. In a process group all ranks call this together; rank 0
+    alone tests and writes, and the others get None. Where the training diverges, the FloatingPointError that says so
+    is raised once diverged.json has its reason.
+    """
+    on_all_ranks(lambda: check_task(experiment.task, splits))
+    data = on_all_ranks(lambda: load_run_data(experiment.data, splits))
+    on_rank_0(lambda: list_broken(data, folder.path / "skipped.txt"))
+    resumed = on_rank_0(folder.last.exists)
+    model, batches, objective = on_all_ranks(lambda: _parts(experiment, data.train, resumed, device))
+    size = {"train_classes": data.train.images.num_classes, "train_images": len(data.train)}
+    on_rank_0(lambda: folder.begin(size))
+    seconds = _fit(experiment, data, model, batches, objective, folder, device)
+    if data.test is None:
+        return None
+    if folder.best.exists():
+        load_module(model, load(folder.best)["model"], folder.best)
+    outcome = test(model, data.test, experiment, device)
+    folder.write_json(
+        "result.json",
+        {
+            "checkpoint": folder.chosen.name,
+            "test": outcome.metrics,
+            "raw_pixels": outcome.raw_pixels,
+            **size,
+            "test_classes": data.test.query.images.num_classes,
+            "test_images": len(data.test.query),
+            "train_seconds": seconds,
+            "skipped_images": len(data.broken),
+        },
+    )
+    return outcome
+
+
+def test(model: Embedder, test_set: TestSet, experiment: Experiment, device: torch.device) -> Outcome:
+    """Metrics of a model on unseen classes by the experiment's task, beside those of the raw pixels."""
+    query, gallery, view = test_set.query, test_set.gallery, experiment.view
+    embedded = embed_test_set(model, query, gallery, view, device)
+    metrics = metrics_of(embedded, test_set, experiment)
+    if experiment.task == "face":
+        metrics |= face_metrics(model, open_face_sets(experiment.faces), experiment, device)
+    plain = replace(experiment, test=replace(experiment.test, expand=0, rerank=False))
+    raw = embed_test_set(RawPixels(model), query, gallery, view.plain(), device)
+    return Outcome(metrics, metrics_of(raw, test_set, plain), test_set, embedded)
+
+
+def _parts(
+    experiment: Experiment, pixels: Pixels, resumed: bool, device: torch.device
+) -> tuple[Embedder, TrainBatches, Objective]:
+    """Model, batches and objective; a resumed run takes its weights from the checkpoint later."""
+    seed = experiment.loop.seed
+    torch.manual_seed(seed)
+    config = without_weights(experiment.model) if resumed else experiment.model
+    model = build_model(config, experiment.data.channels)
+    classes_per_class = experiment.augment.classes_per_class
+    batches = TrainBatches(pixels, experiment.batch, classes_per_class=classes_per_class, seed=seed)
+    return model, batches, build_objective(experiment.loss, batches.num_classes, model.embedding_dim, device)
+
+
+def _fit(
+    experiment: Experiment,
+    data: RunData,
+    model: Embedder,
+    batches: TrainBatches,
+    objective: Objective,
+    folder: RunFolder,
+    device: torch.device,
+) -> float:
+    """Seconds of training; a run that diverges leaves its reason in the folder."""
+    validate = partial(_validate, data.validation, experiment, device) if experiment.data.validation_share else None
+    try:
+        return fit(
+            model,
+            objective,
+            batches,
+            experiment.loop,
+            folder,
+            device=device,
+            augment=Augment(experiment.augment, experiment.model.size),
+            validate=validate,
+            observe=Telemetry(Trace(folder.path) if is_rank_0() else None),
+            trackers=build_trackers(experiment, folder.path) if is_rank_0() else (),
+        )
+    except FloatingPointError as error:
+        if is_rank_0():
+            folder.end_without_result(str(error))
+        raise
+
+
+def _validate(
+    pixels: Pixels | None, experiment: Experiment, device: torch.device, model: nn.Module
+) -> dict[str, float]:
+    assert pixels is not None
+    labels = torch.from_numpy(pixels.images.labels)
+    metrics = retrieval(embed_pixels(model, pixels, experiment.view, device), labels, ks=(1,))
+    return {"map@r": metrics.map_at_r, "recall@1": metrics.recall_at_k[1]}

@@ -1,0 +1,64 @@
+"""The finished runs of recipes: what they found, and which settings were changed."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from circlet.experiments import Experiment, settings_of
+from circlet.recipes.names import RECIPES
+from circlet.recipes.recipe import leaves
+from circlet.training import RunFolder
+
+# Settings that say where things lie and how fast it goes, not what is found.
+PLACES = ("data.root", "data.workers", "data.in_memory", "model.weights", "loop.log_every", "loop.checkpoint_every")
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A finished run of a recipe.
+
+    test: its metrics, as fractions, and those that `circlet evaluate` has added. changed: names of the settings that
+    differ.
+    """
+
+    path: Path
+    recipe: str
+    test: Mapping[str, float]
+    changed: tuple[str, ...]
+
+
+def finished_runs(root: Path) -> Iterator[FinishedRun]:
+    """The finished runs of our recipes in `root`, by name; other folders are passed over."""
+    for result in sorted(root.glob("*/result.json")):
+        try:
+            folder = RunFolder.open(result.parent)
+            experiment = settings_of(folder)
+            test = _numbers(folder.read_json(result.name))
+        except (OSError, ValueError, KeyError):  # cut off, of a search, of another version, or somebody else's
+            continue
+        if experiment.recipe in RECIPES:
+            yield FinishedRun(
+                folder.path, experiment.recipe, {**_evaluated(folder, experiment), **test}, _changed(experiment)
+            )
+
+
+def _evaluated(folder: RunFolder, run: Experiment) -> dict[str, float]:
+    """Metrics of the last `circlet evaluate`; none if it was another test than the run's, under the same names."""
+    try:
+        found, metrics = settings_of(folder, "evaluation.json"), _numbers(folder.read_json("evaluation.json"))
+    except (OSError, ValueError, KeyError):
+        return {}
+    test = replace(found.test, average_precision=run.test.average_precision, far_mode=run.test.far_mode)  # named apart
+    return metrics if replace(found, test=test, faces=run.faces) == run else {}
+
+
+def _numbers(content: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics of a result that are numbers: JSON has null for what is none."""
+    return {name: value for name, value in content["test"].items() if value is not None}
+
+
+def _changed(experiment: Experiment) -> tuple[str, ...]:
+    """Names of the settings that are not the recipe's, but for places and speed."""
+    own, recipe = leaves(experiment.to_json()), leaves(RECIPES[experiment.recipe]().to_json())
+    return tuple(n for n in own if own[n] != recipe[n] and n not in PLACES and not n.startswith("faces."))

@@ -1,0 +1,137 @@
+"""A run as people use it in Python: trained or loaded, with its model, settings, metrics and report.
+
+run = circlet.train(circlet.recipes.folder(root="photos"))
+run = circlet.load("runs/folder-1")
+"""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from circlet import experiments
+from circlet.data import Splits
+from circlet.experiments import Experiment, build_loss, build_splits, check_task, next_folder, open_face_sets, open_run
+from circlet.models import Embedder
+from circlet.report import report_of, run_report
+from circlet.training import RunFolder
+
+
+class Run:
+    """A run folder, opened: everything that it holds, read when asked for.
+
+    path: of the folder. device: where `model` is.
+    """
+
+    def __init__(
+        self, path: str | Path, *, trust: Collection[str] = (), device: torch.device | str | None = None
+    ) -> None:
+        self.path = Path(path)
+        self.trust = tuple(trust)
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.folder, self.experiment = open_run(self.path, needed=())
+        self._model: Embedder | None = None
+
+    @property
+    def model(self) -> Embedder:
+        """The trained model, in evaluation mode: the best checkpoint if there is one, else the last."""
+        if self._model is None:
+            _, self._model = experiments.load_run(self.path, self.device, trust=self.trust)
+        return self._model
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """What the run found on its test classes, by name; ValueError if it has no result (yet)."""
+        if self.folder.diverged is not None:
+            raise ValueError(f"{self.path}: the run diverged and has no result ({self.folder.diverged})")
+        if not (self.path / "result.json").exists():
+            raise ValueError(f"{self.path}: has no result.json yet, expected a finished run "
+                             f"(circlet train --resume {self.path})")  # fmt: skip
+        found: dict[str, float] = self.folder.read_result()["test"]
+        return found
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl."""
+        return self.folder.read_metrics()
+
+    def evaluate(self) -> dict[str, float]:
+        """Test the model again on the run's test classes."""
+        _, outcome = experiments.evaluate_run(self.path, self.device, trust=self.trust)
+        return outcome.metrics
+
+    def report(self) -> Path:
+        """Build the report of the run anew; the path of its HTML page."""
+        return run_report(self.path, self.device, trust=self.trust)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}, {self.experiment.recipe}, {self.experiment.loss.name})"
+
+
+def load(run: str | Path, *, trust: Collection[str] = (), device: torch.device | str | None = None) -> Run:
+    """The run in a folder that `circlet train` or `circlet.train` has written.
+
+    trust: the `package.module:name` that its settings may import (a loss, a backbone, a data set of one's own).
+    device: where to put the model; None: a GPU if there is one.
+
+    FileNotFoundError if it is no run folder; ValueError for one of a version that cannot be read, and for settings that
+    name what is not trusted; nothing of the kind is imported then.
+    """
+    return Run(run, trust=trust, device=device)
+
+
+def train(
+    experiment: Experiment,
+    *,
+    data: Splits | None = None,
+    run_dir: str | Path | None = None,
+    device: torch.device | str | None = None,
+    report: bool = True,
+) -> Run:
+    """Train as described, test on unseen classes, and give the finished run.
+
+    experiment: of a recipe, such as `circlet.recipes.folder(root="photos", steps=500)`. data: the images, instead of
+    those that the experiment names; such a run cannot be tested again without them. run_dir: folder to make; None:
+    runs/<recipe>-<number>. device: None: a GPU if there is one. report: whether the report is built too.
+
+    ValueError for settings or data that do not fit, before a folder is made; FloatingPointError if the training
+    diverges. An interrupted run goes on with `circlet.resume(run_dir)`.
+    """
+    return _trained(experiment, _checked(experiment, data), _new_folder(experiment, run_dir), device, report=report)
+
+
+def resume(
+    run: str | Path,
+    *,
+    data: Splits | None = None,
+    trust: Collection[str] = (),
+    device: torch.device | str | None = None,
+    report: bool = True,
+) -> Run:
+    """Go on with an interrupted run as if nothing had happened; arguments as in `train` and `load`."""
+    folder, experiment = open_run(Path(run), trust)
+    return _trained(experiment, _checked(experiment, data), folder, device, report=report)
+
+
+def _checked(experiment: Experiment, data: Splits | None) -> Splits:
+    build_loss(experiment.loss)
+    open_face_sets(experiment.faces)
+    splits = build_splits(experiment.data) if data is None else data
+    check_task(experiment.task, splits)
+    return splits
+
+
+def _new_folder(experiment: Experiment, run_dir: str | Path | None) -> RunFolder:
+    path = next_folder(experiment.folder_name) if run_dir is None else Path(run_dir)
+    return RunFolder.create(path, experiment.to_json())
+
+
+def _trained(
+    experiment: Experiment, splits: Splits, folder: RunFolder, device: torch.device | str | None, *, report: bool
+) -> Run:
+    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    outcome = experiments.train(experiment, splits, folder, chosen)
+    if report and outcome is not None:
+        report_of(outcome, folder, experiment)
+    return Run(folder.path, trust=tuple(experiment.names().values()), device=chosen)

@@ -1,0 +1,43 @@
+"""Training: `fit`, its optimiser, and the run folder that it writes and resumes from.
+
+| file           | what it is                                                                        |
+|----------------|-----------------------------------------------------------------------------------|
+| loop           | `fit`: step after step, saved often enough that nothing is lost                   |
+| batches        | the batches of the steps: epochs of one's own, or passes over a DataLoader        |
+| step           | one step: augment, forward, loss, backward, clip, update                          |
+| state          | what a step changes and a checkpoint holds; saving, restoring, checking           |
+| logbook        | metrics.jsonl, progress, validation, and which checkpoint is best                 |
+| config         | settings of the loop                                                              |
+| optimizer      | optimiser, parameter groups and learning-rate schedule, with their settings       |
+| objective      | a loss with the references of its level: batch, class weights, memory             |
+| gradient_cache | the gradient of a large batch in the memory of a small one                        |
+| precision      | the dtype of autocast                                                             |
+| clip           | gradient clipping of plain and sharded parameters together                        |
+| stop           | Ctrl-C and SIGTERM at the end of a step                                           |
+| run_folder     | the files that a run leaves behind                                                |
+| checkpoint     | reading a checkpoint into a model and an optimiser                                |
+| shards         | tensors sharded over ranks to the full ones of a checkpoint, and back             |
+"""
+
+from circlet.environment import environment
+from circlet.training.batches import Batches
+from circlet.training.checkpoint import load, load_module
+from circlet.training.config import LoopConfig
+from circlet.training.loop import fit
+from circlet.training.objective import Objective
+from circlet.training.optimizer import OptimizerConfig
+from circlet.training.run_folder import RunFolder
+from circlet.training.step import Observer
+
+__all__ = [
+    "Batches",
+    "LoopConfig",
+    "Objective",
+    "Observer",
+    "OptimizerConfig",
+    "RunFolder",
+    "environment",
+    "fit",
+    "load",
+    "load_module",
+]

@@ -1,0 +1,44 @@
+"""The settings of the loop; those of its optimiser are in `optimizer`."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import tyro
+
+from circlet.training.optimizer import OptimizerConfig
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How long to train, in which precision, and how often to log, save and validate."""
+
+    steps: Annotated[int, tyro.conf.arg(aliases=["--steps"])] = 600
+    """Optimiser steps."""
+    seed: int = 0
+    """Seed of the weights, the batches and the augmentation."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Autocast dtype of the model; auto: bf16 where the device computes in it, else fp32. The loss stays in fp32."""
+    chunk: int = 0
+    """Gradient cache: images whose activations a rank holds at a time, 0: those of the whole batch. The gradient is the
+    same, for one forward pass more; batch norm takes the statistics of a chunk."""
+    log_every: int = 20
+    """Steps between lines of metrics.jsonl; the telemetry of the batch in each line costs 1 to 20 % of a step."""
+    checkpoint_every: int = 200
+    """Steps between checkpoints."""
+    validate_every: int = 200
+    """Steps between evaluations on the held-out validation classes, if there are any."""
+    trackers: tuple[str, ...] = ()
+    """Told of every line of metrics.jsonl: package.module:name each; see circlet.training.trackers."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """Optimiser and schedule."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "log_every", "checkpoint_every", "validate_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: found {getattr(self, name)}, expected at least 1")
+        if self.chunk < 0:
+            raise ValueError(f"chunk: found {self.chunk}, expected 0 or a number of images")
+
+    def is_due(self, every: int, step: int) -> bool:
+        """Whether what is done every so many steps is done after `step` (1-based); it always is after the last."""
+        return step % every == 0 or step == self.steps

@@ -1,0 +1,108 @@
+"""The state of a run: everything that a step changes, as a checkpoint holds it.
+
+Random numbers are no part of it: those of each step are a function of (seed, step, rank), and the batches of (seed,
+epoch, place in the epoch).
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from circlet.distributed import any_rank, num_ranks, on_rank_0
+from circlet.training.checkpoint import load, load_module, load_optimizer
+from circlet.training.config import LoopConfig
+from circlet.training.optimizer import build_optimizer, build_schedule, to_training
+from circlet.training.precision import autocast_dtype
+from circlet.training.run_folder import RunFolder
+from circlet.training.shards import full_state, is_sharded
+
+
+class TrainingState:
+    """Model, objective, optimiser, schedule, gradient scaler, and how far the run is.
+
+    step: optimiser steps taken. best: highest validation score so far. seconds: spent in steps, those before an
+    interruption included. losses: of the steps since the last line of metrics.jsonl, on the device.
+    """
+
+    def __init__(
+        self, model: nn.Module, objective: nn.Module, config: LoopConfig, device: torch.device, folder: RunFolder
+    ) -> None:
+        self.config, self.device, self.folder = config, device, folder
+        self.dtype = autocast_dtype(config.precision, device)
+        self.model = _to_device(model, config, device)
+        self.objective = objective.to(device).train()
+        self.optimizer = build_optimizer(self.model, objective, config.optimizer)
+        self.schedule = build_schedule(self.optimizer, config.optimizer, config.steps)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
+        self.step, self.best, self.seconds = 0, -float("inf"), 0.0
+        self.losses: list[Tensor] = []
+
+    def restore(self) -> None:
+        """Go on from the folder's last checkpoint. A ValueError if it is of another model or optimiser."""
+        path = self.folder.last
+        state = load(path, mapped=num_ranks(None) > 1)
+        load_module(self.model, state["model"], path)
+        load_module(self.objective, state["objective"], path)
+        load_optimizer(self.optimizer, state["optimizer"], path)
+        self.schedule.load_state_dict(state["schedule"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.step, self.best, self.seconds = state["step"], state["best"], state["seconds"]
+        self.losses = [loss.to(self.device, copy=True) for loss in state["losses"]]
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint, on rank 0, unless what it would hold is not finite; all ranks call it."""
+        self.check_finite()  # else what has diverged would take the place of what has not
+        state = {
+            "model": self.model.state_dict(),
+            "objective": self.objective.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "step": self.step,
+            "best": self.best,
+            "seconds": self.seconds,
+            "losses": self.losses,
+        }
+        full = full_state(state)
+        on_rank_0(lambda: self.folder.save(path, full))
+
+    def check_finite(self) -> None:
+        """FloatingPointError, on all ranks, where a loss since the last line or a weight on any of them is not."""
+        if self.losses:
+            self.mean_loss()
+        if any_rank(not all_finite([*self.model.state_dict().values(), *self.objective.parameters()])):
+            raise self.diverged("found NaN or infinity in the weights, expected finite numbers")
+
+    def mean_loss(self) -> float:
+        """Of the steps since the last line of metrics.jsonl; FloatingPointError if it is not finite."""
+        mean = float(torch.stack(self.losses).mean())
+        if not math.isfinite(mean):
+            raise self.diverged(f"the loss is {mean}, expected a finite number")
+        return mean
+
+    def diverged(self, what: str) -> FloatingPointError:
+        """The error that says what is not finite, and at which step."""
+        return FloatingPointError(
+            f"step {self.step}: {what}; try a longer warm-up, a smaller learning rate, or bf16 for fp16 (last "
+            f"checkpoint: {self.folder.last})"
+        )
+
+
+def all_finite(tensors: Sequence[Any]) -> bool:
+    """Whether all floating-point tensors are; of a tensor that is sharded over ranks this rank's shard is looked at."""
+    own = [tensor.to_local() if is_sharded(tensor) else tensor for tensor in tensors]
+    found = [tensor.isfinite().all() for tensor in own if tensor.is_floating_point()]
+    return not found or bool(torch.stack(found).all())
+
+
+def _to_device(model: nn.Module, config: LoopConfig, device: torch.device) -> nn.Module:
+    """The model in training mode on the device, convolutions channels-last, which is faster."""
+    model.to(device)
+    if num_ranks(None) > 1 and device.type == "cuda" and not config.chunk:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    to_training(model, config.optimizer)
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

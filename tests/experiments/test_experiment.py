@@ -1,0 +1,32 @@
+"""Experiments as dataclasses: what they refuse, and their way to JSON and back."""
+
+import pytest
+
+from circlet.experiments import Experiment, LossConfig
+from circlet.recipes import RECIPES
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_json_there_and_back(recipe):
+    experiment = RECIPES[recipe]()
+    assert Experiment.from_json(experiment.to_json()) == experiment
+
+
+def test_settings_that_an_older_run_does_not_know_have_their_defaults():
+    content = RECIPES["folder"]().to_json()
+    del content["loss"]["memory"], content["loop"]["chunk"], content["loop"]["optimizer"]["freeze_batchnorm"]
+    assert Experiment.from_json(content) == RECIPES["folder"]()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"memory": -1}, "loss.memory: found -1, expected 0 or a number of embeddings"),
+        ({"sample": 0.5}, "loss.sample: found 0.5 with level pair, expected level class or joint"),
+        ({"sample": 2.0, "level": "class"}, "loss.sample: found 2.0, expected above 0 and at most 1"),
+        ({"sample": 0.0, "level": "class"}, "loss.sample: found 0.0, expected above 0 and at most 1"),
+    ],
+)
+def test_bad_loss_settings(settings, message):
+    with pytest.raises(ValueError, match=message):
+        LossConfig(**settings)
