@@ -102,8 +102,8 @@ def write(results: dict[str, object]) -> None:
     lines = [
         "# The report of a run: what it costs",
         "",
-        f"{made['cpu_threads']} threads on {made['cpus']} CPUs with a load of {made['load']} (other work included), "
-        f"{made['platform']}, {versions}, {made['date'][:10]}.",
+        f"{made['cpu_threads']} threads on {made['cpus']} CPUs ({made['cpu']}, {made['vectors']}) with a load of "
+        f"{made['load']} (other work included), {made['platform']}, {versions}, {made['date'][:10]}.",
         "",
         "| test images | embedding | pairs looked at | on the clock | CPU | peak memory | page |",
         "|---|---|---|---|---|---|---|",

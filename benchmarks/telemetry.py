@@ -23,10 +23,10 @@ from torch import nn
 from circlet.analyse import Telemetry, Trace
 from circlet.augment import Augment
 from circlet.data import load_pixels
-from circlet.losses import CircleLoss
 from circlet.experiments import Experiment, build_splits
-from circlet.recipes import RECIPES
 from circlet.experiments.build import build_model, build_objective
+from circlet.losses import CircleLoss
+from circlet.recipes import RECIPES
 from circlet.training import LoopConfig, Objective, environment
 from circlet.training.image_batches import TrainBatches
 
@@ -122,12 +122,14 @@ def write(results: dict[str, object]) -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "telemetry.json").write_text(json.dumps(results, indent=2) + "\n")
     cases = results["cases"]
+    made = results["environment"]
     assert isinstance(cases, dict)
+    assert isinstance(made, dict)
     lines = [
         "# Similarity telemetry: CPU time",
         "",
-        f"Median CPU milliseconds on {results['environment']['cpu_threads']} thread(s) of a training step and of a "  # type: ignore[index]
-        f"call; a call every {results['log_every']} steps, the default, adds the share.",
+        f"Median CPU milliseconds on {made['cpu_threads']} thread(s) ({made['cpu']}, {made['vectors']}) of a training "
+        f"step and of a call; a call every {results['log_every']} steps, the default, adds the share.",
         "",
         "| case | step, ms | call, ms | share |",
         "|---|---|---|---|",

@@ -60,11 +60,9 @@ class Extensions(Generic[T]):
             return self._check(
                 f"{self.kind} {name!r} of {_package(point_of[name])}", _loaded(self.kind, point_of[name])
             )
-        near = difflib.get_close_matches(name, self.names(), n=1)
-        hint = (
-            f"did you mean {near[0]}?" if near else f"expected one of {', '.join(self.names())}, or package.module:name"
-        )
-        raise ValueError(f"{self.kind}: found {name!r}; {hint}")
+        near = difflib.get_close_matches(name, self.names(), n=4, cutoff=0.3) or self.names()
+        known = f"one of {', '.join(near)}, or " if near else ""
+        raise ValueError(f"{self.kind}: found {name!r}, expected {known}package.module:name")
 
     def _registered(self) -> dict[str, EntryPoint]:
         found: dict[str, EntryPoint] = {}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from circlet import AMSoftmaxLoss, CircleLoss, NormFaceLoss
 from circlet.advise.advice import RULES, suggest, suggest_for
 from circlet.cli import main
 from circlet.experiments import Experiment, LossConfig
@@ -77,7 +78,9 @@ def a_log(losses, **others):
 
 
 def problems(lines, *, train_classes=None, **loss):
-    settings = LossConfig(**{"margin": 0.4, "gamma": 32.0, **loss})
+    numbers = {"margin": 0.4, "gamma": 32.0}
+    numbers |= {name: loss.pop(name) for name in list(loss) if name in ("margin", "gamma", "temperature")}
+    settings = LossConfig(**loss, settings=tuple((n, v) for n, v in numbers.items() if v is not None))
     return [s.problem for s in suggest(Experiment(loss=settings), lines, train_classes=train_classes)]
 
 
@@ -96,15 +99,15 @@ def test_gamma_is_judged_by_what_perfect_embeddings_reach(gamma, small):
 
 
 def test_gamma_that_is_advised_is_large_enough():
-    (found,) = suggest(Experiment(loss=LossConfig(name="normface", level="class", gamma=1.0)), [], train_classes=1000)
+    (found,) = suggest(Experiment(loss=LossConfig.of(NormFaceLoss(gamma=1.0))), [], train_classes=1000)
     advised = float(found.change.split()[1])
-    again = Experiment(loss=LossConfig(name="normface", level="class", gamma=advised))
+    again = Experiment(loss=LossConfig.of(NormFaceLoss(gamma=advised)))
     assert suggest(again, [], train_classes=1000) == []
 
 
 def test_margins_are_made_harder_in_the_right_direction():
-    (circle,) = suggest(Experiment(loss=LossConfig(margin=0.9, gamma=32.0)), [])
-    (am,) = suggest(Experiment(loss=LossConfig("am_softmax", margin=-0.5)), [])
+    (circle,) = suggest(Experiment(loss=LossConfig.of(CircleLoss(margin=0.9, gamma=32.0))), [])
+    (am,) = suggest(Experiment(loss=LossConfig.of(AMSoftmaxLoss(margin=-0.5), "pair")), [])
     assert (circle.change, am.change) == ("--loss.margin smaller than 0.9", "--loss.margin larger than -0.5")
 
 
@@ -174,7 +177,7 @@ def test_every_rule_speaks_in_some_real_run():
 
 
 def test_the_command(tmp_path, capsys):
-    experiment = Experiment(loss=LossConfig(margin=0.4, gamma=1.0))
+    experiment = Experiment(loss=LossConfig.of(CircleLoss(margin=0.4, gamma=1.0)))
     folder = RunFolder.create(tmp_path / "run", experiment.to_json())
     with folder.metrics(from_step=0) as log:
         log({"step": 20, "loss": 6.0})
@@ -183,7 +186,7 @@ def test_the_command(tmp_path, capsys):
     out = capsys.readouterr().out
     assert SMALL_GAMMA in out
     assert "change: --loss.gamma 16 or more" in out
-    weights = Experiment(loss=LossConfig(level="class", margin=0.25, gamma=32.0))
+    weights = Experiment(loss=LossConfig.of(CircleLoss(margin=0.25, gamma=32.0), "class"))
     going_on = RunFolder.create(tmp_path / "going-on", weights.to_json())
     with going_on.metrics(from_step=0) as log:
         log({"step": 20, "loss": 500.0})

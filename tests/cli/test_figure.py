@@ -8,7 +8,9 @@ import torch
 from PIL import Image, ImageDraw
 
 from circlet.analyse import Trace
-from circlet.cli import figure_runs, main
+from circlet.cli import main
+from circlet.experiments import parse_loss, series
+from circlet.experiments.experiment import at_level
 from circlet.recipes import RECIPES
 from circlet.training import RunFolder
 
@@ -53,12 +55,15 @@ def test_help_of_each(number, capsys):
     [
         (["1", "--out", "x.gif"], "out: found x.gif, expected a file name that ends in .png, .svg, .pdf"),
         (["explorer", "--out", "x.png"], "out: found x.png, expected a file name that ends in .html"),
-        (["2", "--losses", "cricle"], "config.loss.name: found 'cricle', expected one of ('circle'"),
-        (["2", "--losses", "circle:margin"], "losses: found 'margin' in 'circle:margin', expected SETTING=NUMBER"),
-        (["2", "--losses", "circle:colour=1"], "config.loss: found unknown settings ['colour']"),
+        (["2", "--losses", "cricle"], "loss: found 'cricle', expected one of circle"),
+        (
+            ["2", "--losses", "circle:margin"],
+            "losses: found 'circle:margin', expected NAME[:pair|class|joint][:SETTING=NUMBER ...]",
+        ),
+        (["2", "--losses", "circle:colour=1"], "loss.colour: found with circle, which has margin, gamma"),
         (["2", "--losses", "triplet:gamma=1"], "loss.gamma: found with triplet"),
         (["2", "--points", "1"], "points: found 1"),
-        (["3", "--recipe", "faces"], "recipe: found 'faces', expected one of glyphs"),
+        (["3", "--recipe", "faces"], "recipe: found 'faces', expected one of"),
         (["3", "--losses", "softmax"], "found nothing to sweep"),
         (
             ["3", "--recipe", "circle-r50-market", "--metric", "recall@1"],
@@ -77,17 +82,17 @@ def test_errors_leave_nothing_behind(arguments, message, tmp_path, capsys):
 
 
 def test_losses_get_their_own_defaults():
-    assert figure_runs.parse_loss("am_softmax").margin == 0.35
-    assert (figure_runs.parse_loss("triplet").margin, figure_runs.parse_loss("triplet").gamma) == (0.3, None)
+    assert parse_loss("am_softmax").config.numbers["margin"] == 0.35
+    assert parse_loss("triplet").config.numbers == {"margin": 0.3}
 
 
 def test_levels_of_a_recipe():
-    pair = figure_runs.base_experiment("glyphs", None, None, 7, 3)
+    pair = RECIPES["glyphs"](steps=7, seed=3)
     assert (pair.loss.level, pair.loop.steps, pair.loop.seed) == ("pair", 7, 3)
-    assert pair.augment == RECIPES["glyphs"]().augment
-    by_class = figure_runs.base_experiment("glyphs", None, "class", None, 0)
+    assert at_level(pair, "pair") == pair
+    by_class = at_level(pair, "class")
     assert (by_class.batch.sampler, by_class.augment.composed_classes) == ("shuffle", 0.0)
-    joint = figure_runs.base_experiment("glyphs", None, "joint", None, 0)
+    joint = at_level(pair, "joint")
     assert (joint.batch.sampler, joint.augment.warped_classes) == ("pk", 0.0)
 
 
@@ -114,7 +119,7 @@ def small(monkeypatch):
         batch=replace(whole.batch, classes=3, samples=3),
         loop=replace(whole.loop, precision="fp32"),
     )
-    monkeypatch.setitem(RECIPES, "folder", lambda: recipe)
+    monkeypatch.setitem(RECIPES, "folder", replace(RECIPES["folder"], make=lambda: recipe))
 
 
 def test_runs_are_made_once_and_gone_on_with(photos, small, tmp_path, capsys, monkeypatch):
@@ -134,23 +139,23 @@ def test_runs_are_made_once_and_gone_on_with(photos, small, tmp_path, capsys, mo
     assert "run 1 of 1" in out
     assert (runs[0] / "metrics.jsonl").read_text() == before  # gone on with, not begun anew
     assert (tmp_path / "3.svg").is_file()
-    monkeypatch.setattr(figure_runs, "train", None)
+    monkeypatch.setattr(series, "train", None)
     assert figure(*arguments, "--metric", "r_precision") == 0  # all read
     assert figure(*arguments, "--metric", "rank-1") == 1
     assert "metric: found 'rank-1', expected one of recall@1" in capsys.readouterr().err
 
 
 def test_metrics_are_known_before_the_training(photos, small, tmp_path):
-    assert figure_runs.metric_names(RECIPES["circle-r50-market"]())[0] == "rank-1"
-    base = figure_runs.base_experiment("folder", photos, None, 1, 0)
+    assert series.metric_names(RECIPES["circle-r50-market"]())[0] == "rank-1"
+    base = RECIPES["folder"](root=photos, steps=1)
     base = replace(base, ks=(1, 2))
-    (folder,) = figure_runs.finish([base], tmp_path / "runs", torch.device("cpu"))
-    assert list(folder.read_result()["test"]) == figure_runs.metric_names(base)
+    (folder,) = series.finish([base], tmp_path / "runs", torch.device("cpu"))
+    assert list(folder.read_result()["test"]) == series.metric_names(base)
 
 
 def test_a_run_that_diverges_is_shown_as_such(photos, small, tmp_path, capsys, monkeypatch):
     """ArcFace's run of Figure 3 breaks down at its second step; the others go on, and it is not run again."""
-    real = figure_runs.train
+    real = series.train
 
     def train(experiment, splits, folder, device):
         if experiment.loss.name == "arcface":
@@ -158,13 +163,13 @@ def test_a_run_that_diverges_is_shown_as_such(photos, small, tmp_path, capsys, m
             raise FloatingPointError("step 2: the loss is nan")
         return real(experiment, splits, folder, device)
 
-    monkeypatch.setattr(figure_runs, "train", train)
+    monkeypatch.setattr(series, "train", train)
     arguments = ["3", "--recipe", "folder", "--root", str(photos), "--steps", "1", "--losses", "arcface", "circle",
                  "--gammas", "32", "--margins", "--out", "3.svg"]  # fmt: skip
     assert figure(*arguments) == 0
     assert "diverged: step 2: the loss is nan" in capsys.readouterr().out
     assert "<!-- arcface, m = 0.5: diverged -->" in (tmp_path / "3.svg").read_text()
-    monkeypatch.setattr(figure_runs, "train", None)
+    monkeypatch.setattr(series, "train", None)
     assert figure(*arguments) == 0
     (diverged,) = (tmp_path / "runs" / "figures").glob("*arcface*")
     assert main(["report", str(diverged)]) == 1
@@ -174,7 +179,7 @@ def test_a_run_that_diverges_is_shown_as_such(photos, small, tmp_path, capsys, m
 
 
 def a_run(path, name, margin):
-    experiment = figure_runs.with_loss(RECIPES["glyphs"](), figure_runs.parse_loss(f"{name}:margin={margin}"))
+    experiment = series.with_loss(RECIPES["glyphs"](), parse_loss(f"{name}:margin={margin}"))
     folder = RunFolder.create(path, experiment.to_json())
     trace = Trace(path)
     for step in range(10):

@@ -11,9 +11,9 @@ from PIL import Image
 
 from circlet.analyse import Trace
 from circlet.cli import main
-from circlet.cli.report import _sampled
 from circlet.cli.report import main as report
 from circlet.experiments import Experiment, LossConfig
+from circlet.report.of_run import _sampled
 
 SMALL = ["--steps", "4", "--loop.log-every", "2", "--data.size", "12", "12", "--model.size", "8", "8",
          "--batch.classes", "3", "--batch.samples", "2", "--loop.precision", "fp32", "--data.validation-share",

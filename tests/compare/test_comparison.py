@@ -16,6 +16,7 @@ from math import nan
 import numpy as np
 import pytest
 
+from circlet import CircleLoss
 from circlet.cli import main
 from circlet.compare import Machine, Plan, build_page, compare, csv_text, markdown, parse_contender
 from circlet.compare.comparison import _best
@@ -232,7 +233,7 @@ def test_runs_that_diverge_do_not_keep_the_others(tiny, tmp_path, capsys):
     ("scores", "winner"), [([nan, 0.2, nan, 0.3], 3), ([0.2, nan], 0), ([nan, nan], 0), ([0.2, 0.2], 0)]
 )
 def test_what_diverged_wins_no_search(scores, winner):
-    losses = [LossConfig(gamma=1.0 + i) for i in range(len(scores))]
+    losses = [LossConfig.of(CircleLoss(gamma=1.0 + i)) for i in range(len(scores))]
     assert _best(list(zip(losses, scores, strict=True))) is losses[winner]
 
 

@@ -46,6 +46,36 @@ def test_error_budget(gamma, stage, form, rule, backend):
     assert_within_budget(*embeddings(stage), form, rule(0.25, gamma), backend)
 
 
+@pytest.mark.parametrize("form", ["pair", "class"])
+@pytest.mark.parametrize("keep_bytes", [0, 2000])
+def test_probabilities_sum_to_one(form, keep_bytes, monkeypatch):
+    """e^(e_ij - lse_i) takes the bits of s_ij that lse_i has summed, else it would be off by gamma times a last bit.
+
+    On any processor: the last bits of the products depend on the place in the tile here, as on some, but much more so.
+    With logits gamma x_i . y_j, all negative, and one gradient arriving, at the log-sum-exp of i, the gradient of the
+    references is gamma p_ij x_i: its sum over j shows that of p_ij.
+    """
+    mm = torch.mm
+
+    def uneven_mm(a, b, *, out):
+        product = mm(a, b, out=out)
+        row, column = (torch.arange(size) for size in product.shape)
+        return product.mul_(1 + (7 * row[:, None] + 3 * column) % 5 * 2.0**-22)
+
+    monkeypatch.setattr(torch, "mm", uneven_mm)
+    gamma, labels = 1000.0, torch.arange(37)
+    x, y = torch.nn.functional.normalize(torch.randn(2, 37, 40, generator=torch.Generator().manual_seed(0)), dim=2)
+    leaves = [leaf.requires_grad_() for leaf in ([x] if form == "pair" else [x, y])]
+    pairs = Pairs(x, None, labels, None) if form == "pair" else Pairs(x, y, labels, labels + 37)
+    tiling = Tiling(height=16, width=24, keep_bytes=keep_bytes)
+    for anchor in (0, 18, 36):
+        lse = tiles.pair_lse(pairs, ConstantMargin(0.0, gamma), normalize=False, tiling=tiling)
+        (grad,) = torch.autograd.grad(lse.neg[anchor], leaves[-1:])
+        if form == "pair":
+            grad[anchor] = 0  # its own, as an anchor: gamma sum_j p_ij x_j
+        torch.testing.assert_close(grad.sum(0) / gamma, x[anchor], rtol=0, atol=3e-6)
+
+
 @pytest.mark.parametrize("stage", [0.0, 1.0, 4.0])
 @pytest.mark.parametrize("form", ["pair", "class"])
 def test_error_budget_in_tiles_of_the_default_size(stage, form):

@@ -69,13 +69,19 @@ def test_equals_dense(name, batch, cuts, small_tiles):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_errs_no_more_than_dense(dtype):
-    """In whole tiles, beside fp64 with the same operands."""
+    """In whole tiles, beside fp64 with the same operands.
+
+    In fp32 plus gamma times a last bit of the similarities that count, up to 0.5 here: in the gradient of a row,
+    e^(e_ij - lse_j) has s_ij as its own rank computes it, and an lse_j that summed s_ji as another rank does, in tiles
+    of another shape. With AVX-512 both come out with the same bits, without it they need not.
+    """
     x = torch.randn(600, 64, generator=torch.Generator().manual_seed(3)).to(dtype)
     _, make = operands("pair", 600)
     exact = run(dense_lse, [x.double()], make, RULES["circle"])[1][0]
     found, dense = (run(backend, [x], make, RULES["circle"])[1][0] for backend in (by_ranks([250]), dense_lse))
     assert found.dtype == dtype
-    assert relative_error(found, exact) <= 1.1 * relative_error(dense, exact) + 2e-7
+    last_bit = RULES["circle"].gamma * 2.0**-25 if dtype == torch.float32 else 0.0
+    assert relative_error(found, exact) <= 1.1 * relative_error(dense, exact) + 2e-7 + last_bit
 
 
 def test_kept_tiles_are_as_good_as_new_ones(monkeypatch):

@@ -221,6 +221,22 @@ def test_a_rule_of_ones_own(form, statistic, rule):
     assert_same(run(tiled, *case, rule, statistic=statistic), run(dense_lse, *case, rule, statistic=statistic))
 
 
+@dataclass(frozen=True)
+class Steeper(Circle):
+    """A rule of ours with another logit, and nothing else."""
+
+    def negative(self, s):
+        return 2.0 * super().negative(s)
+
+
+@every_form
+def test_a_rule_that_changes_one_logit_of_ours_does_not_keep_its_short_form(form):
+    case, rule = operands(form, 37), Steeper(0.25, 8.0)
+    assert rule.kernel() is None
+    assert_same(run(tiled, *case, rule), run(dense_lse, *case, rule))
+    torch.testing.assert_close(rule.negative_slope(torch.tensor([0.5])), torch.tensor([2 * 8.0 * 0.75]))
+
+
 def test_a_rule_without_slopes_goes_densely_when_compiled():
     """Inside an operator there is no autograd to find them."""
     assert spec_of(LeastEffort()) is None

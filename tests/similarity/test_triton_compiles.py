@@ -16,10 +16,11 @@ import re, torch, triton, triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from circlet.similarity.gpu.blocks import blocks_of
-from circlet.similarity.gpu import forward, gradient, product
+from circlet.similarity.gpu import cross, gradient, merge, product, symmetric
 
-POINTERS = {"peak": "fp32", "total": "fp32", "x_inverse": "fp32", "y_inverse": "fp32", "x_labels": "i64",
-            "y_labels": "i64", "row_terms": "fp32", "column_terms": "fp32", "sums": "fp32", "inverse": "fp32"}
+POINTERS = {"stats": "fp32", "parts": "fp32", "row_parts": "fp32", "column_parts": "fp32", "x_inverse": "fp32",
+            "y_inverse": "fp32", "x_labels": "i64", "y_labels": "i64", "row_terms": "fp32", "column_terms": "fp32",
+            "sums": "fp32", "inverse": "fp32"}
 NUMBERS = dict.fromkeys(("p0", "p1", "p2", "p3"), "fp32")
 blocks = blocks_of(torch.empty(4096, 512, dtype=torch.bfloat16), None)
 
@@ -44,7 +45,11 @@ def compiled(kernel, capability=90, divisible=True, **constants):
 
 SIZES = {"BM": blocks.rows, "BN": blocks.columns, "BK": blocks.depth, "DTYPE": tl.bfloat16, "PRECISION": "ieee"}
 for capability, instruction in ((90, "wgmma.mma_async"), (80, "mma.sync")):
-    assert instruction in compiled(forward.lse_kernel, capability, OWN=True, RULE="Circle", **SIZES)
+    assert instruction in compiled(cross.cross_kernel, capability, RULE="Circle", **SIZES)
+    code = compiled(symmetric.symmetric_kernel, capability, RULE="Circle", **SIZES)
+    assert instruction in code
+    # Similarities and logits are rounded (logits.rounded), and no product is fused with a sum behind our back.
+    assert {operation.split(", ")[-1] for operation in re.findall(r"fma\.rn\.f32 ([^;]*);", code)} == {"0f00000000"}
     assert instruction in compiled(gradient.gradient_kernel, capability, MIRRORED=True, RULE="Circle", **SIZES)
 for rule in ("ConstantMargin", "AngularMargin", "TwoScales"):
     compiled(gradient.gradient_kernel, divisible=False, MIRRORED=False, RULE=rule, **SIZES)
@@ -52,11 +57,15 @@ for transposed in ({"k_row": 1}, {"k_column": 1}):
     assert "wgmma.mma_async" in compiled(product.product_kernel, **transposed, **SIZES)
 FINISH = {"NORMALIZE": True, "BM": product.FINISH_ROWS, "BN": product.FINISH_DIMS}
 compiled(product.finish_kernel, **FINISH)
+MERGE = {"BM": merge.MERGE_ANCHORS, "BS": merge.MERGE_PARTS}
+compiled(merge.merge_kernel, **MERGE)
 
 # Triton makes a constant of every size and stride that is 1.
 ones = dict.fromkeys(("B", "C", "D", "M", "N", "S", "offset", "span", "k_row", "k_column", "sums_split", "sums_row",
-                      "stride_x", "stride_y", "stride_out", "stride_terms"), 1)
-for kernel, constants in ((forward.lse_kernel, {"OWN": True, "RULE": "Circle", **SIZES}),
+                      "stride", "stride_x", "stride_y", "stride_out", "stride_terms", "chunk", "stats_kind",
+                      "stats_side", "parts_part", "parts_kind", "parts_side"), 1)
+for kernel, constants in ((cross.cross_kernel, {"RULE": "Circle", **SIZES}),
+                          (symmetric.symmetric_kernel, {"RULE": "Circle", **SIZES}), (merge.merge_kernel, MERGE),
                           (gradient.gradient_kernel, {"MIRRORED": True, "RULE": "Circle", **SIZES}),
                           (product.product_kernel, SIZES), (product.finish_kernel, FINISH)):
     compiled(kernel, **constants, **{name: one for name, one in ones.items() if name in kernel.arg_names})

@@ -190,12 +190,15 @@ def _sweeps(parsed: Sweeps) -> "Figure":
     if metric not in known:
         raise ValueError(f"metric: found {metric!r}, expected one of {', '.join(known)}")
     runs: dict[str, dict[tuple[str, float], Experiment]] = {"gamma": {}, "margin": {}}
-    for loss in (parse_loss(text).config for text in parsed.losses):
-        for name, values in (("gamma", parsed.gammas), ("margin", parsed.margins)):
-            for value in values:
-                if name in loss.numbers and find_loss(loss.name).declared[name].allows(value):
-                    changed = loss.with_numbers({**loss.numbers, name: value})
-                    runs[name][_line(loss, without=name), value] = with_loss(base, changed)
+    losses = [parse_loss(text).config for text in parsed.losses]
+    for name, values in (("gamma", parsed.gammas), ("margin", parsed.margins)):
+        having = [loss for loss in losses if name in loss.numbers]
+        for value in values:
+            fitting = [loss for loss in having if find_loss(loss.name).declared[name].allows(value)]
+            for loss in fitting or having:  # where none may have the value the first says so
+                changed_loss = loss.with_numbers({**loss.numbers, name: value})
+                build_loss(changed_loss)
+                runs[name][_line(loss, without=name), value] = with_loss(base, changed_loss)
     experiments = [experiment for sweep in runs.values() for experiment in sweep.values()]
     if not experiments:
         raise ValueError("losses, gammas, margins: found nothing to sweep, expected a loss with a gamma or a margin")

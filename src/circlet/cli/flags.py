@@ -24,6 +24,7 @@ def parse(kind: type[T], arguments: Sequence[str], experiment: Experiment, *, pr
     With `--loss.name` of another loss its own numbers and level are the defaults, not those of the experiment's loss.
     """
     base = _with_named_loss(experiment, arguments)
+    _refuse_unknown(base.loss, arguments)
     loss = _loss_flags(base.loss)
     flags = _subclass(Experiment, ("loss", type(loss), field(default=loss)))
     whole = flags(**{**_values(base, Experiment), "loss": loss})
@@ -42,6 +43,17 @@ def _with_named_loss(experiment: Experiment, arguments: Sequence[str]) -> Experi
     others = {key: getattr(experiment.loss, key) for key in ("memory", "sample", "centers")}
     config = with_defaults(LossConfig(name, level, tuple(stated.items()), **others))
     return replace(at_level(experiment, level), loss=config)
+
+
+def _refuse_unknown(loss: LossConfig, arguments: Sequence[str]) -> None:
+    """ValueError for a flag of a number that the loss does not have."""
+    declared = find_loss(loss.name).declared
+    known = {*declared, *(each.name for each in fields(LossConfig))}
+    for argument in arguments:
+        name = argument.partition("=")[0].removeprefix("--loss.").replace("-", "_")
+        if argument.startswith("--loss.") and name not in known:
+            raise ValueError(f"loss.{name}: found with {loss.name}, which has "
+                             f"{', '.join(declared) or 'no settings'}")  # fmt: skip
 
 
 def _value_of(flag: str, arguments: Sequence[str]) -> str | None:

@@ -131,7 +131,7 @@ def parse_loss(text: str, default_level: Level | None = None) -> ParsedLoss:
     another package is `package.module:Class`, and then the same. Settings that are not given are the loss's own.
     """
     words = text.split(":")
-    if len(words) > 1 and "=" not in words[1] and words[1] not in ("pair", "class", "joint"):
+    if len(words) > 1 and words[0] not in EXTENSIONS.names():
         words = [":".join(words[:2]), *words[2:]]  # package.module:Class
     name, *rest = words
     loss = find_loss(name)

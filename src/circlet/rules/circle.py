@@ -28,19 +28,19 @@ class Circle(Rule):
 
     def positive(self, s: Tensor) -> Tensor:
         """Logit of a positive with similarity `s`: -gamma alpha_p (s_p - Delta_p), alpha_p detached."""
-        return self.positive_slope(s).detach() * (s - (1.0 - self.margin))
+        return self._positive_weight(s).detach() * (s - (1.0 - self.margin))
 
     def negative(self, s: Tensor) -> Tensor:
         """Logit of a negative with similarity `s`: gamma alpha_n (s_n - Delta_n), alpha_n detached."""
-        return self.negative_slope(s).detach() * (s - self.margin)
+        return self._negative_weight(s).detach() * (s - self.margin)
 
     def positive_slope(self, s: Tensor) -> Tensor:
         """-gamma alpha_p, alpha_p = [1 + m - s_p]+ (Eq. 5)."""
-        return -self.gamma * (1.0 + self.margin - s).clamp(min=0)
+        return self._positive_weight(s)
 
     def negative_slope(self, s: Tensor) -> Tensor:
         """Gamma alpha_n, alpha_n = [s_n + m]+ (Eq. 5)."""
-        return self.gamma * (s + self.margin).clamp(min=0)
+        return self._negative_weight(s)
 
     @property
     def scales(self) -> tuple[float, float]:
@@ -51,6 +51,12 @@ class Circle(Rule):
         """Squares on both sides."""
         sides = (SelfPaced(self.margin, self.gamma, positive=side) for side in (True, False))
         return Sides(*sides)
+
+    def _positive_weight(self, s: Tensor) -> Tensor:
+        return -self.gamma * (1.0 + self.margin - s).clamp(min=0)
+
+    def _negative_weight(self, s: Tensor) -> Tensor:
+        return self.gamma * (s + self.margin).clamp(min=0)
 
     def kernel(self) -> Kernel:
         """In the GPU kernels."""

@@ -6,7 +6,7 @@ general form that a rule may replace with a faster one of its own. Nothing here,
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +69,18 @@ class Rule:
     A large *positive* logit means a positive that is still too *dissimilar*. The functions are elementwise and
     shape-free. A rule that holds tensors (learnt numbers) is differentiated by autograd, densely.
     """
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        """What a rule inherits must still be its own: a new logit drops the slope and the short forms of its parent."""
+        super().__init_subclass__(**keywords)
+        own = cls.__dict__
+        for side in ("positive", "negative"):
+            if side in own and f"{side}_slope" not in own:
+                setattr(cls, f"{side}_slope", getattr(Rule, f"{side}_slope"))
+        if own.keys() & {"positive", "negative", "positive_slope", "negative_slope"}:
+            for name in ("short_form", "kernel"):
+                if name not in own:
+                    setattr(cls, name, getattr(Rule, name))
 
     def positive(self, s: Tensor) -> Tensor:
         """Logits of positives with similarities `s`."""

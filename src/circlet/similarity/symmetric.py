@@ -93,7 +93,13 @@ def symmetric_lse_backward(
 
 
 def _similarities(unit: Tensor, tile: Tile, out: Tensor) -> Tensor:
-    return torch.mm(unit[tile.a : tile.b], unit[tile.c : tile.d].T, out=out)
+    s = torch.mm(unit[tile.a : tile.b], unit[tile.c : tile.d].T, out=out)
+    if tile.a == tile.c:
+        # A pair has one similarity, to the bit: what s_ij adds to the gradient of j as well was summed as s_ji, and a
+        # last bit times gamma = 1000 is 1e-4. Not all processors multiply so that both come out alike.
+        above = s.triu(1)
+        s.triu_().add_(above.T)
+    return s
 
 
 def _tile_of(scratch: Tensor, tile: Tile) -> Tensor:

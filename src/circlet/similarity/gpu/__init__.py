@@ -1,8 +1,9 @@
 r"""The GPU backend: the numbers of `dense`, streamed by Triton kernels, without the (batch, references) matrix.
 
-Forward, each program owns a block of anchors and meets its references one block after another, with a running
-log-sum-exp (`forward`). Backward, with p_ij = x_i . y_j the raw products, r_i = 1/|x_i| and s_ij = r_i r_j p_ij, one
-kernel writes a tile of the gradient with respect to p (`gradient`)
+Forward, tiles of similarities become log-sum-exps: against references each program owns a block of anchors and meets
+one block of references after another (`cross`); pair-wise a tile serves its rows and its columns, and what it has of
+each is merged afterwards (`symmetric`, `merge`). Backward, with p_ij = x_i . y_j the raw products, r_i = 1/|x_i| and
+s_ij = r_i r_j p_ij, one kernel writes a tile of the gradient with respect to p (`gradient`)
 
     K_ij = r_i r_j G_ij,    G_ij = slope(s_ij) A_i exp(e_ij - lse_i)    (pair-wise: H_ij, with the term of j as well)
 
@@ -12,20 +13,29 @@ they came, in 16 bits where they came so, and only the part along the rows is le
     u = K Y  (for references: K^T X),    dx_i = u_i - (u_i . x^_i) x^_i.
 
 Everything is summed in fp32 and in a fixed order, each sum by one program: deterministic, no atomics, no locks.
-FLOPs, with u = 2 B C D: 4 u against references; 2.5 u pair-wise, where a tile of K serves both of its sides (so s_ij
-and s_ji must have the same bits: both passes take the same steps along D, and scale by the product r_i r_j).
+FLOPs, with u = 2 B C D: 4 u against references; 2 u pair-wise, where a tile serves both of its sides in both passes
+(u / 2 each, and u for the product K X).
 
-No tile is computed twice, whatever D, because the backward pass leaves it to the product in a workspace of
+A probability e^(e_ij - lse_i) is right only if s_ij is, to the bit, what the log-sum-exp has summed: gamma = 1000 makes
+of a last bit 1e-4. So the backward pass computes each tile as the forward pass did: the same rows times the same
+columns, in the same steps along D, scaled by the same r_i r_j (`tile.similarities`). Pair-wise, a pair i < j is
+computed as x_i . x_j in both passes and for both of its anchors; nothing rests on x_j . x_i having the same bits,
+which matrix products do not promise.
+
+No tile is computed twice in a pass, whatever D, because the backward pass leaves it to the product in a workspace of
 `height` x `width` pairs. A program that kept its dX in registers instead (64 rows of 512 in fp32 are 128 KB) would have
 to compute a tile again for every 256 columns of D or so: 5 u and more. Memory: O(B + C), the workspace (up to 32 MiB),
-the gradient of a chunk of references (up to 64 MiB), and that of the anchors in fp32.
+the gradient of a chunk of references (up to 64 MiB), and that of the anchors in fp32; forward, pair-wise, what the
+tiles of a chunk have of their anchors (up to 4 MiB).
 
 | file      | what it is                                                       |
 |-----------|------------------------------------------------------------------|
 | blocks    | sizes: of blocks and chunks, by dim and dtype; precision         |
 | logits    | the rules, in Triton                                             |
 | tile      | a tile of similarities, in Triton; rows as the kernels take them |
-| forward   | kernel: the two log-sum-exps of each anchor                      |
+| cross     | kernel: peaks and totals of anchors against references           |
+| symmetric | kernel: the same pair-wise, each tile for its rows and columns   |
+| merge     | kernel: peaks and totals of parts into those of the whole        |
 | gradient  | kernel: a tile of K                                              |
 | product   | kernels: u = K Y, and from u to the gradient of the rows         |
 | operators | the operators, and their rules for autograd and torch.compile    |
@@ -40,13 +50,11 @@ import torch
 
 from circlet.similarity.pairs import PairLse, Pairs, Statistic
 from circlet.similarity.rule import Rule
-from circlet.similarity.spec import spec_of
 
 __all__ = ["pair_lse", "supports"]
 
 HAS_TRITON = find_spec("triton") is not None
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-RULES = tuple(f"circlet.rules:{name}" for name in ("Circle", "ConstantMargin", "AngularMargin", "TwoScales"))
 
 
 def supports(pairs: Pairs, rule: Rule, statistic: Statistic) -> bool:
@@ -61,11 +69,12 @@ def pair_lse(pairs: Pairs, rule: Rule, *, normalize: bool, statistic: Statistic 
     """
     from circlet.similarity.gpu.operators import gpu_lse
 
-    spec = spec_of(rule)
-    if spec is None or not _carries(pairs, rule, statistic):
+    kernel = rule.kernel()
+    if kernel is None or not _carries(pairs, rule, statistic):
         raise NotImplementedError(f"no GPU kernel for {rule!r}, {statistic!r} and these pairs: see gpu.supports")
     assert pairs.labels is not None
-    lse, _, _ = gpu_lse(pairs.anchors, pairs.references, pairs.labels, pairs.reference_labels, *spec, normalize, [])
+    lse, _, _ = gpu_lse(pairs.anchors, pairs.references, pairs.labels, pairs.reference_labels, kernel.formula,
+                        list(kernel.numbers), normalize, [])  # fmt: skip
     return PairLse(lse[0], lse[1])
 
 
@@ -75,7 +84,6 @@ def _on_gpu(x: torch.Tensor) -> bool:
 
 
 def _carries(pairs: Pairs, rule: Rule, statistic: Statistic) -> bool:
-    spec = spec_of(rule)
     dtypes = {pairs.anchors.dtype} | (set() if pairs.references is None else {pairs.references.dtype})
-    known = spec is not None and spec.path in RULES and pairs.labels is not None
+    known = rule.is_constant and rule.kernel() is not None and pairs.labels is not None
     return known and statistic == "logsumexp" and dtypes.issubset(DTYPES)

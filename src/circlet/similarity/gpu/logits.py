@@ -1,10 +1,12 @@
 """The rules of `circlet.rules` in Triton: logit and slope of a tile of similarities.
 
-`RULE`, the name of the rule's class, is a compile-time constant, its numbers are not: a margin or a scale that
-changes while training compiles nothing anew. What a kernel does not use (the slope, forward) the compiler drops.
-"""
+`RULE`, the name of a rule's formula (`Rule.kernel`), is a compile-time constant, its numbers are not: a margin or a
+scale that changes while training compiles nothing anew. What a kernel does not use (the slope, forward) is dropped by
+the compiler.
 
-import math
+Both passes must round a logit alike (see `tile.similarities`). So where a product meets a sum, in here or in what a
+kernel does next, it says by itself whether the two are fused; left to the compiler, the kernels could differ.
+"""
 
 import triton
 import triton.language as tl
@@ -12,21 +14,10 @@ import triton.language as tl
 SMALLEST_SINE = tl.constexpr(1e-3)  # as in circlet.rules
 
 
-def rule_numbers(path: str, numbers: list[float]) -> tuple[str, tuple[float, float, float, float]]:
-    """Name of the rule of a spec, and the four numbers `p` that its functions here take."""
-    name = path.partition(":")[2]
-    if name == "Circle":
-        margin, gamma = numbers
-        return name, (gamma, margin, 1.0 - margin, 1.0 + margin)
-    if name == "ConstantMargin":
-        margin, gamma = numbers
-        return name, (gamma, margin, 0.0, 0.0)
-    if name == "AngularMargin":
-        margin, gamma = numbers
-        return name, (gamma, math.cos(margin), math.sin(margin), margin * math.sin(margin))
-    assert name == "TwoScales"
-    alpha, beta, base = numbers
-    return name, (alpha, beta, base, 0.0)
+@triton.jit
+def rounded(a, b):
+    """Product, rounded: the compiler does not fuse it with a sum that follows, as it may a product."""
+    return tl.fma(a, b, 0.0)
 
 
 @triton.jit
@@ -34,20 +25,20 @@ def positive(s, p0, p1, p2, p3, RULE: tl.constexpr):
     """Logits and slopes of positives with similarities `s`."""
     if RULE == "Circle":
         slope = -p0 * tl.maximum(p3 - s, 0.0)
-        logit = slope * (s - p2)
+        logit = rounded(slope, s - p2)
     elif RULE == "AngularMargin":
         beyond = s < -p1
-        room = 1.0 - s * s
+        room = tl.fma(-s, s, 1.0)
         sine = tl.sqrt(tl.maximum(room, SMALLEST_SINE * SMALLEST_SINE))
         cotangent = tl.where(room > SMALLEST_SINE * SMALLEST_SINE, s / sine, 0.0)
-        logit = -p0 * tl.where(beyond, s - p3, s * p1 - sine * p2)
+        logit = rounded(-p0, tl.where(beyond, s - p3, tl.fma(s, p1, -rounded(sine, p2))))
         slope = -p0 * tl.where(beyond, 1.0, p1 + cotangent * p2)
     elif RULE == "TwoScales":
-        logit = -p0 * (s - p2)
+        logit = rounded(-p0, s - p2)
         slope = tl.zeros_like(s) - p0
     else:
         tl.static_assert(RULE == "ConstantMargin")
-        logit = -p0 * (s - p1)
+        logit = rounded(-p0, s - p1)
         slope = tl.zeros_like(s) - p0
     return logit, slope
 
@@ -57,12 +48,12 @@ def negative(s, p0, p1, p2, p3, RULE: tl.constexpr):
     """Logits and slopes of negatives with similarities `s`."""
     if RULE == "Circle":
         slope = p0 * tl.maximum(s + p1, 0.0)
-        logit = slope * (s - p1)
+        logit = rounded(slope, s - p1)
     elif RULE == "TwoScales":
-        logit = p1 * (s - p2)
+        logit = rounded(p1, s - p2)
         slope = tl.zeros_like(s) + p1
     else:
         tl.static_assert(RULE == "ConstantMargin" or RULE == "AngularMargin")
-        logit = p0 * s
+        logit = rounded(p0, s)
         slope = tl.zeros_like(s) + p0
     return logit, slope

@@ -1,10 +1,10 @@
 """The two operators of the GPU backend, forward and backward, with their rules for autograd and torch.compile.
 
 The backward operator goes over chunks of K. Against references, column chunks are outside: the gradient of a chunk
-of references is finished before the next one. Pair-wise (references None) only chunks on and above the diagonal are
-computed, and each serves its rows and its columns. The backward operator refuses to be differentiated.
+of references is finished before the next one. Pair-wise (references None) both passes go over the chunks on and above
+the diagonal (`triangle`), and each serves its rows and its columns. The backward operator refuses to be differentiated.
 
-Legend: B batch, C references, D dim. stats (2, 2, B): peaks and totals (see `forward`) of positives and negatives;
+Legend: B batch, C references, D dim. stats (2, 2, B): peaks and totals (see `merge`) of positives and negatives;
 inverse (B + C,): 1 / lengths.
 """
 
@@ -16,10 +16,12 @@ from torch import Tensor
 
 from circlet.similarity.cross import spans
 from circlet.similarity.gpu.blocks import Blocks, blocks_of, product_dtype, workspace_dtype
-from circlet.similarity.gpu.forward import peak_and_total
+from circlet.similarity.gpu.cross import cross_stats
 from circlet.similarity.gpu.gradient import terms_of, write_gradient
 from circlet.similarity.gpu.product import add_product, finish, new_sums
+from circlet.similarity.gpu.symmetric import symmetric_stats
 from circlet.similarity.gpu.tile import Rows, prepare
+from circlet.similarity.symmetric import triangle
 
 
 @torch.library.custom_op("circlet::gpu_lse", mutates_args=())
@@ -28,23 +30,27 @@ def gpu_lse(
     y: Tensor | None,
     labels: Tensor,
     reference_labels: Tensor | None,
-    rule: str,
+    formula: str,
     numbers: Sequence[float],
     normalize: bool,
     blocks: Sequence[int],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Log-sum-exps (2, B) of the positives and of the negatives; stats and inverse, for the backward pass.
 
-    blocks: `Blocks`, or nothing for `blocks_of`.
+    formula, numbers: the rule's `Kernel`. blocks: `Blocks`, or nothing for `blocks_of`.
     """
     with torch.cuda.device_of(x), torch.autocast(x.device.type, enabled=False):
         anchors = prepare(x, labels, None, normalize=normalize)
-        references = _references(anchors, y, reference_labels, None, normalize=normalize)
-        settings = product_dtype(x, y), rule, list(numbers), Blocks(*blocks) if blocks else blocks_of(x, y)
-        peak, total = peak_and_total(anchors, references, *settings, own=y is None)
-        lse = torch.where(total == 0, -torch.inf, peak + total.log())
-        inverse = anchors.inverse if y is None else torch.cat([anchors.inverse, references.inverse])
-        return lse, torch.stack([peak, total]), inverse
+        settings = product_dtype(x, y), formula, list(numbers), Blocks(*blocks) if blocks else blocks_of(x, y)
+        if y is None:
+            stats, inverse = symmetric_stats(anchors, *settings), anchors.inverse
+        else:
+            assert reference_labels is not None
+            references = prepare(y, reference_labels, None, normalize=normalize)
+            stats = cross_stats(anchors, references, *settings)
+            inverse = torch.cat([anchors.inverse, references.inverse])
+        peak, total = stats
+        return torch.where(total == 0, -torch.inf, peak + total.log()), stats, inverse
 
 
 @torch.library.custom_op("circlet::gpu_lse_backward", mutates_args=())
@@ -58,7 +64,7 @@ def gpu_lse_backward(
     grads: Tensor,
     needs_x: bool,
     needs_y: bool,
-    rule: str,
+    formula: str,
     numbers: Sequence[float],
     normalize: bool,
     blocks: Sequence[int],
@@ -66,41 +72,31 @@ def gpu_lse_backward(
     """Gradients of x (B, D) and of y (C, D), each in its dtype; without rows where not needed."""
     with torch.cuda.device_of(x), torch.autocast(x.device.type, enabled=False):
         anchors = prepare(x, labels, inverse[: len(x)], normalize=normalize)
-        terms = terms_of(stats[0], stats[1], grads)
-        settings = product_dtype(x, y), rule, list(numbers), Blocks(*blocks) if blocks else blocks_of(x, y)
+        terms = terms_of(stats, grads)
+        settings = product_dtype(x, y), formula, list(numbers), Blocks(*blocks) if blocks else blocks_of(x, y)
         if y is None:
             return _pair_backward(anchors, terms, *settings, normalize=normalize), x.new_empty(0, x.shape[1])
-        references = _references(anchors, y, reference_labels, inverse[len(x) :], normalize=normalize)
+        assert reference_labels is not None
+        references = prepare(y, reference_labels, inverse[len(x) :], normalize=normalize)
         return _cross_backward(anchors, references, terms, *settings, needs=(needs_x, needs_y), normalize=normalize)
 
 
-def _references(anchors: Rows, y: Tensor | None, labels: Tensor | None, inverse: Tensor | None, *,
-                normalize: bool) -> Rows:  # fmt: skip
-    if y is None:
-        return anchors
-    assert labels is not None
-    return prepare(y, labels, inverse, normalize=normalize)
-
-
-def _pair_backward(x: Rows, terms: Tensor, dtype: torch.dtype, path: str, numbers: list[float], blocks: Blocks, *,
+def _pair_backward(x: Rows, terms: Tensor, dtype: torch.dtype, formula: str, numbers: list[float], blocks: Blocks, *,
                    normalize: bool) -> Tensor:  # fmt: skip
     batch, step = len(x.data), blocks.height
     workspace = x.data.new_empty((min(step, batch),) * 2, dtype=workspace_dtype(dtype))
     sums = new_sums(x.data, batch, step, min(step, batch), blocks)
-    for a, b in spans(batch, step):
-        for c, d in spans(batch, step):
-            if c < a:
-                continue
-            k = workspace[: b - a, : d - c]
-            rows, columns = x.span(a, b), x.span(c, d)
-            write_gradient(k, rows, columns, terms[:, a:b], terms[:, c:d], c - a, dtype, path, numbers, blocks)
-            add_product(sums[:, a:b], k, columns.data, blocks)
-            if c != a:
-                add_product(sums[:, c:d], k.T, rows.data, blocks)
+    for a, b, c, d in triangle(batch, step, step):
+        k = workspace[: b - a, : d - c]
+        rows, columns = x.span(a, b), x.span(c, d)
+        write_gradient(k, rows, columns, terms[:, a:b], terms[:, c:d], c - a, dtype, formula, numbers, blocks)
+        add_product(sums[:, a:b], k, columns.data, blocks)
+        if c != a:
+            add_product(sums[:, c:d], k.T, rows.data, blocks)
     return finish(sums, x, normalize=normalize)
 
 
-def _cross_backward(x: Rows, y: Rows, terms: Tensor, dtype: torch.dtype, path: str, numbers: list[float],
+def _cross_backward(x: Rows, y: Rows, terms: Tensor, dtype: torch.dtype, formula: str, numbers: list[float],
                     blocks: Blocks, *, needs: tuple[bool, bool], normalize: bool) -> tuple[Tensor, Tensor]:  # fmt: skip
     needs_x, needs_y = needs
     (batch, dim), num_references = x.data.shape, len(y.data)
@@ -115,7 +111,7 @@ def _cross_backward(x: Rows, y: Rows, terms: Tensor, dtype: torch.dtype, path: s
         for a, b in spans(batch, blocks.height):
             k = workspace[: b - a, : d - c]
             rows = x.span(a, b)
-            write_gradient(k, rows, columns, terms[:, a:b], None, None, dtype, path, numbers, blocks)
+            write_gradient(k, rows, columns, terms[:, a:b], None, None, dtype, formula, numbers, blocks)
             if needs_x:
                 add_product(sums[:, a:b], k, columns.data, blocks)
             if needs_y:

@@ -1,4 +1,4 @@
-"""Rows as the kernels take them, and a tile of raw products.
+"""Rows as the kernels take them, and a tile of similarities.
 
 Legend: x (B, D) anchors, y (C, D) references; rows (BM,) and columns (BN,) indices of a tile; BK the step along D.
 """
@@ -9,6 +9,8 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+from circlet.similarity.gpu.logits import rounded
 
 MAX_INVERSE = 1e17  # so that a product of two, and K, stay within fp32: rows shorter than 1e-17 fade to zero
 
@@ -61,6 +63,20 @@ def products(
         b = tl.load(y_rows + dims[:, None], mask=(columns[None, :] < C) & (dims[:, None] < D), other=0.0)
         total = tl.dot(a.to(DTYPE), b.to(DTYPE), total, input_precision=PRECISION)
     return total
+
+
+@triton.jit
+def similarities(
+    x, y, x_inverse, y_inverse, stride_x, stride_y, rows, columns, B, C, D,
+    BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, DTYPE: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """(BM, BN) of s_ij = r_i r_j (x_i . y_j); 0 beyond B and C.
+
+    Every kernel takes its similarities from here: of the same tile, the same bits in both passes.
+    """
+    s = products(x, y, stride_x, stride_y, rows, columns, B, C, D, BM, BN, BK, DTYPE, PRECISION)
+    inverse = tl.load(x_inverse + rows, mask=rows < B, other=0.0)[:, None]
+    return rounded(s, inverse * tl.load(y_inverse + columns, mask=columns < C, other=0.0)[None, :])
 
 
 @triton.jit
