@@ -1,5 +1,59 @@
-"""Doctests are collected from all modules; those of the Triton kernels need Triton, which only Linux has."""
+"""What holds for every test, doctests too: a worker has one thread, and only tests that say so start processes.
 
+Tests marked `subprocess` (by themselves, or because they are marked `browser` or `compile`) may start processes; any
+other test that does so fails, so `make quick` starts none.
+"""
+
+import os
+import sys
 from importlib.util import find_spec
+from multiprocessing import util
+from typing import Any
 
+import pytest
+
+# Doctests are collected from all modules; those of the Triton kernels need Triton, which only Linux has.
 collect_ignore_glob = [] if find_spec("triton") else ["src/circlet/similarity/gpu/*"]
+
+# Two workers of pytest-xdist on two cores: one thread each, of what they start too. PyTorch is not loaded yet.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system", "circlet.spawn"}
+FONTS = [("fc-list",), ("system_profiler",)]  # by which matplotlib finds typefaces, once a machine
+running: pytest.Item | None = None  # the test, while it may not start a process
+
+
+def watch(event: str, arguments: tuple[Any, ...]) -> None:
+    """Fail the running test at the line that starts a process."""
+    if event in STARTS and running is not None and arguments[:1] not in FONTS:
+        pytest.fail(f"{running.nodeid} starts a process ({event} {arguments[:2]}): mark it `subprocess`")
+
+
+def spawned(path: Any, *arguments: Any) -> int:
+    """Processes of multiprocessing's `spawn` raise no audit event by themselves."""
+    sys.audit("circlet.spawn", path)
+    return spawn(path, *arguments)
+
+
+spawn, util.spawnv_passfds = util.spawnv_passfds, spawned
+sys.addaudithook(watch)
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what starts processes by its kind."""
+    for item in items:
+        if "browser" in item.keywords or "compile" in item.keywords:
+            item.add_marker("subprocess")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Any:
+    """Watch the test, its fixtures included."""
+    global running
+    running = None if item.get_closest_marker("subprocess") else item
+    try:
+        return (yield)
+    finally:
+        running = None

@@ -65,6 +65,7 @@ def test_every_module_says_what_it_is():
             assert import_module(name).__doc__, name
 
 
+@pytest.mark.subprocess
 def test_installed_package_is_whole(tmp_path):
     """The built wheel, not the checkout: typed, with its command, and nothing of the tests."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(tmp_path), str(ROOT)]

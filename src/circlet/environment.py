@@ -43,7 +43,7 @@ def _processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = (line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    return next(models, platform.processor())
+    return next(models, "") or platform.processor()
 
 
 def _version(package: str) -> str:

@@ -48,6 +48,7 @@ def test_figure_2_shows_any_loss_of_the_family():
         figure_2(points=1)
 
 
+@pytest.mark.subprocess
 def test_matplotlib_is_loaded_only_to_draw():
     script = "import sys, circlet.analyse; print('matplotlib' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout

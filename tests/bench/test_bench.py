@@ -50,6 +50,7 @@ def test_every_contender_is_timed_or_has_a_reason():
         assert 0 < times[name] < 10
 
 
+@pytest.mark.subprocess
 def test_memory_is_that_of_the_matrix():
     rows = {row.contender: row for row in measure(Case(3000, 4), Settings(steps=1, without=(
         "circlet", "pytorch-metric-learning", "torch.compile of the dense twin")))}  # fmt: skip
@@ -104,6 +105,7 @@ def test_bad_arguments(arguments, capsys):
     assert "expected" in capsys.readouterr().err
 
 
+@pytest.mark.subprocess
 def test_the_verb(tmp_path, capsys):
     others = ["dense twin", FLOOR, "pytorch-metric-learning", "torch.compile of the dense twin"]
     arguments = ["--batch", "8", "--dim", "4", "--steps", "1", "--threads", "1", "--device", "cpu"]

@@ -137,6 +137,7 @@ def test_manifest_with_cameras(run, photos, tmp_path, capsys):
     assert main(["train", "manifest", "--root", "list.csv", *images, "--run-dir", "m", *SMALL]) == 0
 
 
+@pytest.mark.subprocess
 def test_class_level_out_of_memory_images(photos):
     """Loader workers, class weights, shuffled batches: the other half of the options."""
     arguments = [
@@ -151,6 +152,7 @@ def test_class_level_out_of_memory_images(photos):
     assert main(["train", "folder", "--root", str(photos), "--run-dir", "c", *SMALL, *arguments]) == 0
 
 
+@pytest.mark.subprocess
 def test_broken_images_stop_the_run_or_are_listed(photos, tmp_path, capsys):
     import shutil
 
@@ -248,6 +250,7 @@ def test_a_checkpoint_of_another_architecture(run, tmp_path, capsys):
     assert "config.model: found unknown settings ['colour']" in capsys.readouterr().err
 
 
+@pytest.mark.subprocess
 def test_killed_and_resumed_ends_like_the_uninterrupted_run(run, photos, tmp_path):
     """SIGKILL at no particular moment, in a process of its own; then --resume."""
     command = [sys.executable, "-m", "circlet", "train", "folder", "--root", str(photos), "--run-dir", "cut", *SMALL]
@@ -271,6 +274,7 @@ def test_killed_and_resumed_ends_like_the_uninterrupted_run(run, photos, tmp_pat
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "circlet", "train"]
 
 
+@pytest.mark.subprocess
 def test_two_ranks_asked_to_stop_and_resumed_on_one(photos, tmp_path):
     arguments = ["--loss.level", "joint", "--loss.memory", "20", "--steps", "150", "--loop.checkpoint-every", "2"]
     command = [*TORCHRUN, "folder", "--root", str(photos), "--run-dir", "ranks", *SMALL, *arguments]
@@ -313,6 +317,7 @@ def test_before_there_is_a_process_group_errors_are_said_once(arguments, message
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize("statement", ["import circlet", "from circlet.cli import main; main(['--help'])"])
 def test_nothing_heavy_is_imported_before_it_is_needed(statement):
     heavy = {"torch", "numpy", "matplotlib", "PIL", "tyro", "pyarrow"}
@@ -321,6 +326,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed(statement):
     assert out.splitlines()[-1] == "[]"
 
 
+@pytest.mark.subprocess
 def test_losses_alone_load_no_image_library():
     script = "import sys, circlet\ncirclet.CircleLoss\nprint(sorted({'matplotlib', 'PIL', 'tyro'} & set(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout

@@ -59,6 +59,7 @@ def train(data, name, *arguments):
         return json.load(file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe not in OWN])
 def test_from_data_set_to_report(name, data, tmp_path, capsys):
     result = train(data, name)

@@ -27,6 +27,7 @@ from circlet.recipes import RECIPES
 from circlet.training import RunFolder
 from circlet.training.stop import stop_requests
 
+pytestmark = pytest.mark.subprocess
 TWO = Machine(jobs=2)
 
 

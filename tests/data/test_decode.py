@@ -151,7 +151,7 @@ def test_pillow_warnings_are_errors(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-@pytest.mark.parametrize("num_workers", [None, 2])
+@pytest.mark.parametrize("num_workers", [None, pytest.param(2, marks=pytest.mark.subprocess)])
 def test_skip_counts_and_lists(tmp_path, num_workers):
     names = sorted([*broken_files(tmp_path), "good.png"])
     images = files(tmp_path, *names)
@@ -163,6 +163,7 @@ def test_skip_counts_and_lists(tmp_path, num_workers):
     assert find_broken(images, num_workers=num_workers) == found.broken
 
 
+@pytest.mark.subprocess
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_workers_agree_with_one_process():
     images = glyphs().query.subset(range(0, 2000, 19))
@@ -190,6 +191,7 @@ def test_data_set_in_a_loader():
     assert torch.equal(pickle.loads(pickle.dumps(dataset))[3][0], pixels[3])
 
 
+@pytest.mark.subprocess
 def test_spawned_workers_read_the_data_set():
     dataset = DecodedImages(glyphs().query.subset(range(8)), size=(16, 16), channels=1)
     expected = torch.stack([dataset[i][0] for i in range(8)])
@@ -215,6 +217,7 @@ def test_bad_arguments(bad, message):
             DecodedImages(glyphs().query, **{"size": (8, 8), **bad})
 
 
+@pytest.mark.subprocess
 def test_listing_sources_needs_no_torch():
     code = "import sys, circlet.data; circlet.data.glyphs(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

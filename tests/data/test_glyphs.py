@@ -130,6 +130,7 @@ print(hashlib.sha256(b"".join(query.read(i).tobytes() for i in range(0, 2000, 97
 """
 
 
+@pytest.mark.subprocess
 def test_another_process_draws_the_same():
     query = glyphs().query
     here = hashlib.sha256(b"".join(query.read(i).tobytes() for i in range(0, 2000, 97))).hexdigest()

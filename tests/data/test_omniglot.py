@@ -120,6 +120,7 @@ def test_download_failures_leave_nothing(tiny, tmp_path, monkeypatch):
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+@pytest.mark.subprocess
 def test_reader_survives_pickling_and_spawn(tiny):
     train = omniglot(tiny).train
     expected = [np.asarray(train.read(i)).mean() for i in range(6)]

@@ -77,6 +77,7 @@ def test_opening_reads_no_image(records, monkeypatch):
     assert read == [0, *range(25, 31)]  # record 0 and those of the persons
 
 
+@pytest.mark.subprocess
 def test_reader_is_small_shares_the_map_and_pickles(records):
     images = record_set(records)
     assert len(pickle.dumps(images.read)) < 2000  # keys and offsets, not the 30 kB of records

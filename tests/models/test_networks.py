@@ -12,6 +12,8 @@ from torch import nn
 
 from circlet.models import MGN, NAMES, PREPROCESSING, BNInception, Embedder, IRResNet, ResNet50, backbone
 
+pytestmark = pytest.mark.slow
+
 
 def num_parameters(module):
     return sum(parameter.numel() for parameter in module.parameters())

@@ -10,6 +10,8 @@ from circlet.models import MGN, BNInception, ResNet50, backbone
 from circlet.models.published import PUBLISHED, Published, published_weights
 from tests.web import serve
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):

@@ -156,6 +156,7 @@ def test_a_truncated_file_and_no_file(tmp_path):
         load_weights(Net(), tmp_path / "none.pth")
 
 
+@pytest.mark.slow
 def test_imagenet_files_of_resnet50_load_into_resnet50_and_mgn(tmp_path):
     state = ResNet50().state_dict()
     classifier = {"fc.weight": torch.ones(10, 2048), "fc.bias": torch.ones(10)}

@@ -55,14 +55,17 @@ def test_one_rank(tmp_path, double):
     torch.set_num_threads(threads)
 
 
+@pytest.mark.subprocess
 def test_two_ranks(two_ranks):
     assert (two_ranks / "checkpoint").exists()
 
 
+@pytest.mark.subprocess
 def test_four_ranks(tmp_path):
     run(4, tmp_path, SEVERAL)
 
 
+@pytest.mark.subprocess
 @pytest.mark.filterwarnings("ignore:torch.distributed is disabled, unavailable or uninitialized:UserWarning")
 def test_checkpoint_of_two_ranks_loads_on_one_and_three(two_ranks, double):
     on_ranks.load(0, 1, two_ranks)

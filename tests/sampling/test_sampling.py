@@ -233,7 +233,14 @@ def test_a_pass_begins_with_its_first_batch(make):
 
 
 @BOTH
-@pytest.mark.parametrize("workers", [{}, {"num_workers": 2}, {"num_workers": 2, "persistent_workers": True}])
+@pytest.mark.parametrize(
+    "workers",
+    [
+        {},
+        pytest.param({"num_workers": 2}, marks=pytest.mark.subprocess),
+        pytest.param({"num_workers": 2, "persistent_workers": True}, marks=pytest.mark.subprocess),
+    ],
+)
 def test_a_data_loader_that_nobody_tells_the_epoch(make, workers):
     """As under Lightning, which calls set_epoch of samplers but not of batch samplers."""
     loader = DataLoader(TensorDataset(torch.arange(48)), batch_sampler=make(), **workers)

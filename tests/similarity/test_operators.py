@@ -90,6 +90,7 @@ print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
 """
 
 
+@pytest.mark.subprocess
 def test_the_first_call_loads_no_compiler():
     found = subprocess.run([sys.executable, "-c", FIRST_CALL], capture_output=True, text=True, check=True).stdout
     assert "sympy" not in found
@@ -125,6 +126,7 @@ print(step({batch}, {num_classes}, 64, "{statistic}"))
 """
 
 
+@pytest.mark.subprocess
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("statistic", ["logsumexp", "max"])

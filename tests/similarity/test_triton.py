@@ -32,6 +32,7 @@ compiled = isinstance(triton.language.sum, triton.JITFunction)
 assert compiled == NATIVE, "Triton was imported before, without its interpreter"
 
 pytestmark = [
+    pytest.mark.slow,
     *([pytest.mark.gpu] if NATIVE else []),
     # numpy's, on pairs that a mask drops afterwards
     pytest.mark.filterwarnings("ignore:.*(overflow|invalid value|divide by zero|All-NaN slice) encoun:RuntimeWarning"),

@@ -72,6 +72,7 @@ for kernel, constants in ((cross.cross_kernel, {"RULE": "Circle", **SIZES}),
 """
 
 
+@pytest.mark.subprocess
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("triton") is None, reason="needs Triton")
 def test_kernels_compile(tmp_path):

@@ -36,7 +36,7 @@ def test_few_classes_are_shared_out_evenly_among_ranks(ranks, classes, monkeypat
 
 
 @pytest.mark.parametrize("sampler", ["pk", "shuffle"])
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.subprocess)])
 def test_batches_are_the_same_from_memory_and_from_workers(sampler, workers):
     """Of several epochs, one after the other: the loader and the labels follow the same order."""
     images = ImageSet.from_classes([f"{i // 2}" for i in range(14)], [f"{i}" for i in range(14)], Faces())

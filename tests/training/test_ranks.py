@@ -38,12 +38,14 @@ def trained(tmp_path_factory):
     return folder
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize("case", on_ranks.CASES)
 def test_saved_on_four_resumed_on_two_and_on_one(trained, case):
     on_ranks.compare(on_ranks.train(trained / f"{case} from four", case), trained / f"{case}.pt")
     on_ranks.compare(on_ranks.train(trained / f"{case} from one", case), trained / f"{case}.pt")
 
 
+@pytest.mark.subprocess
 def test_cases_differ(trained):
     """Each setting does something: no two cases end alike."""
     heads = [torch.load(trained / f"{case}.pt")["head.weight"] for case in on_ranks.CASES if "chunk" not in case]

@@ -100,6 +100,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.subprocess
 def test_full_disk_in_the_middle_of_a_checkpoint(tmp_path):
     """A limit on the size of files stands for the full disk: the kernel refuses the write half-way."""
     script = f"""
