@@ -17,7 +17,6 @@ Which well-known losses are not of this kind is said in `form`.
 | base             | `PairLoss`: the door through which a loss comes into the world                    |
 | hyper_parameters | the numbers of a loss, with default, range and meaning                            |
 | pair_loss        | the loss of a batch by any form                                                   |
-| encounter        | what meets what in a batch, over ranks too, and the loss of each anchor           |
 | statistics       | every word of a form, defined on similarities                                     |
 | catalogue        | all losses by name, those of this package, of others, and `module:Class`          |
 | all others       | losses                                                                            |

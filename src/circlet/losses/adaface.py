@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 
 from circlet.losses.base import Level, PairLoss
-from circlet.losses.encounter import Encounter
 from circlet.losses.form import Form, Rows
 from circlet.losses.hyper_parameters import Margin, Number, Scale
+from circlet.losses.pair_loss import Encounter
 from circlet.rules.angular_margin import cosine_of_sum
-from circlet.rules.checks import check_scale
 from circlet.similarity import Rule
 
 
@@ -79,7 +78,7 @@ class AdaptiveMargin(Rule):
     gamma: float
 
     def __post_init__(self) -> None:
-        check_scale("gamma", self.gamma)
+        self.check_scale("gamma")
 
     def positive(self, s: Tensor) -> Tensor:
         """-gamma [cos(theta + angle) - margin], theta + angle within 0 and pi."""

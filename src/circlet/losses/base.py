@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from circlet.aggregate import Reduction
-from circlet.losses.encounter import Encounter
 from circlet.losses.form import Form
 from circlet.losses.hyper_parameters import (
     HyperParameter,
@@ -25,7 +24,7 @@ from circlet.losses.hyper_parameters import (
     declared,
     refuse_positional,
 )
-from circlet.losses.pair_loss import pair_loss
+from circlet.losses.pair_loss import Encounter, pair_loss
 from circlet.references import References
 
 Level = Literal["pair", "class", "joint"]

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from circlet import rules
 from circlet.losses.base import Level, PairLoss
-from circlet.losses.encounter import Encounter
 from circlet.losses.form import Form, Rows
 from circlet.losses.hyper_parameters import Margin, Number, Scale
+from circlet.losses.pair_loss import Encounter
 from circlet.rules.angular_margin import cosine_of_sum
 from circlet.similarity import Rule
 

@@ -62,6 +62,19 @@ class Softmax(NamedTuple):
     temperature: float
 
 
+class AnchorLoss(NamedTuple):
+    """Of each anchor (R,): the loss of its positives and of its negatives together, or each if they do not meet.
+
+    has_positive, has_negative: (R,) bool.
+    """
+
+    loss: Tensor
+    pos_loss: Tensor
+    neg_loss: Tensor
+    has_positive: Tensor
+    has_negative: Tensor
+
+
 @dataclass(frozen=True)
 class Form:
     """One loss of the family.
@@ -114,6 +127,15 @@ class Form:
         if isinstance(self.rule, Rule):
             return self.rule
         return self.rule.for_rows(Rows(torch.ones(1, 1), torch.ones(1, 1)))
+
+    def losses(self, pos: Tensor, neg: Tensor, has_positive: Tensor, has_negative: Tensor) -> AnchorLoss:
+        """The loss of each anchor from its two statistics."""
+        if self.average == "sides":
+            assert isinstance(self.aggregate, Separate)
+            pos_loss, neg_loss = self.aggregate.sides(pos, neg)
+            return AnchorLoss(pos_loss + neg_loss, pos_loss, neg_loss, has_positive, has_negative)
+        loss = self.aggregate(pos, neg)
+        return AnchorLoss(loss, loss, loss, has_positive, has_negative)
 
     def check(self, owner: str) -> None:
         """ValueError that names `owner` if a part is no such part, or gives the wrong shape or NaN."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from circlet.losses.form import Form, Rows, Softmax
+from circlet.losses.form import AnchorLoss, Form, Rows, Softmax
 from circlet.similarity import Rule
 
 
@@ -30,19 +30,6 @@ class Meeting(NamedTuple):
     hardest_positive: Tensor | None = None
 
 
-class AnchorLoss(NamedTuple):
-    """Of each anchor (R,): the loss of its positives and of its negatives together, or each if they do not meet.
-
-    has_positive, has_negative: (R,) bool.
-    """
-
-    loss: Tensor
-    pos_loss: Tensor
-    neg_loss: Tensor
-    has_positive: Tensor
-    has_negative: Tensor
-
-
 def anchor_loss(form: Form, meeting: Meeting) -> AnchorLoss:
     """The loss of each anchor."""
     met = pooled(form, meeting)
@@ -51,19 +38,10 @@ def anchor_loss(form: Form, meeting: Meeting) -> AnchorLoss:
         loss = _each(form, rule_of(form, met), met)
         found = AnchorLoss(loss, loss, loss, *has)
     else:
-        found = of_statistics(form, *statistics(form, met), *has)
+        found = form.losses(*statistics(form, met), *has)
     if form.penalty is None:
         return found
     return found._replace(loss=found.loss + form.penalty(rows_of(met)).squeeze(1))
-
-
-def of_statistics(form: Form, pos: Tensor, neg: Tensor, has_positive: Tensor, has_negative: Tensor) -> AnchorLoss:
-    """The loss of each anchor from its two statistics."""
-    if form.average == "sides":
-        pos_loss, neg_loss = form.aggregate.sides(pos, neg)  # type: ignore[attr-defined]
-        return AnchorLoss(pos_loss + neg_loss, pos_loss, neg_loss, has_positive, has_negative)
-    loss = form.aggregate(pos, neg)
-    return AnchorLoss(loss, loss, loss, has_positive, has_negative)
 
 
 def statistics(form: Form, met: Meeting) -> tuple[Tensor, Tensor]:

@@ -29,7 +29,7 @@ from circlet.rules.hinges import DistanceHinges, Hinges
 from circlet.rules.squares import Squares
 from circlet.rules.symmetric_margin import SymmetricMargin
 from circlet.rules.two_scales import TwoScales
-from circlet.similarity.rule import Rule
+from circlet.similarity.pairs import Rule
 
 __all__ = [
     "AngularMargin",

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from circlet.rules.checks import check_scale
-from circlet.similarity.rule import General, Kernel, Linear, Rule, Sides
+from circlet.similarity.pairs import Rule
+from circlet.similarity.short_form import General, Kernel, Linear, Sides
 
 # Below this sine the derivative of sin(arccos s) has no useful value: 1 - s^2 is rounding error in fp32.
 _SMALLEST_SINE = 1e-3
@@ -30,7 +30,7 @@ class AngularMargin(Rule):
     gamma: float = 64.0
 
     def __post_init__(self) -> None:
-        check_scale("gamma", self.gamma)
+        self.check_scale("gamma")
         if not 0 <= self.margin < math.pi:
             raise ValueError(f"margin: found {self.margin}, expected 0 to pi (radians)")
 

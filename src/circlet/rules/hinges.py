@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from circlet.rules.checks import check_finite
-from circlet.similarity.rule import Rule
+from circlet.similarity.pairs import Rule
 
 # Below this distance its derivative by the similarity, -1 / d, is cut off: 2 - 2 s is rounding error in fp32.
 _SMALLEST_DISTANCE = 1e-3
@@ -20,8 +19,8 @@ class Hinges(Rule):
     negative_margin: float = 0.5
 
     def __post_init__(self) -> None:
-        check_finite("positive_margin", self.positive_margin)
-        check_finite("negative_margin", self.negative_margin)
+        self.check_finite("positive_margin")
+        self.check_finite("negative_margin")
 
     def positive(self, s: Tensor) -> Tensor:
         """[positive_margin - s_p]+."""
@@ -48,8 +47,8 @@ class DistanceHinges(Rule):
     margin: float = 0.2
 
     def __post_init__(self) -> None:
-        check_finite("boundary", self.boundary)
-        check_finite("margin", self.margin)
+        self.check_finite("boundary")
+        self.check_finite("margin")
 
     def positive(self, s: Tensor) -> Tensor:
         """[d_p - boundary + margin]+."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from circlet.similarity.rule import Rule
+from circlet.similarity.pairs import Rule
 
 
 @dataclass(frozen=True)

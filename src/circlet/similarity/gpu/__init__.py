@@ -48,8 +48,7 @@ from importlib.util import find_spec
 
 import torch
 
-from circlet.similarity.pairs import PairLse, Pairs, Statistic
-from circlet.similarity.rule import Rule
+from circlet.similarity.pairs import PairLse, Pairs, Rule, Statistic
 
 __all__ = ["pair_lse", "supports"]
 
