@@ -87,7 +87,9 @@ class SelfPaced:
         """c^2 for q, and c + m or c - m."""
         c = self._c(s, out[1])
         q = torch.mul(c, c, out=out[0])
-        return q if shift is None else add_shift(q, rate, shift, out[0]), c.add_(-self.margin if self.positive else self.margin)
+        return q if shift is None else add_shift(q, rate, shift, out[0]), c.add_(
+            -self.margin if self.positive else self.margin
+        )
 
     def _c(self, s: Tensor, out: Tensor) -> Tensor:
         if self.positive:
