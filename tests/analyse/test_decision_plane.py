@@ -18,6 +18,7 @@ from circlet.losses.statistics import Meeting, anchor_loss
 from tests.analyse.family import FAMILY
 
 INSIDE = st.floats(-0.99, 0.99)
+OFF_KINKS = st.floats(-0.98, 0.98).map(lambda s: s + 1.2345e-3)  # where hinges begin are round numbers
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def test_other_losses_have_the_derivative_of_their_value(name, s_n, s_p):
 
 
 @pytest.mark.parametrize("name", EVERY)
-@given(s_n=INSIDE, s_p=INSIDE)
+@given(s_n=OFF_KINKS, s_p=OFF_KINKS)
 def test_every_form_has_the_values_of_its_definition(name, s_n, s_p):
     """Those of `statistics.anchor_loss`, for one anchor and two similarities that are given to it."""
     assume(abs(s_n - s_p) > 1e-6)  # which is the larger is then a matter of rounding
@@ -106,6 +107,14 @@ def test_every_form_has_the_values_of_its_definition(name, s_n, s_p):
     assert found.loss == pytest.approx(expected.item(), rel=1e-6, abs=1e-6)
     if found.loss > 1e-9:  # not at the kink of a hinge
         assert [found.gradient_p, found.gradient_n] == pytest.approx(gradient[0].tolist(), rel=1e-5, abs=1e-5)
+
+
+def test_a_plane_does_not_move_the_state_of_a_loss():
+    loss = circlet.AdaFaceLoss()
+    before = {name: value.clone() for name, value in loss.state_dict().items()}
+    decision_plane.plane(loss, np.array([0.1, 0.2]), np.array([0.3]))
+    assert before == loss.state_dict()
+    assert loss.training
 
 
 @pytest.mark.parametrize("name", EVERY)

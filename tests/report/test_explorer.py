@@ -10,7 +10,7 @@ import torch
 import circlet
 from circlet import Form, PairLoss, aggregate, rules
 from circlet.analyse.boundary import decision
-from circlet.analyse.decision_plane import at_point
+from circlet.analyse.decision_plane import at_point, decisions
 from circlet.losses import all_losses
 from circlet.losses.hyper_parameters import Margin, Temperature
 from circlet.report import explorer
@@ -26,7 +26,7 @@ class NewLoss(PairLoss):
 
     title = "Aardvark"
 
-    temperature: float = Temperature(default=0.125)
+    temperature: float = Temperature(default=0.125, text="of a new kind")
     threshold: float = Margin(default=0.4, low=0.1, high=0.6)
 
     def form(self):
@@ -108,7 +108,7 @@ def test_a_new_loss_appears_with_its_sliders_and_numbers(opened, tmp_path, monke
     script = "all => all.map(i => [i.name, +i.min, +i.max, i.ariaLabel])"
     (_, low, high, said), bounded = visit.page.eval_on_selector_all("#settings input[type=range]", script)
     assert (2**low, 2**high) == pytest.approx((0.125 / 32, 0.125 * 32))
-    assert said == "temperature τ 1 / scale, > 0"
+    assert said == "temperature τ of a new kind"
     assert bounded == ["threshold", 0.1, 0.6, "threshold in units of cosine similarity"]
     expect_numbers_of_the_library(visit, NewLoss, np.random.default_rng(1))
     visit.page.focus("#slider-temperature")
@@ -187,10 +187,14 @@ def test_choosing_a_loss_shows_its_settings_and_numbers(opened, page_file):
     for name, kind in SHOWN.items():
         page.select_option("#loss", name)
         shown = page.eval_on_selector_all("#settings input[type=number]", "all => all.map(i => [i.name, +i.value])")
-        assert dict(shown) == pytest.approx(kind().hyper_parameters, rel=1e-5), name
+        idle = {name: kind.declared[name].default for name in offered.offer(kind).idle}
+        assert dict(shown) | idle == pytest.approx(kind().hyper_parameters, rel=1e-5), name
+        assert all(number in page.text_content("#settings") for number in idle)
         value = float(page.text_content("#loss-value"))
         assert value == pytest.approx(at_point(kind(), 0.8, 0.8).loss, rel=1e-3, abs=1e-9), name
-        assert page.get_attribute("#boundary", "d").startswith("M"), name
+        values = decisions(kind().form(), np.linspace(-0.4, 1, 97), np.linspace(-0.4, 1, 97))
+        if not 0 < (values <= 0).mean() < 0.02:  # squares have no boundary, some hinges have it at the plane's edge
+            assert page.get_attribute("#boundary", "d").startswith("M") == (values.min() <= 0), name
     page.select_option("#loss", "circle")
     before = page.get_attribute("#boundary", "d")
     page.fill("#number-margin", "0.4")

@@ -140,7 +140,9 @@ def test_losses_of_other_words_are_left_out_and_it_says_why(reason, monkeypatch)
     assert offer(loss) == LeftOut("Made", reason)
     monkeypatch.setattr(explorer, "all_losses", lambda: {**all_losses(), "made": loss})
     page = explorer.build_explorer()
-    assert f"Made ({reason})" in re.sub(r"\s+", " ", page.split('id="left-out">')[1].split("</p>")[0])
+    said = re.sub(r"\s+", " ", page.split('id="left-out">Not shown: ')[1].split(".</p>")[0])
+    (of_reason,) = [part for part in said.split("; ") if part.endswith(f" ({reason})")]
+    assert "Made" in of_reason.removesuffix(f" ({reason})").split(", ")
     assert ">Made<" not in page
 
 

@@ -26,7 +26,7 @@ EDGE = 1.0 - 1e-9
 class Plane(NamedTuple):
     """A loss over the plane. Each is (len(s_p), len(s_n)): rows are s_p, columns s_n.
 
-    loss: of the one anchor. gradient_n, gradient_p: dL/ds_n and dL/ds_p. decision: < 0 past the boundary (logits).
+    loss: of the one anchor. gradient_n, gradient_p: dL/ds_n and dL/ds_p. decision: 0 or below past the boundary.
     """
 
     s_n: Array
@@ -61,7 +61,11 @@ def at_point(loss: PairLoss, s_n: float, s_p: float) -> Point:
     rows = vectors(cosines)
     anchor, others = (rows[0], torch.tensor([0])), (rows[1], torch.tensor([0, 1]))
     samples, references = (others, anchor) if loss.form().anchors == "references" else (anchor, others)
-    value = loss(*samples, *references)
+    training = loss.training
+    try:  # a look at a loss does not move the means that it may keep
+        value = loss.eval()(*samples, *references)
+    finally:
+        loss.train(training)
     (gradient,) = torch.autograd.grad(value, cosines)
     return Point(value.item(), gradient[1].item(), gradient[0].item())
 
@@ -73,7 +77,7 @@ def plane(loss: PairLoss, s_n: Array, s_p: Array) -> Plane:
 
 
 def decisions(form: Form, s_n: Array, s_p: Array) -> Array:
-    """`decision` at every combination of `s_n` and `s_p`: (len(s_p), len(s_n)), < 0 past the boundary."""
+    """`decision` at every combination of `s_n` and `s_p`: (len(s_p), len(s_n)), 0 or below past the boundary."""
     found: Array = decision(form, torch.from_numpy(s_n)[None, :], torch.from_numpy(s_p)[:, None]).numpy()
     return found
 

@@ -136,7 +136,7 @@ def _targets(form: Form) -> dict[str, tuple[float, float]]:
 
 def _map(axes: Any, found: Plane, values: Array, highest: float) -> Any:
     image = axes.pcolormesh(found.s_n, found.s_p, values, vmin=0, vmax=highest, cmap="viridis", shading="gouraud")
-    if found.decision.min() < 0 < found.decision.max():
+    if found.decision.min() <= 0 < found.decision.max():
         axes.contour(found.s_n, found.s_p, found.decision, levels=[0], colors="white", linestyles="dashed")
     axes.set(aspect="equal")
     return image

@@ -94,10 +94,10 @@ def _boundary(loss: PairLoss, low: float, high: float) -> tuple[str, str]:
     values = decisions(loss.form(), s, s)
     axes = Figure().subplots()
     region, line = "", ""
-    if values.min() < 0:
+    if values.min() <= 0:
         filled = axes.contourf(s, s, values, levels=[values.min() - 1, 0.0])
         region = "".join(_path(polygon, low, high) + "Z" for path in filled.get_paths() for polygon in _pieces(path))
-    if values.min() < 0 < values.max():
+    if values.min() <= 0 < values.max():
         found = axes.contour(s, s, values, levels=[0.0])
         line = "".join(_path(piece, low, high) for piece in found.allsegs[0])
     return region, line

@@ -110,7 +110,7 @@ function drawBoundary() {
       corners.forEach(([i0, j0], k) => {
         const [i1, j1] = corners[(k + 1) % 4];
         const from = value[j0][i0], to = value[j1][i1];
-        if (from < 0 === to < 0) return;
+        if (from <= 0 === to <= 0) return;
         const t = from / (from - to);
         crossings.push(`${toX(s[i0] + t * (s[i1] - s[i0])).toFixed(2)} ${toY(s[j0] + t * (s[j1] - s[j0])).toFixed(2)}`);
       });
@@ -136,7 +136,7 @@ function drawPoint() {
   byId("trajectory").setAttribute("points", path.map(([n, p]) => `${toX(n).toFixed(2)},${toY(p).toFixed(2)}`).join(" "));
   byId("end").setAttribute("cx", toX(end_n));
   byId("end").setAttribute("cy", toY(end_p));
-  const side = here.decision < 0 ? "past the boundary" : "not past the boundary";
+  const side = here.decision <= 0 ? "past the boundary" : "not past the boundary";
   const shown = { "alpha-n": here.alpha_n, "alpha-p": here.alpha_p, "gradient-n": here.gradient_n,
     "gradient-p": here.gradient_p, "loss-value": here.loss };
   for (const [id, number] of Object.entries(shown)) byId(id).textContent = format(number);

@@ -10,7 +10,13 @@ const sum = (values) => values.reduce((total, value) => total + value, 0);
 // Each side of a rule: from a similarity to its logit, and to the slope that training uses. Circle's weights are
 // detached, so that its slope is not the derivative of its logit (Eq. 9 and 10). scales: what slopes are measured in.
 const line = (slope, root) => (s) => ({ logit: slope * (s - root), slope });
-const SMALLEST_SINE = 1e-3; // as in circlet.rules
+const hinged = (logit, slope) => ({ logit: positivePart(logit), slope: logit >= 0 ? slope : 0 });
+const SMALLEST_SINE = 1e-3, SMALLEST_DISTANCE = 1e-3; // as in circlet.rules
+
+function distance(s) { // of unit vectors
+  const square = 2 - 2 * s, found = Math.max(Math.sqrt(positivePart(square)), SMALLEST_DISTANCE);
+  return { logit: found, slope: square >= SMALLEST_DISTANCE ** 2 ? -1 / found : 0 };
+}
 
 const RULES = {
   Circle: ({ margin, gamma }) => ({
@@ -39,6 +45,26 @@ const RULES = {
     positive: line(-alpha, base),
     negative: line(beta, base),
   }),
+  SymmetricMargin: ({ margin, gamma }) => ({
+    scales: [gamma, gamma],
+    positive: line(-gamma, margin),
+    negative: line(gamma, -margin),
+  }),
+  Hinges: ({ positive_margin, negative_margin }) => ({
+    scales: [1, 1],
+    positive: (s) => line(s < positive_margin ? -1 : 0, positive_margin)(s),
+    negative: (s) => line(s > negative_margin ? 1 : 0, negative_margin)(s),
+  }),
+  DistanceHinges: ({ boundary, margin }) => ({
+    scales: [1, 1],
+    positive: (s) => hinged(distance(s).logit - boundary + margin, distance(s).slope),
+    negative: (s) => hinged(boundary + margin - distance(s).logit, -distance(s).slope),
+  }),
+  Squares: () => ({
+    scales: [1, 1],
+    positive: (s) => ({ logit: (1 - s) ** 2, slope: -2 * (1 - s) }),
+    negative: (s) => ({ logit: s * s, slope: 2 * s }),
+  }),
 };
 
 // From the logits of one side to one number, and its derivative in each of them.
@@ -56,6 +82,7 @@ function max(logits) {
 const STATISTICS = {
   logsumexp,
   max,
+  sum: (logits) => ({ value: sum(logits), weights: logits.map(() => 1) }),
   mean,
   softmin(logits) {
     const { value, weights } = logsumexp(logits.map((x) => -x));
@@ -91,7 +118,7 @@ function built(table, { name, numbers }, own) {
 }
 
 // All that the page shows at one point, for a form and the hyper-parameters of the loss.
-// decision: < 0 past the decision boundary. unit: what slopes are shown in.
+// decision: 0 or below past the decision boundary. unit: what slopes are shown in.
 function circletEvaluate(form, own, s_n, s_p) {
   const rule = built(RULES, form.rule, own), aggregate = built(AGGREGATES, form.aggregate, own);
   const positive = rule.positive(s_p), negative = rule.negative(s_n);

@@ -16,7 +16,16 @@ from circlet.report.explorer.sliders import Slider, slider
 from circlet.similarity import Rule
 
 # The words of losses.js.
-RULES: tuple[type[Rule], ...] = (rules.Circle, rules.ConstantMargin, rules.AngularMargin, rules.TwoScales)
+RULES: tuple[type[Rule], ...] = (
+    rules.Circle,
+    rules.ConstantMargin,
+    rules.AngularMargin,
+    rules.TwoScales,
+    rules.SymmetricMargin,
+    rules.Hinges,
+    rules.DistanceHinges,
+    rules.Squares,
+)
 AGGREGATES: tuple[Any, ...] = (
     aggregate.softplus,
     aggregate.hinge,
@@ -24,7 +33,7 @@ AGGREGATES: tuple[Any, ...] = (
     aggregate.Separate,
     aggregate.SeparateSoftplus,
 )
-STATISTICS = ("logsumexp", "max", "mean", "softmin", "mean_active", "each", "semi_hard")
+STATISTICS = ("logsumexp", "max", "sum", "mean", "softmin", "mean_active", "each", "semi_hard")
 CONTRASTS = ("negatives", "all")
 # What a form says, as far as it is of one positive and one negative, and what it says beyond that.
 SAID = ("rule", "aggregate", "positives", "negatives", "contrast")
