@@ -48,11 +48,11 @@ class Point(NamedTuple):
 def at_point(loss: PairLoss, s_n: float, s_p: float) -> Point:
     """Loss of an anchor with one negative at cosine `s_n` and one positive at `s_p` (-1 to 1), and its gradients.
 
-    Computed in fp64. At +-1 itself the values are those 1e-9 inside.
-
     >>> from circlet import CircleLoss
     >>> at_point(CircleLoss(margin=0.25, gamma=1.0), s_n=0.5, s_p=0.5)
     Point(loss=0.898..., gradient_n=0.444..., gradient_p=-0.444...)
+
+    Computed in fp64. At +-1 itself the values are those 1e-9 inside.
     """
     for name, value in (("s_n", s_n), ("s_p", s_p)):
         if not -1 <= value <= 1:

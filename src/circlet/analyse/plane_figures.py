@@ -27,11 +27,11 @@ BOX = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", 
 def figure_1(*, linear: PairLoss | None = None, circular: PairLoss | None = None) -> "Figure":
     """Decision boundaries and the pull on points A, B and C: (a) linear, (b) circular. Saves with `.savefig(path)`.
 
-    linear: a loss with a constant margin; default: Eq. 1 with m = 0.3, the boundary through T and T'.
-    circular: default: Circle loss with m = 0.25 and the same gamma.
-
     >>> [axes.get_xlabel() for axes in figure_1().axes]
     ['$s_n$', '$s_n$']
+
+    linear: a loss with a constant margin; default: Eq. 1 with m = 0.3, the boundary through T and T'.
+    circular: default: Circle loss with m = 0.25 and the same gamma.
     """
     from matplotlib.figure import Figure
 
@@ -56,11 +56,11 @@ def figure_1(*, linear: PairLoss | None = None, circular: PairLoss | None = None
 def figure_2(losses: Mapping[str, PairLoss] | None = None, *, points: int = 41) -> "Figure":
     """Maps of |dL/ds_n| and |dL/ds_p| for each loss, with its boundary and the values at A = {0.8, 0.8}.
 
-    losses: by the name to show; default: the paper's three, triplet, AM-Softmax and Circle. points: along each axis.
-
     >>> from circlet import TripletLoss
     >>> len(figure_2({"triplet": TripletLoss()}, points=5).axes)
     3
+
+    losses: by the name to show; default: the paper's three, triplet, AM-Softmax and Circle. points: along each axis.
     """
     from matplotlib.figure import Figure
 

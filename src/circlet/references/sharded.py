@@ -16,6 +16,10 @@ from circlet.similarity import Pairs
 class ShardedClassWeights(nn.Module):
     r"""One learned reference for each class, or several, as `ClassWeights`; every rank holds a range of classes.
 
+    >>> classes = ShardedClassWeights(num_classes=10, embedding_dim=4)
+    >>> classes.weight.shape
+    torch.Size([10, 4])
+
     `weight` is a DTensor parameter (num_classes, embedding_dim) with placement Shard(0): num_classes / num_ranks rows
     on each rank, rounded up, so that the last ranks may hold fewer or none. torch.distributed.checkpoint saves it and
     loads it on any other number of ranks. Without a process group or with one rank it is a plain parameter.
@@ -35,10 +39,6 @@ class ShardedClassWeights(nn.Module):
     1.0, the default, and evaluation mode are exact.
     process_group: default: all ranks. device: where the parameter is made; it cannot move to another kind later.
     Raises MemoryError if the own shard does not fit.
-
-    >>> classes = ShardedClassWeights(num_classes=10, embedding_dim=4)
-    >>> classes.weight.shape
-    torch.Size([10, 4])
     """
 
     def __init__(

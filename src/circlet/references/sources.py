@@ -32,15 +32,15 @@ References = Tensor | tuple[Tensor, Tensor] | Source | SpreadSource | None
 class ClassWeights(nn.Module):
     """One learned reference for each class, or several: the classification weights, without a bias.
 
+    >>> classes = ClassWeights(num_classes=10, embedding_dim=4)
+    >>> classes.weight.shape
+    torch.Size([10, 4])
+
     `weight` is (num_classes * centers, embedding_dim), the centres of a class one after the other, drawn from a normal
     distribution whose rows have length 1 on average. Losses on cosine similarity ignore the rows' lengths.
 
     centers: references of each class. Losses that are made for several say how many (`PairLoss.num_centers`); to all
         others they are several positives, or negatives.
-
-    >>> classes = ClassWeights(num_classes=10, embedding_dim=4)
-    >>> classes.weight.shape
-    torch.Size([10, 4])
     """
 
     def __init__(self, num_classes: int, embedding_dim: int, *, centers: int = 1) -> None:
