@@ -18,6 +18,7 @@ Which well-known losses are not of this kind is said in `form`.
 | hyper_parameters | the numbers of a loss, with default, range and meaning                            |
 | pair_loss        | the loss of a batch by any form                                                   |
 | statistics       | every word of a form, defined on similarities                                     |
+| table            | the table of the losses, from their definitions                                   |
 | catalogue        | all losses by name, those of this package, of others, and `module:Class`          |
 | all others       | losses                                                                            |
 """
