@@ -83,9 +83,9 @@ def test_error_budget_in_tiles_of_the_default_size(stage, form):
     assert_within_budget(*rows, form, Circle(0.25, 256.0), tiles.pair_lse)
 
 
-# The batch against itself is one product (G + G^T) X here, but two, G X + G^T X, in the dense twin, whose rounding errors
-# are of one size each and independent: 2 e against sqrt(2) e where a processor's product sums a row in one go (seen with
-# AVX-512 on Sapphire Rapids: 1.32 times the twin's error, in fp64 sums .46 times).
+# The batch against itself is one product (G + G^T) X here, but two, G X + G^T X, in the dense twin, whose rounding
+# errors are of one size each and independent: 2 e against sqrt(2) e where a processor's product sums a row in one go
+# (seen with AVX-512 on Sapphire Rapids: 1.32 times the twin's error, in fp64 sums .46 times).
 ONE_PRODUCT_FOR_TWO = 2**0.5
 
 

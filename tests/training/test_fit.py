@@ -62,7 +62,15 @@ def test_it_learns(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "make", [shuffled, pk, listed, lambda: shuffled(num_workers=2), lambda: pk(num_workers=1), persistent]
+    "make",
+    [
+        shuffled,
+        pk,
+        listed,
+        pytest.param(lambda: shuffled(num_workers=2), marks=pytest.mark.subprocess),
+        pytest.param(lambda: pk(num_workers=1), marks=pytest.mark.subprocess),
+        pytest.param(persistent, marks=pytest.mark.subprocess),
+    ],
 )
 @pytest.mark.parametrize("kill_at", [1, 7])
 def test_killed_in_the_middle_of_an_epoch_and_resumed(tmp_path, make, kill_at):
