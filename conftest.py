@@ -20,13 +20,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system", "circlet.spawn"}
-FONTS = [("fc-list",), ("system_profiler",)]  # by which matplotlib finds typefaces, once a machine
+# By which matplotlib finds typefaces, and `platform` the processor: once a machine.
+HARMLESS = [("fc-list",), ("system_profiler",), ("uname",)]
 running: pytest.Item | None = None  # the test, while it may not start a process
 
 
 def watch(event: str, arguments: tuple[Any, ...]) -> None:
     """Fail the running test at the line that starts a process."""
-    if event in STARTS and running is not None and arguments[:1] not in FONTS:
+    if event in STARTS and running is not None and arguments[:1] not in HARMLESS:
         pytest.fail(f"{running.nodeid} starts a process ({event} {arguments[:2]}): mark it `subprocess`")
 
 

@@ -10,9 +10,6 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "circlet"
 PATHS = sorted(PACKAGE.rglob("*.py"))
 
-# Delete this line once the examples of src/circlet stand directly behind their summaries.
-pytestmark = pytest.mark.skip(reason="the examples of src/circlet have not been moved up yet")
-
 
 def docstrings(path):
     """(name, docstring) of the module, its classes and functions."""

@@ -58,7 +58,7 @@ def test_each_is_short_says_how_to_run_it_and_is_tested(path):
     assert len(source.splitlines()) <= 60
     assert re.search(rf"^Run: .*examples/{path.name}", docstring, flags=re.MULTILINE)
     assert re.search(r"^Prints: ", docstring, flags=re.MULTILINE)
-    assert f'run("{path.name}"' in Path(__file__).read_text(encoding="utf-8")
+    assert f'"{path.name}"' in Path(__file__).read_text(encoding="utf-8")
 
 
 def test_a_loss_of_your_own_needs_fifteen_lines():
@@ -67,3 +67,14 @@ def test_a_loss_of_your_own_needs_fifteen_lines():
     text = [ast.unparse(node) for node in tree.body if isinstance(node, ast.ClassDef)]
     assert len(text) == 2
     assert sum(bool(line.strip()) for part in text for line in part.splitlines()) <= 15
+
+
+@pytest.mark.subprocess
+@pytest.mark.parametrize("name", ["own_dataset.py", "own_backbone.py"])
+def test_own_parts_are_trained_on(name, tmp_path):
+    command = [sys.executable, str(ROOT / "examples" / name)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (found,) = numbers(r"Recall@1 on held-out classes (\S+)", done.stdout)
+    assert found > 0.2
+    assert (tmp_path / "runs" / "glyphs-1" / "result.json").is_file()

@@ -39,13 +39,13 @@ def sha256_of(path: Path) -> str:
 def download(url: str, path: Path, sha256: str) -> None:
     """Fetch `url` to `path`, with a progress bar on a terminal; a file there already that has the checksum is kept.
 
-    Any failure (network, checksum, disk) is an OSError that names the address or the file, and leaves `path` as it was.
-    A ValueError for an address that does not begin with https:// and for less than the whole SHA-256, since neither
-    says what one gets.
-
     >>> download("http://example.org/weights.pth", Path("weights.pth"), "0" * 64)
     Traceback (most recent call last):
     ValueError: url: found 'http://example.org/weights.pth', expected an address that begins with https://
+
+    Any failure (network, checksum, disk) is an OSError that names the address or the file, and leaves `path` as it was.
+    A ValueError for an address that does not begin with https:// and for less than the whole SHA-256, since neither
+    says what one gets.
     """
     if not url.startswith("https://"):
         raise ValueError(f"url: found {url!r}, expected an address that begins with https://")

@@ -23,8 +23,8 @@ from circlet.references import References
 
 
 def function_of(loss: type[PairLoss]) -> Callable[..., Tensor]:
-    """The function of a loss without state; ValueError for one with an __init__ of its own."""
-    if "__init__" in loss.__dict__:
+    """The function of a loss without state; ValueError for one with state, or with an __init__ of its own."""
+    if _has_state(loss):
         raise ValueError(f"{loss.__name__}: keeps something from call to call, expected it to be used as a module")
 
     def function(
@@ -57,7 +57,11 @@ def _function(name: str) -> Callable[..., Tensor]:
 
 
 def _functions() -> dict[str, type[PairLoss]]:
-    return {f"{name}_loss": loss for name, loss in all_losses().items() if "__init__" not in loss.__dict__}
+    return {f"{name}_loss": loss for name, loss in all_losses().items() if not _has_state(loss)}
+
+
+def _has_state(loss: type[PairLoss]) -> bool:
+    return bool(loss.first_state) or loss.__init__ is not PairLoss.__init__
 
 
 def __getattr__(name: str) -> Any:

@@ -69,6 +69,20 @@ class _EpochBatches(Sampler[list[int]]):
 class PKSampler(_EpochBatches):
     r"""Batches of P classes with K images each that cover every image in every epoch.
 
+    >>> sampler = PKSampler([0, 0, 0, 1, 1, 2, 2, 2, 2], num_classes_per_batch=2, samples_per_class=2)
+    >>> len(sampler)  # chunks per class: 2, 1, 2
+    3
+    >>> batches = list(sampler)
+    >>> [len(batch) for batch in batches]
+    [4, 4, 4]
+    >>> sorted(set(sum(batches, []))) == list(range(9))
+    True
+    >>> list(sampler) == batches  # a second pass is epoch 1
+    False
+    >>> sampler.set_epoch(0, start_batch=2)  # epoch 0 again, from its third batch on
+    >>> list(sampler) == batches[2:]
+    True
+
     The images of a class c (n_c of them) are shuffled and cut into m_c = ceil(n_c / K) chunks, and a batch joins chunks
     of P distinct classes. Each batch takes the P classes with the most chunks left, ties drawn at random, which needs
     the fewest batches possible: with T = sum_c m_c,
@@ -80,30 +94,13 @@ class PKSampler(_EpochBatches):
     batch is smaller than P x K; where fewer than P classes have chunks left (one class far larger than the rest), the
     batch is completed with K random images of random other classes.
 
-    Args:
-        labels: the class of each image, (n,) integers: array, tensor or sequence.
-        num_classes_per_batch: P, at least 2 (else there are no negatives), at most the number of classes.
-        samples_per_class: K, at least 2 (else there are no positives).
-        seed: with the epoch decides the order.
-        rank, num_ranks: yield the P / num_ranks whole classes of this rank in each batch.
+    labels: the class of each image, (n,) integers: array, tensor or sequence.
+    num_classes_per_batch: P, at least 2 (else there are no negatives), at most the number of classes.
+    samples_per_class: K, at least 2 (else there are no positives).
+    seed: with the epoch decides the order.
+    rank, num_ranks: yield the P / num_ranks whole classes of this rank in each batch.
 
-    Raises:
-        ValueError: P or K out of range, P no multiple of num_ranks, or no class with two images.
-
-    Example:
-        >>> sampler = PKSampler([0, 0, 0, 1, 1, 2, 2, 2, 2], num_classes_per_batch=2, samples_per_class=2)
-        >>> len(sampler)  # chunks per class: 2, 1, 2
-        3
-        >>> batches = list(sampler)
-        >>> [len(batch) for batch in batches]
-        [4, 4, 4]
-        >>> sorted(set(sum(batches, []))) == list(range(9))
-        True
-        >>> list(sampler) == batches  # a second pass is epoch 1
-        False
-        >>> sampler.set_epoch(0, start_batch=2)  # epoch 0 again, from its third batch on
-        >>> list(sampler) == batches[2:]
-        True
+    Raises ValueError: P or K out of range, P no multiple of num_ranks, or no class with two images.
     """
 
     def __init__(
@@ -164,6 +161,12 @@ class PKSampler(_EpochBatches):
 class ShuffledBatches(_EpochBatches):
     """Shuffled batches over `num_samples` images, each image once an epoch.
 
+    >>> sampler = ShuffledBatches(9, batch_size=4)
+    >>> [len(batch) for batch in sampler], len(sampler)
+    ([4, 5], 2)
+    >>> sorted(sum(sampler, []))
+    [0, 1, 2, 3, 4, 5, 6, 7, 8]
+
     The last batch is smaller where the numbers do not divide, and left out under `drop_last`. A last batch of *one*
     image joins the batch before it, which then holds `batch_size + 1`: on a single image BatchNorm raises and a
     pair-wise loss has no pairs. (A data set of one image, or `batch_size` 1, stays as asked.)
@@ -171,15 +174,7 @@ class ShuffledBatches(_EpochBatches):
     rank, num_ranks: yield this rank's part of each batch, as even as possible. A last batch of fewer than two images
     a rank then joins the batch before it; nothing else depends on the number of ranks.
 
-    Raises:
-        ValueError: `num_samples` or `batch_size` below 1, or over several ranks below two images a rank.
-
-    Example:
-        >>> sampler = ShuffledBatches(9, batch_size=4)
-        >>> [len(batch) for batch in sampler], len(sampler)
-        ([4, 5], 2)
-        >>> sorted(sum(sampler, []))
-        [0, 1, 2, 3, 4, 5, 6, 7, 8]
+    Raises ValueError: `num_samples` or `batch_size` below 1, or over several ranks below two images a rank.
     """
 
     def __init__(

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import circlet
 from circlet.analyse.boundary import decision
 from tests.analyse.family import FAMILY
 
@@ -24,6 +25,9 @@ def test_boundaries_are_those_of_the_paper():
     assert (decision(circle, s_n[1:-1] - 0.01, s_p[1:-1]) < 0).all()
     line = FAMILY["am_softmax"].form()
     torch.testing.assert_close(decision(line, s_n, s_n + 0.35), torch.zeros(9, dtype=torch.float64))
+    hinges = decision(circlet.ContrastiveLoss(positive_margin=0.9, negative_margin=0.5).form(),
+                      torch.tensor([0.5, 0.6, 0.4]), torch.tensor([0.95, 0.95, 0.8]))  # fmt: skip
+    assert (hinges <= 0).tolist() == [True, False, False]
     both = FAMILY["multi_similarity"].form()
     corners = decision(both, torch.tensor([0.4, 0.4, 0.6]), torch.tensor([0.6, 0.4, 0.6]))
     assert (corners < 0).tolist() == [True, False, False]

@@ -58,6 +58,7 @@ def test_matplotlib_is_loaded_only_to_draw():
 def test_titles_name_the_numbers():
     assert describe(circlet.CircleLoss(margin=0.4, gamma=80.0)) == r"Circle, m = 0.4, $\gamma$ = 80"
     assert describe(circlet.SoftmaxLoss()) == "Softmax"
+    assert describe(circlet.TripletLoss(margin=0.2)) == "Triplet (batch-hard), m = 0.2"
 
 
 def test_figure_3_shows_a_run_that_diverged_apart_from_its_line():

@@ -179,7 +179,7 @@ def test_a_run_that_diverges_is_shown_as_such(photos, small, tmp_path, capsys, m
 
 
 def a_run(path, name, margin):
-    experiment = series.with_loss(RECIPES["glyphs"](), parse_loss(f"{name}:margin={margin}"))
+    experiment = series.with_loss(RECIPES["glyphs"](), parse_loss(f"{name}:margin={margin}").config)
     folder = RunFolder.create(path, experiment.to_json())
     trace = Trace(path)
     for step in range(10):

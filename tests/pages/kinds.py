@@ -6,7 +6,7 @@ import pytest
 
 from circlet.compare import build_page
 from circlet.compare.comparison import Candidate
-from circlet.losses import CircleLoss
+from circlet.losses import CircleLoss, all_losses
 from circlet.report import build_report, explorer
 from tests.compare import made_up as compared
 from tests.report import made_up as reported
@@ -49,10 +49,10 @@ def comparison(names):
 
 
 def explorer_page(names):
-    """With losses of these names beside the library's own; users have no names in it."""
-    offered = [explorer.Choice(name, name, CircleLoss()) for name in names]
+    """With losses of these names beside the library's own."""
+    added = {name: type("AnyLoss", (CircleLoss,), {"name": name, "title": name}) for name in names}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(explorer, "CHOICES", (*explorer.CHOICES, *offered))
+        patch.setattr(explorer, "all_losses", lambda: {**all_losses(), **added})
         return explorer.build_explorer()
 
 

@@ -16,7 +16,8 @@ ANY_TEXT = st.text(st.characters())  # lone surrogates too
 
 def explorer(title="t", data=None, choices=()):
     scripts = () if data is None else ("report/explorer/losses.js",)
-    return page("report/explorer/explorer.html", title, styles=STYLES, scripts=scripts, data=data, choices=choices)
+    return page("report/explorer/explorer.html", title, styles=STYLES, scripts=scripts, data=data, choices=choices,
+                left_out={})  # fmt: skip
 
 
 @given(ANY_TEXT)

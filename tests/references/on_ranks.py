@@ -1,5 +1,6 @@
 """What one rank does in the tests of several ranks (a module of its own, so that a spawned process can import it)."""
 
+import copy
 import gc
 import os
 from datetime import timedelta
@@ -17,7 +18,8 @@ from circlet.distributed import collectives
 from circlet.similarity import across
 from circlet.training.clip import clip_grad_norm_
 from circlet.training.gradient_cache import gradient_cache
-from tests.losses.cases import LOSSES, with_reduction
+from tests.losses.cases import CENTRES, EVERY_LOSS, LOSSES, with_reduction
+from tests.losses.own_loss import CubeLoss
 
 # Rows of each rank: uneven, and none.
 SIZES = {1: [7], 2: [6, 3], 3: [3, 2, 4], 4: [4, 0, 3, 2]}
@@ -53,7 +55,7 @@ def in_own_process(*arguments):
 class World:
     """A model, a global batch with singletons, and this rank's part of it."""
 
-    def __init__(self, rank, num_ranks):
+    def __init__(self, rank, num_ranks, centers=1):
         sizes = SIZES[num_ranks]
         generator = torch.Generator().manual_seed(1)
         self.inputs = torch.randn(sum(sizes), INPUTS, generator=generator)
@@ -64,7 +66,7 @@ class World:
         with torch.no_grad():
             for parameter in self.model.parameters():
                 parameter.copy_(torch.randn(parameter.shape, generator=generator))
-        self.class_weight = torch.randn(NUM_CLASSES, DIM, generator=generator)
+        self.class_weight = torch.randn(NUM_CLASSES * centers, DIM, generator=generator)
         self.old = torch.randn(11, DIM, generator=generator), torch.arange(11) % 5
 
 
@@ -77,6 +79,44 @@ def equals_single_process(rank, num_ranks, folder):
             _equals_single_process(rank, num_ranks, level, LOSSES[name])
 
 
+def every_loss_equals_single_process(rank, num_ranks, folder):
+    """With the batches of all ranks for all losses; with shards of class weights for those whose statistics merge."""
+    for name, loss in {**EVERY_LOSS, "own": CubeLoss()}.items():
+        mergeable = loss.form().is_mergeable or loss.form().anchors == "references"
+        levels = ["pair", *(["class"] if mergeable else []), *(["joint"] if mergeable and name not in CENTRES else [])]
+        for level in levels:
+            # In training mode, from the first state on: one that moves on must do so by the batches of all ranks.
+            _equals_single_process(rank, num_ranks, level, copy.deepcopy(loss).train(), centers=loss.num_centers)
+        if num_ranks == 1:
+            continue
+        classes = circlet.ShardedClassWeights(NUM_CLASSES, DIM, centers=2)
+        sources = [classes, circlet.AllRanks()] if name in CENTRES else classes
+        if "joint" not in levels:
+            with pytest.raises(ValueError, match="references: found class weights spread over ranks"):
+                loss(torch.randn(3, DIM), torch.arange(3), sources)
+
+
+def every_reduction_of_losses_by_row(rank, num_ranks, folder):
+    for name in ("adaface", "magface", "curricular_face", "nca", "subcenter_arcface"):
+        for reduction in ("sum", "none"):
+            loss = with_reduction(EVERY_LOSS[name], reduction)
+            _equals_single_process(rank, num_ranks, "class", loss, centers=loss.num_centers)
+
+
+def one_rank_holds_the_whole_batch(rank, num_ranks, folder):
+    """Own anchors are not told from all anchors by their number."""
+    world, classes = World(rank, num_ranks), circlet.ShardedClassWeights(NUM_CLASSES, DIM)
+    own = slice(None) if rank == 0 else slice(0, 0)
+    weight = classes.weight.full_tensor().detach()
+    embeddings = world.model(world.inputs).detach()
+    for name in ("circle", "nca", "magface", "proxy_anchor", "supcon"):
+        loss = EVERY_LOSS[name]
+        for ours, theirs in ((classes, weight), (circlet.AllRanks(), None)):
+            if name != "supcon" or theirs is None:
+                expected = loss(embeddings, world.labels, theirs)
+                _close(loss(embeddings[own], world.labels[own], ours), expected)
+
+
 def equals_single_process_in_tiles(rank, num_ranks, folder):
     similarity.WHOLE_PAIRS = 0
     across.TILING = across.Tiling(2, 3)
@@ -85,14 +125,17 @@ def equals_single_process_in_tiles(rank, num_ranks, folder):
     _equals_single_process(rank, num_ranks, "pair", LOSSES["circle"])
 
 
-def _equals_single_process(rank, num_ranks, level, loss):
-    world = World(rank, num_ranks)
-    classes = circlet.ShardedClassWeights(NUM_CLASSES, DIM)
+def _equals_single_process(rank, num_ranks, level, loss, centers=1):
+    world, loss = World(rank, num_ranks, centers), loss.double()
+    loss_alone = copy.deepcopy(loss)
+    classes = circlet.ShardedClassWeights(NUM_CLASSES, DIM, centers=centers)
+    names = torch.arange(NUM_CLASSES).repeat_interleave(centers)
+    own_rows = slice(classes.first * centers, classes.last * centers)
     with torch.no_grad():
-        classes.own_weight.copy_(world.class_weight[classes.first : classes.last])
+        classes.own_weight.copy_(world.class_weight[own_rows])
     bank = circlet.MemoryBank(9, DIM, dtype=torch.float64)
     bank.update(*(part.tensor_split(num_ranks)[rank] for part in world.old))
-    model = nn.ModuleDict({"embed": world.model, "classes": circlet.ClassWeights(NUM_CLASSES, DIM)})
+    model = nn.ModuleDict({"embed": world.model, "classes": circlet.ClassWeights(NUM_CLASSES, DIM, centers=centers)})
     model["classes"].weight.data.copy_(world.class_weight)
     sources = {
         "pair": circlet.AllRanks(),
@@ -109,10 +152,13 @@ def _equals_single_process(rank, num_ranks, level, loss):
     alone.load_state_dict(world.model.state_dict())
     weight = world.class_weight.clone().requires_grad_()
     kept = tuple(part[-9:] for part in world.old)
-    single = {"pair": None, "class": weight, "joint": [weight, None], "everything": [kept, None, weight]}
+    plain = (weight, names)
+    single = {"pair": None, "class": plain, "joint": [plain, None], "everything": [kept, None, plain]}
     single["replicated"] = single["joint"]
-    expected = loss(alone(world.inputs), world.labels, single[level])
+    expected = loss_alone(alone(world.inputs), world.labels, single[level])
     _objective(expected, world.weights).backward()
+    for ours, theirs in zip(loss.buffers(), loss_alone.buffers(), strict=True):
+        _close(ours, theirs)
 
     _close(value, expected if expected.ndim == 0 else expected[world.own])
     for rank_rows, theirs in zip(world.model.parameters(), alone.parameters(), strict=True):
@@ -121,7 +167,7 @@ def _equals_single_process(rank, num_ranks, level, loss):
         _close(model["classes"].weight.grad, weight.grad)
     elif level != "pair":
         grad = classes.weight.grad
-        _close(grad.to_local() if num_ranks > 1 else grad, weight.grad[classes.first : classes.last])
+        _close((grad.to_local() if num_ranks > 1 else grad).reshape(-1, DIM), weight.grad[own_rows])
 
 
 class _Embed(nn.Module):

@@ -10,6 +10,8 @@ from tests.references import on_ranks
 EVERYWHERE = [
     on_ranks.equals_single_process,
     on_ranks.no_valid_anchor,
+    on_ranks.every_loss_equals_single_process,
+    on_ranks.every_reduction_of_losses_by_row,
     on_ranks.gradient_cache_over_the_global_batch,
 ]
 SEVERAL = [
@@ -23,6 +25,7 @@ SEVERAL = [
     on_ranks.double_backward_is_refused,
     on_ranks.not_finite,
     on_ranks.world_by_name,
+    on_ranks.one_rank_holds_the_whole_batch,
     on_ranks.equals_single_process_in_tiles,
 ]
 

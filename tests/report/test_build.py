@@ -10,7 +10,7 @@ import torch
 
 from circlet.analyse import Hardest
 from circlet.data import ImageSet
-from circlet.losses import AMSoftmaxLoss, CircleLoss, SoftmaxLoss
+from circlet.losses import AMSoftmaxLoss, CircleLoss, Form, PairLoss, SoftmaxLoss
 from circlet.report import Embedded, ReportData, build_report
 from circlet.report import build as build_module
 from circlet.report import embedding_map as map_module
@@ -18,6 +18,7 @@ from circlet.report import plane as plane_module
 from circlet.report.embedding_map import chosen_points, places
 from circlet.report.plane import LEFT, SIDE, TOP, plane_section
 from circlet.report.survey import survey
+from circlet.rules import ConstantMargin
 from tests.pages.parsed import Parsed
 from tests.report.made_up import HOSTILE, image_set, run, trace
 
@@ -151,13 +152,28 @@ def test_boundary_of_circle_loss_is_the_circle_of_the_paper():
     s_n, s_p = similarities(path_points(re.search(r'class="boundary" d="([^"]+)"/><g', html_text)[1]))
     np.testing.assert_allclose(s_n**2 + (s_p - 1) ** 2, 2 * 0.4**2, atol=4e-3)
     assert len(s_n) > 50
-    assert "CircleLoss, margin 0.4, gamma 32" in html_text
+    assert "of Circle, margin 0.4, gamma 32;" in html_text
 
 
 def test_boundary_of_a_constant_margin_is_a_line():
     html_text = plane_section(trace(), AMSoftmaxLoss(margin=0.35, gamma=64.0)).html
     s_n, s_p = similarities(path_points(re.search(r'class="boundary" d="([^"]+)"/><g', html_text)[1]))
     np.testing.assert_allclose(s_p - s_n, 0.35, atol=4e-3)
+
+
+def test_a_rule_by_row_has_the_boundary_of_embeddings_of_length_1():
+    class ByLength:
+        def for_rows(self, rows):
+            return ConstantMargin(0.2 * float(rows.norms.mean()), 8.0)
+
+    class ByLengthLoss(PairLoss):
+        def form(self):
+            return Form(ByLength())
+
+    html_text = plane_section(trace(), ByLengthLoss()).html
+    s_n, s_p = similarities(path_points(re.search(r'class="boundary" d="([^"]+)"/><g', html_text)[1]))
+    np.testing.assert_allclose(s_p - s_n, 0.2, atol=4e-3)
+    assert "of By-Length, for embeddings of length 1;" in html_text
 
 
 def test_frames_are_the_trace():

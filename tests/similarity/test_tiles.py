@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from circlet import similarity
 from circlet.rules import Circle, ConstantMargin
 from circlet.similarity.blocks import Tiling
-from circlet.similarity.pairs import Pairs
-from circlet.similarity.rule import Rule
+from circlet.similarity.pairs import Pairs, Rule
 from circlet.similarity.spec import rule_of, spec_of
 from tests.similarity.cases import FORMS, RULES, SIZES, assert_same, dense_lse, operands, run, tiled
 

@@ -74,14 +74,14 @@ def suggest(
 ) -> list[Suggestion]:
     """What to change in a run, most telling first; none where no rule applies.
 
-    lines: of metrics.jsonl. Rules whose numbers are not in them are left out: telemetry, validation. train_classes:
-    in the data; without them nothing is said of how a loss with class weights compares with chance.
-
     >>> from circlet import CircleLoss
     >>> from circlet.experiments import LossConfig
     >>> experiment = Experiment(loss=LossConfig.of(CircleLoss(margin=0.4, gamma=1.0)))
     >>> print(suggest(experiment, [{"step": 20, "loss": 6.0}])[0].change)
     --loss.gamma 16 or more
+
+    lines: of metrics.jsonl. Rules whose numbers are not in them are left out: telemetry, validation. train_classes:
+    in the data; without them nothing is said of how a loss with class weights compares with chance.
     """
     loss = build_loss(experiment.loss)
     seen = _Seen(

@@ -24,11 +24,11 @@ class Counts(NamedTuple):
 def counts(experiment: Experiment, train_classes: int | None) -> Counts | None:
     """How many positives and negatives an anchor has; None for class weights of unknown number.
 
-    train_classes: in the data; augmentation may make more of them. The rows of a memory bank count as negatives.
-
     >>> from circlet.experiments import BatchConfig
     >>> counts(Experiment(batch=BatchConfig(classes=16, samples=5)), None)
     Counts(positives=4, negatives=75)
+
+    train_classes: in the data; augmentation may make more of them. The rows of a memory bank count as negatives.
     """
     loss, batch, views = experiment.loss, experiment.batch, experiment.augment.classes_per_class
     if loss.level != "pair" and train_classes is None:
@@ -45,12 +45,12 @@ def counts(experiment: Experiment, train_classes: int | None) -> Counts | None:
 def chance_loss(loss: PairLoss, references: Counts, dim: int) -> float:
     """Mean loss of random embeddings of length `dim`.
 
-    As dim grows every similarity tends to 0, and Circle's loss to log(positives negatives) + gamma (1 - 2 m^2); with a
-    large gamma and many negatives the largest of the random similarities counts, so they are drawn.
-
     >>> from circlet import CircleLoss
     >>> round(chance_loss(CircleLoss(margin=0.4, gamma=80.0), Counts(4, 75), dim=100_000))
     60
+
+    As dim grows every similarity tends to 0, and Circle's loss to log(positives negatives) + gamma (1 - 2 m^2); with a
+    large gamma and many negatives the largest of the random similarities counts, so they are drawn.
     """
     generator = torch.Generator().manual_seed(0)
     negatives = min(references.negatives, MAX_NEGATIVES)

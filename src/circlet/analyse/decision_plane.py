@@ -2,7 +2,9 @@
 
 Nothing here knows a formula. For each point of the plane three unit vectors are made that have just these cosines,
 the loss is called on them as any user would call it, and its gradient is taken through it. So what Figures 1 and 2
-show is what training does, detached weights (Eq. 9 and 10) and all.
+show is what training does, detached weights (Eq. 9 and 10) and all. A loss whose anchors are the references (proxies)
+gets the anchor as its one reference, and the other two as samples. Where a loss looks at the length of an anchor, it
+is 1 here.
 """
 
 from typing import NamedTuple
@@ -24,7 +26,7 @@ EDGE = 1.0 - 1e-9
 class Plane(NamedTuple):
     """A loss over the plane. Each is (len(s_p), len(s_n)): rows are s_p, columns s_n.
 
-    loss: of the one anchor. gradient_n, gradient_p: dL/ds_n and dL/ds_p. decision: < 0 past the boundary (logits).
+    loss: of the one anchor. gradient_n, gradient_p: dL/ds_n and dL/ds_p. decision: 0 or below past the boundary.
     """
 
     s_n: Array
@@ -46,18 +48,24 @@ class Point(NamedTuple):
 def at_point(loss: PairLoss, s_n: float, s_p: float) -> Point:
     """Loss of an anchor with one negative at cosine `s_n` and one positive at `s_p` (-1 to 1), and its gradients.
 
-    Computed in fp64. At +-1 itself the values are those 1e-9 inside.
-
     >>> from circlet import CircleLoss
     >>> at_point(CircleLoss(margin=0.25, gamma=1.0), s_n=0.5, s_p=0.5)
     Point(loss=0.898..., gradient_n=0.444..., gradient_p=-0.444...)
+
+    Computed in fp64. At +-1 itself the values are those 1e-9 inside.
     """
     for name, value in (("s_n", s_n), ("s_p", s_p)):
         if not -1 <= value <= 1:
             raise ValueError(f"{name}: found {value}, expected a cosine similarity, -1 to 1")
     cosines = torch.tensor([s_p, s_n], dtype=torch.float64).clamp(-EDGE, EDGE).requires_grad_()
-    anchor, references = vectors(cosines)
-    value = loss(anchor, torch.tensor([0]), references, torch.tensor([0, 1]))
+    rows = vectors(cosines)
+    anchor, others = (rows[0], torch.tensor([0])), (rows[1], torch.tensor([0, 1]))
+    samples, references = (others, anchor) if loss.form().anchors == "references" else (anchor, others)
+    training = loss.training
+    try:  # a look at a loss does not move the means that it may keep
+        value = loss.eval()(*samples, *references)
+    finally:
+        loss.train(training)
     (gradient,) = torch.autograd.grad(value, cosines)
     return Point(value.item(), gradient[1].item(), gradient[0].item())
 
@@ -69,7 +77,7 @@ def plane(loss: PairLoss, s_n: Array, s_p: Array) -> Plane:
 
 
 def decisions(form: Form, s_n: Array, s_p: Array) -> Array:
-    """`decision` at every combination of `s_n` and `s_p`: (len(s_p), len(s_n)), < 0 past the boundary."""
+    """`decision` at every combination of `s_n` and `s_p`: (len(s_p), len(s_n)), 0 or below past the boundary."""
     found: Array = decision(form, torch.from_numpy(s_n)[None, :], torch.from_numpy(s_p)[:, None]).numpy()
     return found
 

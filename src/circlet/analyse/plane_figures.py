@@ -27,11 +27,11 @@ BOX = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", 
 def figure_1(*, linear: PairLoss | None = None, circular: PairLoss | None = None) -> "Figure":
     """Decision boundaries and the pull on points A, B and C: (a) linear, (b) circular. Saves with `.savefig(path)`.
 
-    linear: a loss with a constant margin; default: Eq. 1 with m = 0.3, the boundary through T and T'.
-    circular: default: Circle loss with m = 0.25 and the same gamma.
-
     >>> [axes.get_xlabel() for axes in figure_1().axes]
     ['$s_n$', '$s_n$']
+
+    linear: a loss with a constant margin; default: Eq. 1 with m = 0.3, the boundary through T and T'.
+    circular: default: Circle loss with m = 0.25 and the same gamma.
     """
     from matplotlib.figure import Figure
 
@@ -56,17 +56,17 @@ def figure_1(*, linear: PairLoss | None = None, circular: PairLoss | None = None
 def figure_2(losses: Mapping[str, PairLoss] | None = None, *, points: int = 41) -> "Figure":
     """Maps of |dL/ds_n| and |dL/ds_p| for each loss, with its boundary and the values at A = {0.8, 0.8}.
 
-    losses: by the name to show; default: the paper's three, triplet, AM-Softmax and Circle. points: along each axis.
-
     >>> from circlet import TripletLoss
     >>> len(figure_2({"triplet": TripletLoss()}, points=5).axes)
     3
+
+    losses: by the name to show; default: the paper's three, triplet, AM-Softmax and Circle. points: along each axis.
     """
     from matplotlib.figure import Figure
 
     if points < 2:
         raise ValueError(f"points: found {points}, expected at least 2")
-    losses = losses or {"triplet": TripletLoss(), "AM-Softmax": AMSoftmaxLoss(), "Circle": CircleLoss()}
+    losses = losses or {loss.title: loss for loss in (TripletLoss(), AMSoftmaxLoss(), CircleLoss())}
     figure = Figure(figsize=(1.6 + 3.3 * len(losses), 7.0), layout="constrained")
     grid = figure.subplots(2, len(losses), squeeze=False, sharex=True, sharey=True)
     s = np.linspace(0, 1, points)
@@ -86,14 +86,14 @@ def figure_2(losses: Mapping[str, PairLoss] | None = None, *, points: int = 41) 
     for axes, text in zip(grid[:, 0], ("on $s_n$", "on $s_p$"), strict=True):
         axes.set_ylabel(f"gradient {text}\n\n$s_p$")
     bar = figure.colorbar(image, ax=grid.ravel().tolist(), shrink=0.8)
-    bar.set_label("|gradient| relative to $\\gamma$ (Multi-Similarity: as it is)")
+    bar.set_label("|gradient| relative to $\\gamma$ (as it is where a loss does not couple its sides)")
     figure.suptitle("One positive, one negative; dashed: the decision boundary", fontsize=10)
     return figure
 
 
 def describe(loss: PairLoss) -> str:
     """Name and numbers of a loss, for a title."""
-    return ", ".join(filter(None, (type(loss).__name__.removesuffix("Loss"), _numbers(loss))))
+    return ", ".join(filter(None, (loss.title, _numbers(loss))))
 
 
 def gradient_unit(form: Form) -> float:
@@ -136,7 +136,7 @@ def _targets(form: Form) -> dict[str, tuple[float, float]]:
 
 def _map(axes: Any, found: Plane, values: Array, highest: float) -> Any:
     image = axes.pcolormesh(found.s_n, found.s_p, values, vmin=0, vmax=highest, cmap="viridis", shading="gouraud")
-    if found.decision.min() < 0 < found.decision.max():
+    if found.decision.min() <= 0 < found.decision.max():
         axes.contour(found.s_n, found.s_p, found.decision, levels=[0], colors="white", linestyles="dashed")
     axes.set(aspect="equal")
     return image

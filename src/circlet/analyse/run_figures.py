@@ -31,12 +31,12 @@ Sweep = Mapping[str, Sequence[tuple[float, float]]]
 def figure_3(gammas: Sweep, margins: Sweep, *, metric: str, data: str) -> "Figure":
     """A metric against gamma (left, logarithmic) and against the margin (right); an empty sweep has no panel.
 
+    >>> figure_3({"Circle": [(32.0, 0.8), (64.0, 0.9)]}, {}, metric="recall@1", data="glyphs").axes[0].get_xlabel()
+    'scale $\\\\gamma$'
+
     gammas, margins: (value of the hyper-parameter, metric) of each run, by the name of the line; lines whose names are
     equal up to a comma have one colour. A metric of NaN is a run that diverged: a cross at the bottom, out of the line.
     metric: its name. data: where it was measured, for the title.
-
-    >>> figure_3({"Circle": [(32.0, 0.8), (64.0, 0.9)]}, {}, metric="recall@1", data="glyphs").axes[0].get_xlabel()
-    'scale $\\\\gamma$'
     """
     from matplotlib.figure import Figure
 
@@ -71,11 +71,11 @@ def figure_3(gammas: Sweep, margins: Sweep, *, metric: str, data: str) -> "Figur
 def figure_4(logs: Mapping[str, Sequence[Mapping[str, Any]]], *, data: str = "") -> "Figure":
     """Mean similarity of positive and of negative pairs over training, for each run.
 
-    logs: lines of metrics.jsonl, with telemetry, by the name of the run. data: what was trained on, for the title.
-
     >>> lines = [{"step": 20, "loss": 3.0, "s_p": 0.4, "s_n": 0.3}, {"step": 40, "loss": 2.0, "s_p": 0.6, "s_n": 0.1}]
     >>> len(figure_4({"Circle": lines}).axes[0].lines)
     2
+
+    logs: lines of metrics.jsonl, with telemetry, by the name of the run. data: what was trained on, for the title.
     """
     from matplotlib.figure import Figure
 

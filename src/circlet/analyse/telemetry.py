@@ -137,7 +137,7 @@ def _of_rule(form: Form, met: Meeting, hardest_p: Tensor, hardest_n: Tensor) -> 
         "alpha_n_max": alpha_n.max(),
         "alpha_p_zero": 1 - alpha_p.count_nonzero() / num_p,
         "alpha_n_zero": 1 - alpha_n.count_nonzero() / num_n,
-        "past_boundary": (decision(form, hardest_n, hardest_p, rule) < 0).to(s.dtype).mean(),
+        "past_boundary": (decision(form, hardest_n, hardest_p, rule) <= 0).to(s.dtype).mean(),
         "positives_past": (past_p & positive).count_nonzero() / num_p,
         "negatives_past": (past_n & negative).count_nonzero() / num_n,
     }

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from circlet.data.catalogue import DATA_SETS, find_data_set
+from circlet.data.catalogue import DATA_SETS, EXTENSIONS, find_data_set
 from circlet.data.check import check_data_set
 from circlet.data.images import DataError
 
@@ -71,6 +71,7 @@ def listing() -> str:
     """The data sets as aligned text, a line each."""
     rows = [("name", "task", "images", "what")]
     rows += [(name, entry.task, _size(entry.counts), entry.title) for name, entry in DATA_SETS.items()]
+    rows += [(name, "", "", f"of an installed package: {place}") for name, place in EXTENSIONS.registered().items()]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return "\n".join(
         "  ".join((*(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=False)), row[3])) for row in rows

@@ -1,13 +1,17 @@
 """`circlet recipes`: the recipes, the paper's figures beside those of your own runs, and where each setting is from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from circlet.losses import all_losses, find_loss
+from circlet.losses.catalogue import EXTENSIONS as LOSSES
+from circlet.losses.table import markdown, row
 from circlet.recipes import RECIPES, find_recipe
+from circlet.recipes.names import EXTENSIONS
 from circlet.recipes.results import finished_runs
 
 DESCRIPTION = """Recipes of circlet train: characters, your own images, and the rows of the paper's tables.
@@ -18,7 +22,8 @@ what it lacks of its last circlet evaluate, if that was tested alike (not re-ran
 examples:
   circlet recipes                                list them
   circlet recipes list --runs /data/runs
-  circlet recipes show circle-cub                every setting, stated in the paper or chosen, and its source"""
+  circlet recipes show circle-cub                every setting, stated in the paper or chosen, and its source
+  circlet recipes losses                         the losses that --loss.name takes, and their numbers"""
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,14 @@ class ListArguments:
 
     runs: Annotated[Path, tyro.conf.arg(metavar="PATH")] = Path("runs")
     """Folder of your run folders."""
+
+
+@dataclass(frozen=True)
+class LossesArguments:
+    """List the losses: what each is made of, its numbers, what it is usually compared with."""
+
+    markdown: bool = False
+    """As a Markdown table."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +53,35 @@ class ShowArguments:
 def main(arguments: list[str]) -> None:
     """List or show."""
     parsed = tyro.cli(
-        Annotated[ListArguments, tyro.conf.subcommand("list")] | Annotated[ShowArguments, tyro.conf.subcommand("show")],
+        Annotated[ListArguments, tyro.conf.subcommand("list")]
+        | Annotated[ShowArguments, tyro.conf.subcommand("show")]
+        | Annotated[LossesArguments, tyro.conf.subcommand("losses")],
         args=arguments or ["list"],
         prog="circlet recipes",
         description=DESCRIPTION,
     )
-    print(show(parsed.name) if isinstance(parsed, ShowArguments) else listing(parsed.runs))
+    if isinstance(parsed, ShowArguments):
+        print(show(parsed.name))
+    elif isinstance(parsed, LossesArguments):
+        names = [*all_losses(), *LOSSES.registered()]
+        print(markdown([find_loss(name) for name in names]) if parsed.markdown else losses_text(names))
+    else:
+        print(listing(parsed.runs))
+
+
+def losses_text(names: Sequence[str]) -> str:
+    """The losses with their numbers, a paragraph each."""
+    paragraphs = []
+    for name in names:
+        loss = find_loss(name)
+        made = row(loss)
+        lines = [f"{name}: {(loss.__doc__ or loss.title).splitlines()[0]}"]
+        lines.append(f"  {made.rule} on {made.similarity}; {made.statistics}; {made.aggregate}; {made.computed}; "
+                     f"usually compared with {made.level}")  # fmt: skip
+        for number, parameter in loss.declared.items():
+            lines.append(f"  --loss.{number} {parameter.default:g}  {parameter.text} ({parameter.expected()})")
+        paragraphs.append("\n".join(lines))
+    return "\n\n".join(paragraphs)
 
 
 def listing(runs: Path) -> str:
@@ -64,6 +100,7 @@ def listing(runs: Path) -> str:
                 changed = f"; changed: {', '.join(run.changed)}" if run.changed else ""
                 rows[str(run.path)] = _percent(measured) + changed
         lines += [f"{'':<{width}}  {who}: {text}" for who, text in rows.items()]
+    lines += [f"{name:<{width}}  of an installed package: {place}" for name, place in EXTENSIONS.registered().items()]
     return "\n".join(lines)
 
 

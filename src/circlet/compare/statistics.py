@@ -46,10 +46,10 @@ def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Inter
 def paired_difference(values: Sequence[float], baseline: Sequence[float], *, confidence: float = 0.95) -> Interval:
     """Mean of `values` - `baseline` (n, n), pair by pair: value i and baseline i come from the same seed.
 
-    What a seed does to both (an easy order of batches, say) falls out. An interval that holds 0 shows no difference.
-
     >>> paired_difference([0.5, 0.75], [0.25, 0.5])
     Interval(mean=0.25, low=0.25, high=0.25)
+
+    What a seed does to both (an easy order of batches, say) falls out. An interval that holds 0 shows no difference.
     """
     if len(values) != len(baseline):
         raise ValueError(f"baseline: found {len(baseline)} values for {len(values)}, expected one for each")

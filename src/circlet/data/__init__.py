@@ -1,5 +1,10 @@
 """Labelled images in one split contract, their sources, and decoding.
 
+>>> from circlet.data import glyphs
+>>> splits = glyphs()
+>>> len(splits.train), splits.query.num_classes
+(4320, 108)
+
 Every source is a function that returns `Splits`: your own images (`image_folder`, `manifest`), what needs few files or
 none (`glyphs`, `omniglot`), and the paper's three tasks, a package each: `face`, `reid` (re-identification) and
 `retrieval` (fine-grained). A function of yours is a source too (`DataSet`, `open_data_set`). Everything after it knows
@@ -9,11 +14,6 @@ all by name.
 `decode` says what an image becomes; `pixels` and `query_gallery` make the images of whole sets ready. Batch sampling
 and augmentation are not here: images are decoded in loader workers and augmented in batches on the device
 (`circlet.training.image_batches`, `circlet.augment`).
-
->>> from circlet.data import glyphs
->>> splits = glyphs()
->>> len(splits.train), splits.query.num_classes
-(4320, 108)
 """
 
 from importlib import import_module

@@ -61,12 +61,12 @@ def open_data_set(
 ) -> Splits:
     """Read a set that has a part to train on; `options` go to its loader.
 
+    >>> open_data_set("glyphs", num_instances=5).query.num_classes
+    108
+
     source: a name of `DATA_SETS`, "folder" or "manifest", a `DataSet`, or a function `(root, **options) -> Splits`.
 
     A ValueError for an unknown name, one that is tested on only, no `root` where one is needed, and for a function that
     gives no whole data set.
-
-    >>> open_data_set("glyphs", num_instances=5).query.num_classes
-    108
     """
     return find_data_set(source).open_splits(root, **options)

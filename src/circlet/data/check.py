@@ -26,11 +26,11 @@ def check_data_set(
 ) -> list[str]:
     """All that is wrong with a set, one of ours by name or your own, at `path`, a line each; empty if nothing is.
 
-    `counts`: those to find, of `count`; the published ones where None. `sample` images of each role are decoded, drawn
-    by `seed`, with a progress bar on a terminal.
-
     >>> check_data_set("glyphs", None, sample=3)
     []
+
+    `counts`: those to find, of `count`; the published ones where None. `sample` images of each role are decoded, drawn
+    by `seed`, with a progress bar on a terminal.
     """
     if sample < 0:
         raise ValueError(f"sample: found {sample}, expected at least 0")

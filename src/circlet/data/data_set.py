@@ -30,13 +30,6 @@ INSIGHTFACE = "https://github.com/deepinsight/insightface/tree/master/recognitio
 class DataSet:
     """A data set: what it is called, how it is opened, and what `circlet datasets` shows and checks of it.
 
-    load: `load(root, **options)`; root is where the set lies, a Path, a string, or None where nothing was said, which
-        only sets that do not need a path are given. It gives `Splits`, or for sets that are only tested on one of
-        `circlet.data.evaluation_sets`.
-    options: given to `load` each time. An option that `load` names as a parameter can be set by whoever opens the set:
-        circlet train gives `seed` and `held_out` (--data.seed, --data.test-share) to those that have them.
-    counts: the published ones, by the names of `circlet.data.check.count`.
-
     >>> from circlet.data import FileReader, ImageSet, open_data_set
     >>> def photos(root, *, seed=0):
     ...     sets = [ImageSet.from_classes(c, c, FileReader(str(root), ())) for c in (["ant", "bee"], ["cat", "dog"])]
@@ -44,6 +37,13 @@ class DataSet:
     >>> mine = DataSet("photos", photos, title="insects and pets")
     >>> open_data_set(mine, "photos").query.class_names
     ('cat', 'dog')
+
+    load: `load(root, **options)`; root is where the set lies, a Path, a string, or None where nothing was said, which
+        only sets that do not need a path are given. It gives `Splits`, or for sets that are only tested on one of
+        `circlet.data.evaluation_sets`.
+    options: given to `load` each time. An option that `load` names as a parameter can be set by whoever opens the set:
+        circlet train gives `seed` and `held_out` (--data.seed, --data.test-share) to those that have them.
+    counts: the published ones, by the names of `circlet.data.check.count`.
     """
 
     name: str

@@ -40,15 +40,15 @@ def decode(
 ) -> Pixels:
     """Decode one image into uint8 (channels, H, W), with `size` = (H, W).
 
+    >>> from circlet.data import glyphs
+    >>> decode(glyphs().train, 0, size=(32, 48), channels=1).shape
+    (1, 32, 48)
+
     `fit`: "stretch" ignores the aspect ratio; "crop" resizes the shorter side and takes the centre; "pad" resizes the
     longer side and pads with white, centred; "ink" cuts a drawing, dark on white, out by its centre of mass and the
     spread of its ink (`circlet.data.ink`). Resizing is bicubic with antialiasing. The EXIF orientation is applied,
     transparency goes over white, 16-bit grey is scaled down to 8 bits. Missing, corrupt, truncated and floating-point
     files, decompression bombs, and all else that Pillow warns of, are a DataError.
-
-    >>> from circlet.data import glyphs
-    >>> decode(glyphs().train, 0, size=(32, 48), channels=1).shape
-    (1, 32, 48)
     """
     check_form(size, channels, fit)
     height, width = size

@@ -63,13 +63,13 @@ def decode_all(
 ) -> Decoded:
     """Decode a whole set into memory, in order; for sets of which the pixels fit.
 
-    A file that cannot be decoded is a DataError; with `on_error="skip"` it is listed in `broken` instead, and
-    `image_set.subset(kept)` has the labels that fit `images`. `num_workers` None uses loader workers only where the set
-    is big enough that they pay. The progress bar shows on a terminal only.
-
     >>> from circlet.data import glyphs
     >>> decode_all(glyphs().query.subset(range(3)), size=(16, 16), channels=1).images.shape
     torch.Size([3, 1, 16, 16])
+
+    A file that cannot be decoded is a DataError; with `on_error="skip"` it is listed in `broken` instead, and
+    `image_set.subset(kept)` has the labels that fit `images`. `num_workers` None uses loader workers only where the set
+    is big enough that they pay. The progress bar shows on a terminal only.
     """
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error: found {on_error!r}, expected 'raise' or 'skip'")

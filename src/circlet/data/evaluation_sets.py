@@ -17,13 +17,13 @@ Floats = npt.NDArray[np.float32]
 class FacePairs:
     """Pairs of images, of the same person or not (LFW, AgeDB-30, CFP-FP).
 
-    `pairs` (P, 2) index `images`; `is_same` (P,) bool; `num_folds` contiguous folds, each with pairs of both kinds. For
-    `evaluate.verification`, which wants pair i in rows 2i and 2i + 1: `embeddings[pairs.ravel()]`.
-
     >>> from circlet.data import FileReader
     >>> images = ImageSet.from_classes(["ann", "ann", "bob"], ["1.jpg", "2.jpg", "3.jpg"], FileReader("faces", ()))
     >>> FacePairs(images, np.array([[0, 1], [0, 2]] * 2), np.array([True, False] * 2), num_folds=2).pairs.shape
     (4, 2)
+
+    `pairs` (P, 2) index `images`; `is_same` (P,) bool; `num_folds` contiguous folds, each with pairs of both kinds. For
+    `evaluate.verification`, which wants pair i in rows 2i and 2i + 1: `embeddings[pairs.ravel()]`.
     """
 
     images: ImageSet

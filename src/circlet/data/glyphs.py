@@ -48,12 +48,12 @@ _TURN_DEGREES, _SHEAR, _ASPECT, _LONGER_SIDE, _BLUR = 15.0, 0.25, 1.25, (0.45, 0
 def glyphs(*, seed: int = 0, num_instances: int = 20, size: int = 64) -> Splits:
     """Make the embedded set: 216 characters to train on, 108 unseen ones that search each other.
 
+    >>> glyphs().train.read(0).size
+    (64, 64)
+
     Each character comes `num_instances` times, size x size, black on white. Its typefaces (16, or 12 for the characters
     that STIX lacks) take turns in a random order, so that up to 12 instances differ in typeface. `seed` decides on the
     split and the distortions; an image depends on seed, character, instance number and `size` alone.
-
-    >>> glyphs().train.read(0).size
-    (64, 64)
     """
     for name, value, least in (("seed", seed, 0), ("num_instances", num_instances, 1), ("size", size, 8)):
         if value < least:

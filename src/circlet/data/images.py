@@ -38,15 +38,15 @@ class SeenClassError(DataError):
 class ImageSet:
     """Images with a label each, and optionally a camera each.
 
-    `labels` (N,) int64 are dense, 0..num_classes-1, and `class_names[label]` names the class. `names` (N,) identify
-    the images (path below the root, archive member, ...) and appear in error messages. `read(i)` returns image i and
-    must be picklable, for loader workers that are spawned. `cameras` (N,) int64 or None. A set may be empty.
-
     >>> images = ImageSet.from_classes(["cat", "ant", "cat"], ["1.png", "2.png", "3.png"], FileReader("photos", ()))
     >>> images.class_names, images.labels.tolist()
     (('ant', 'cat'), [1, 0, 1])
     >>> images.subset([0, 2]).class_names
     ('cat',)
+
+    `labels` (N,) int64 are dense, 0..num_classes-1, and `class_names[label]` names the class. `names` (N,) identify
+    the images (path below the root, archive member, ...) and appear in error messages. `read(i)` returns image i and
+    must be picklable, for loader workers that are spawned. `cameras` (N,) int64 or None. A set may be empty.
     """
 
     labels: Ints
@@ -96,10 +96,10 @@ class ImageSet:
     def ids(self) -> Ints:
         """Class names as numbers (N,), for protocols that give some a meaning.
 
-        In Market-1501 -1 is junk and 0 a distractor. A class name that is no whole number is a DataError.
-
         >>> ImageSet.from_classes(["0002", "-1", "0000"], ["b.jpg", "j.jpg", "d.jpg"], FileReader("market", ())).ids()
         array([ 2, -1,  0])
+
+        In Market-1501 -1 is junk and 0 a distractor. A class name that is no whole number is a DataError.
         """
         try:
             return np.array([int(name) for name in self.class_names], dtype=np.int64)[self.labels]

@@ -13,13 +13,13 @@ SPREAD = 0.38  # standard deviation of the ink that fills a box, as a fraction o
 def ink_box(grey: npt.NDArray[np.uint8]) -> tuple[float, float, float, float]:
     """Square box (left, top, right, bottom), in pixels, around the ink; it may reach beyond the image.
 
-    grey: (height, width) uint8, dark on white. A blank image gives its own centred square.
-
     >>> image = np.full((101, 101), 255, dtype=np.uint8)
     >>> image[20:31, 60:71] = 0
     >>> left, top, right, bottom = ink_box(image)
     >>> (left + right) / 2, (top + bottom) / 2
     (65.5, 25.5)
+
+    grey: (height, width) uint8, dark on white. A blank image gives its own centred square.
     """
     height, width = grey.shape
     ink = 255.0 - grey

@@ -24,10 +24,9 @@ __all__ = ["IdentificationMetrics", "identification"]
 class IdentificationMetrics:
     """What `identification` found, as fractions in [0, 1].
 
-    Attributes:
-        rank_accuracy: {N: rank-N identification rate}.
-        tar_at_far: {FAR: TAR}.
-        num_pairs: ordered pairs of two photos of one person, over which the rates are taken.
+    rank_accuracy: {N: rank-N identification rate}.
+    tar_at_far: {FAR: TAR}.
+    num_pairs: ordered pairs of two photos of one person, over which the rates are taken.
     """
 
     rank_accuracy: dict[int, float]
@@ -47,6 +46,11 @@ def identification(
 ) -> IdentificationMetrics:
     """Rank-N identification and verification of probes against distractors.
 
+    >>> probes = torch.tensor([[1.0, 0.0], [0.9, 0.3], [0.0, 1.0]])
+    >>> distractors = torch.tensor([[0.9, 0.1], [-1.0, 0.5]])
+    >>> identification(probes, [4, 4, 5], distractors, ranks=(1, 2), fars=(0.5,))
+    IdentificationMetrics(rank_accuracy={1: 0.0, 2: 1.0}, tar_at_far={0.5: 1.0}, num_pairs=2)
+
     For every ordered pair (g, p) of two probes of one id, g alone joins the distractors: a success at rank N if its
     score with p (cosine similarity) is at least the N-th highest of the distractors with p. Ties count as success.
     Persons with many photos weigh more, those with one add nothing (Kemelmacher-Shlizerman et al., "The MegaFace
@@ -55,27 +59,19 @@ def identification(
     TAR@FAR: the share of these pairs that score above a threshold, the lowest one that no more than FAR of the
     (probe, distractor) pairs exceed.
 
-    Args:
-        probes: (n, dim), any float dtype and device; normalised inside, in float32 (float64 for float64).
-        probe_ids: (n,) integers.
-        distractors: (m, dim), a tensor or array of floats, such as a `numpy.memmap`; moved block by block to the device
-            and dtype of the probes.
-        ranks: the N, each from 1 to m.
-        fars: false accept rates in (0, 1]; FAR n m scores are kept for them.
-        block_size: distractors in a block; decides memory and speed, not the result.
+    probes: (n, dim), any float dtype and device; normalised inside, in float32 (float64 for float64).
+    probe_ids: (n,) integers.
+    distractors: (m, dim), a tensor or array of floats, such as a `numpy.memmap`; moved block by block to the device
+        and dtype of the probes.
+    ranks: the N, each from 1 to m.
+    fars: false accept rates in (0, 1]; FAR n m scores are kept for them.
+    block_size: distractors in a block; decides memory and speed, not the result.
 
-    Raises:
-        ValueError: a wrong shape or dtype, an embedding that is not finite, a rank or FAR out of range.
+    Raises ValueError: a wrong shape or dtype, an embedding that is not finite, a rank or FAR out of range.
 
     Degenerate input: without two probes of one id, all rates are nan.
 
     Extra memory: O(n (block_size + max(ranks)) + max(fars) n m).
-
-    Example:
-        >>> probes = torch.tensor([[1.0, 0.0], [0.9, 0.3], [0.0, 1.0]])
-        >>> distractors = torch.tensor([[0.9, 0.1], [-1.0, 0.5]])
-        >>> identification(probes, [4, 4, 5], distractors, ranks=(1, 2), fars=(0.5,))
-        IdentificationMetrics(rank_accuracy={1: 0.0, 2: 1.0}, tar_at_far={0.5: 1.0}, num_pairs=2)
     """
     ids = checked_labels("probe_ids", probe_ids, checked_embeddings("probes", probes))
     if not isinstance(distractors, Tensor | np.ndarray):

@@ -19,23 +19,20 @@ _GROUP = 32  # similarities looked at together: a group whose maximum is below t
 def nearest(queries: Tensor, gallery: Tensor | None, k: int, *, block_size: int) -> Iterator[tuple[slice, Tensor]]:
     """Yield (rows, indices): the k gallery items of highest inner product for each query of `rows`, best first.
 
+    >>> points = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.8, 0.6]])
+    >>> [(rows, indices.tolist()) for rows, indices in nearest(points, None, 1, block_size=8)]
+    [(slice(0, 3, None), [[2], [2], [0]])]
+
     Equal similarities rank by gallery index. `gallery=None`: every query against all the others, itself left out by
     index. Needs finite values and 1 <= k <= candidates. Extra memory: a few tiles of block_size^2 similarities, and
     what is kept, 12 k bytes for each query (float32).
 
-    Args:
-        queries: (n, dim), any float dtype; products are taken in it.
-        gallery: (m, dim) or None.
-        k: neighbours to find.
-        block_size: queries, and gallery items, in a tile.
+    queries: (n, dim), any float dtype; products are taken in it.
+    gallery: (m, dim) or None.
+    k: neighbours to find.
+    block_size: queries, and gallery items, in a tile.
 
-    Returns:
-        Iterator over blocks of queries; indices are (rows, k) int64.
-
-    Example:
-        >>> points = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.8, 0.6]])
-        >>> [(rows, indices.tolist()) for rows, indices in nearest(points, None, 1, block_size=8)]
-        [(slice(0, 3, None), [[2], [2], [0]])]
+    Gives iterator over blocks of queries; indices are (rows, k) int64.
     """
     if k > block_size // 8:  # so many that keeping them costs more than sorting whole rows
         return _nearest_by_sorting(queries, gallery, k, block_size)

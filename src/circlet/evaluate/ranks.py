@@ -14,12 +14,11 @@ from torch import Tensor
 def ranks_of_positives(distances: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
     """(row, rank) of the entries of `positive`, rank from 1 among the finite distances, ascending within a row.
 
-    Equal distances rank by index. `positive` (rows, columns) marks finite distances.
+    >>> distances = torch.tensor([[0.3, 0.1, 0.3, 0.2, torch.inf]])
+    >>> ranks_of_positives(distances, torch.tensor([[False, True, True, False, False]]))
+    (tensor([0, 0]), tensor([1, 4]))
 
-    Example:
-        >>> distances = torch.tensor([[0.3, 0.1, 0.3, 0.2, torch.inf]])
-        >>> ranks_of_positives(distances, torch.tensor([[False, True, True, False, False]]))
-        (tensor([0, 0]), tensor([1, 4]))
+    Equal distances rank by index. `positive` (rows, columns) marks finite distances.
     """
     row, column = positive.nonzero(as_tuple=True)
     count = row.bincount(minlength=len(distances))

@@ -27,14 +27,13 @@ AveragePrecision = Literal["step", "trapezoid"]
 class ReidMetrics:
     """What `reid` found, as fractions in [0, 1].
 
-    Attributes:
-        cmc: (max_rank,) float64, fraction of the queries with a hit among the 1, 2, ... nearest.
-        map: mean average precision, in the convention of `average_precision`.
-        minp: mean over queries of (number of positives / rank of the last positive).
-        average_precisions: (num_queries,) float64, that of each query; nan without a positive.
-        num_queries: all queries.
-        num_valid_queries: those with a positive: the same id under another camera.
-        average_precision: "step" or "trapezoid": the convention of `map`, and which queries the means are over.
+    cmc: (max_rank,) float64, fraction of the queries with a hit among the 1, 2, ... nearest.
+    map: mean average precision, in the convention of `average_precision`.
+    minp: mean over queries of (number of positives / rank of the last positive).
+    average_precisions: (num_queries,) float64, that of each query; nan without a positive.
+    num_queries: all queries.
+    num_valid_queries: those with a positive: the same id under another camera.
+    average_precision: "step" or "trapezoid": the convention of `map`, and which queries the means are over.
     """
 
     cmc: Tensor
@@ -61,6 +60,11 @@ def reid(
 ) -> ReidMetrics:
     r"""CMC, mAP and mINP by cosine similarity (of unit rows, Euclidean distance gives the same ranking).
 
+    >>> query, gallery = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.1], [1.0, 0.2], [1.0, 0.3], [0.0, 1.0]])
+    >>> metrics = reid(query, [7], [1], gallery, [7, 3, 7, 7], [1, 1, 2, 3])
+    >>> metrics.cmc.tolist(), round(metrics.map, 4), round(metrics.minp, 4)
+    ([0.0, 1.0, 1.0, 1.0], 0.5833, 0.6667)
+
     Gallery entries of id -1 (junk) are dropped. For each query, so are the entries of the same id under the same
     camera; those of the same id under another camera are its n positives, all others negatives (on Market-1501 also
     the distractors, id 0). Equal distances rank by gallery index. With r_i the place of the i-th positive, from 1:
@@ -73,32 +77,24 @@ def reid(
     where 0/0 = 1, and their means over queries. "step" leaves out queries without a positive; "trapezoid" counts them
     as 0. On Market-1501 the second is lower by half a point to one: say which one you report.
 
-    Args:
-        query: (n, dim), any float dtype and device; normalised inside, in float32 (float64 for float64).
-        query_ids: (n,) integers.
-        query_cams: (n,) integers.
-        gallery: (m, dim), on the same device.
-        gallery_ids: (m,) integers, -1 for junk.
-        gallery_cams: (m,) integers.
-        average_precision: "step" or "trapezoid".
-        max_rank: length of the CMC, cut to the number of gallery entries that are not junk.
-        block_size: distances are made block_size^2 at a time; decides memory and speed, not the result.
+    query: (n, dim), any float dtype and device; normalised inside, in float32 (float64 for float64).
+    query_ids: (n,) integers.
+    query_cams: (n,) integers.
+    gallery: (m, dim), on the same device.
+    gallery_ids: (m,) integers, -1 for junk.
+    gallery_cams: (m,) integers.
+    average_precision: "step" or "trapezoid".
+    max_rank: length of the CMC, cut to the number of gallery entries that are not junk.
+    block_size: distances are made block_size^2 at a time; decides memory and speed, not the result.
 
-    Raises:
-        ValueError: a wrong shape, dtype or device, an embedding that is not finite, a gallery of junk only, an unknown
-            average_precision, max_rank or block_size below 1.
+    Raises ValueError: a wrong shape, dtype or device, an embedding that is not finite, a gallery of junk only, an
+        unknown average_precision, max_rank or block_size below 1.
 
     Degenerate input: if no query has a positive, everything is nan ("step") or 0 ("trapezoid").
 
     Precision: distances closer than a rounding error may swap, see `retrieval`.
 
     Extra memory: a unit copy of query and gallery and about 40 bytes x block_size^2 (40 MB).
-
-    Example:
-        >>> query, gallery = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.1], [1.0, 0.2], [1.0, 0.3], [0.0, 1.0]])
-        >>> metrics = reid(query, [7], [1], gallery, [7, 3, 7, 7], [1, 1, 2, 3])
-        >>> metrics.cmc.tolist(), round(metrics.map, 4), round(metrics.minp, 4)
-        ([0.0, 1.0, 1.0, 1.0], 0.5833, 0.6667)
     """
     checked_embeddings("query", query)
     checked_embeddings("gallery", gallery)
@@ -127,20 +123,18 @@ def reid_from_distances(
 ) -> ReidMetrics:
     """`reid` for distances that are already there, such as those of `rerank`.
 
-    Args:
-        distances: (n, m), floats, less is nearer.
-        query_ids: (n,) integers; this and the rest as in `reid`.
-        query_cams: (n,) integers.
-        gallery_ids: (m,) integers, -1 for junk.
-        gallery_cams: (m,) integers.
-        average_precision: "step" or "trapezoid".
-        max_rank: length of the CMC.
-        block_size: decides memory and speed.
+    >>> distances = torch.tensor([[0.1, 0.2, 0.3, 0.9]])
+    >>> reid_from_distances(distances, [7], [1], [7, 3, 7, 7], [1, 1, 2, 3]).map
+    0.58333...
 
-    Example:
-        >>> distances = torch.tensor([[0.1, 0.2, 0.3, 0.9]])
-        >>> reid_from_distances(distances, [7], [1], [7, 3, 7, 7], [1, 1, 2, 3]).map
-        0.58333...
+    distances: (n, m), floats, less is nearer.
+    query_ids: (n,) integers; this and the rest as in `reid`.
+    query_cams: (n,) integers.
+    gallery_ids: (m,) integers, -1 for junk.
+    gallery_cams: (m,) integers.
+    average_precision: "step" or "trapezoid".
+    max_rank: length of the CMC.
+    block_size: decides memory and speed.
     """
     checked_embeddings("distances", distances)
     labels = _labels(distances, query_ids, query_cams, distances.T, gallery_ids, gallery_cams)

@@ -30,6 +30,10 @@ def rerank(
 ) -> Tensor:
     r"""k-reciprocal distances between queries and gallery, for `reid_from_distances`.
 
+    >>> points = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.8, 0.3], [0.0, 1.0], [0.1, 0.9], [0.4, 0.9]])
+    >>> rerank(points[:1], points[1:], k1=2, k2=1).mul(100).round().tolist()
+    [[1.0, 6.0, 100.0, 97.0, 88.0]]
+
     With N(i, k) the k + 1 nearest of i among queries and gallery together (i itself the first), and d the squared
     Euclidean distance of unit rows, divided by the largest one of row i:
 
@@ -41,30 +45,22 @@ def rerank(
         J(i, g) = 1 - sum_c min(V(i, c), V(g, c)) / sum_c max(V(i, c), V(g, c))                  (Eq. 10)
         result  = (1 - lambda_) J(i, g) + lambda_ d(i, g)                                        (Eq. 12)
 
-    Args:
-        query: (n, dim), any float dtype and device; normalised inside, products in float32 (float64 for float64).
-        gallery: (m, dim), on the same device.
-        k1: neighbours that must be mutual, less than n + m; k1/2 is rounded half to even.
-        k2: rows in the mean of encodings, itself included; 1: no mean.
-        lambda_: weight of the original distance, from 0 to 1.
-        block_size: products are made block_size^2 at a time; decides memory and speed, not the result.
+    query: (n, dim), any float dtype and device; normalised inside, products in float32 (float64 for float64).
+    gallery: (m, dim), on the same device.
+    k1: neighbours that must be mutual, less than n + m; k1/2 is rounded half to even.
+    k2: rows in the mean of encodings, itself included; 1: no mean.
+    lambda_: weight of the original distance, from 0 to 1.
+    block_size: products are made block_size^2 at a time; decides memory and speed, not the result.
 
-    Returns:
-        (n, m) float32, in [0, 1].
+    Gives (n, m) float32, in [0, 1].
 
-    Raises:
-        ValueError: a wrong shape, dtype or device, an embedding that is not finite, k1, k2 or lambda_ out of range.
+    Raises ValueError: a wrong shape, dtype or device, an embedding that is not finite, k1, k2 or lambda_ out of range.
 
     Differs from the paper, as its code does: d is Euclidean, squared, and divided by its maximum; V sums to 1.
 
     Equal distances rank by index (queries first), behind the image itself.
 
     Extra memory: the result, and about 2 KB for each image with the default k1 and k2 (encodings and their index).
-
-    Example:
-        >>> points = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.8, 0.3], [0.0, 1.0], [0.1, 0.9], [0.4, 0.9]])
-        >>> rerank(points[:1], points[1:], k1=2, k2=1).mul(100).round().tolist()
-        [[1.0, 6.0, 100.0, 97.0, 88.0]]
     """
     checked_embeddings("query", query)
     checked_embeddings("gallery", gallery)

@@ -24,13 +24,12 @@ _MIN_NEIGHBOURS = 16  # most queries have a hit among so many; for the others wh
 class RetrievalMetrics:
     """What `retrieval` found, as fractions in [0, 1].
 
-    Attributes:
-        recall_at_k: {K: fraction of all queries with a hit among the K nearest}.
-        r_precision: mean R-Precision over the queries that have a match (nan if none has).
-        map_at_r: mean MAP@R over the same.
-        mrr: mean reciprocal rank of the first hit in the full ranking, over the same.
-        num_queries: all queries, lone ones included.
-        num_lone_queries: queries without any match in the gallery: misses for Recall@K, left out of the rest.
+    recall_at_k: {K: fraction of all queries with a hit among the K nearest}.
+    r_precision: mean R-Precision over the queries that have a match (nan if none has).
+    map_at_r: mean MAP@R over the same.
+    mrr: mean reciprocal rank of the first hit in the full ranking, over the same.
+    num_queries: all queries, lone ones included.
+    num_lone_queries: queries without any match in the gallery: misses for Recall@K, left out of the rest.
     """
 
     recall_at_k: dict[int, float]
@@ -53,6 +52,13 @@ def retrieval(
 ) -> RetrievalMetrics:
     r"""Recall@K, R-Precision, MAP@R and MRR by cosine similarity.
 
+    >>> points = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.1, 0.9], [0.0, 1.0], [0.6, 0.8]])
+    >>> metrics = retrieval(points, [0, 0, 1, 1, 0], ks=(1, 2))
+    >>> metrics.recall_at_k
+    {1: 0.8, 2: 0.8}
+    >>> round(metrics.r_precision, 3), round(metrics.map_at_r, 3), round(metrics.mrr, 3)
+    (0.8, 0.8, 0.867)
+
     Each query ranks the gallery by descending cosine similarity, equal similarities by gallery index; without a
     gallery it ranks all the other items, itself left out *by index* (an exact copy of it stays). With rel(i) = 1 where
     the i-th ranked item has the query's label, R = the number of such items and P(i) = (1/i) sum_{j<=i} rel(j):
@@ -66,17 +72,15 @@ def retrieval(
     as in the benchmark code of Oh Song et al. and in pytorch-metric-learning. Customary K: 1, 2, 4, 8 (CUB-200 and
     Cars196); 1, 10, 100, 1000 (Stanford Online Products); 1, 10, 20, 30, 40, 50 (In-Shop, queries against gallery).
 
-    Args:
-        embeddings: (n, dim), any float dtype and device; normalised inside, in float32 (float64 for float64).
-        labels: (n,) integers.
-        ks: the K of Recall@K, each at most the number of candidates.
-        gallery: (m, dim) on the same device, or None: the items are each other's gallery.
-        gallery_labels: (m,) integers, with `gallery` only.
-        block_size: side of the tiles of similarities; decides memory and speed, not the result.
+    embeddings: (n, dim), any float dtype and device; normalised inside, in float32 (float64 for float64).
+    labels: (n,) integers.
+    ks: the K of Recall@K, each at most the number of candidates.
+    gallery: (m, dim) on the same device, or None: the items are each other's gallery.
+    gallery_labels: (m,) integers, with `gallery` only.
+    block_size: side of the tiles of similarities; decides memory and speed, not the result.
 
-    Raises:
-        ValueError: a wrong shape, dtype or device, an embedding that is not finite, fewer than two items, an empty
-            gallery, gallery without gallery_labels or the reverse, a K out of range.
+    Raises ValueError: a wrong shape, dtype or device, an embedding that is not finite, fewer than two items, an empty
+        gallery, gallery without gallery_labels or the reverse, a K out of range.
 
     Degenerate input: if every query is lone, Recall@K is 0 and the others are nan (a mean of nothing). A zero vector
     has similarity 0 with everything.
@@ -86,14 +90,6 @@ def retrieval(
     closer than a rounding error (1e-7 in float32) may swap. TensorFloat-32, if you switched it on, widens that to 1e-3.
 
     Extra memory: O(block_size^2 + n k) for k = max(R, 16), or O(block_size^2) if k > block_size / 8.
-
-    Example:
-        >>> points = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.1, 0.9], [0.0, 1.0], [0.6, 0.8]])
-        >>> metrics = retrieval(points, [0, 0, 1, 1, 0], ks=(1, 2))
-        >>> metrics.recall_at_k
-        {1: 0.8, 2: 0.8}
-        >>> round(metrics.r_precision, 3), round(metrics.map_at_r, 3), round(metrics.mrr, 3)
-        (0.8, 0.8, 0.867)
     """
     query_labels = checked_labels("labels", labels, checked_embeddings("embeddings", embeddings))
     if (gallery is None) != (gallery_labels is None):

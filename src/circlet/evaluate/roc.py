@@ -18,23 +18,21 @@ FarMode = Literal["nearest", "at_most"]
 def tar_at_far(scores: Tensor, is_same: Tensor, fars: Sequence[float], far_mode: FarMode) -> dict[float, float]:
     """The true accept rate for each false accept rate asked for.
 
+    >>> scores, same = torch.tensor([0.9, 0.8, 0.7, 0.6, 0.5]), torch.tensor([True, False, True, True, False])
+    >>> tar_at_far(scores, same, [0.1, 0.5], "at_most")
+    {0.1: 0.3333333333333333, 0.5: 1.0}
+    >>> tar_at_far(scores, same, [0.3], "nearest")
+    {0.3: 1.0}
+
     A point of the ROC for each distinct score s (accept s and above), and one that accepts nothing. "at_most": the
     highest TAR of those points whose FAR is no more than the target. "nearest": the point whose FAR is nearest to the
     target, on either side; of equally near ones that of larger FAR, then TAR. For it, points inside straight runs of
     the ROC are left out, as scikit-learn's `roc_curve` does: that is part of the reference (insightface).
 
-    Args:
-        scores: (num_pairs,), more is more similar.
-        is_same: (num_pairs,) booleans on the CPU, both kinds present.
-        fars: false accept rates.
-        far_mode: "nearest" or "at_most".
-
-    Example:
-        >>> scores, same = torch.tensor([0.9, 0.8, 0.7, 0.6, 0.5]), torch.tensor([True, False, True, True, False])
-        >>> tar_at_far(scores, same, [0.1, 0.5], "at_most")
-        {0.1: 0.3333333333333333, 0.5: 1.0}
-        >>> tar_at_far(scores, same, [0.3], "nearest")
-        {0.3: 1.0}
+    scores: (num_pairs,), more is more similar.
+    is_same: (num_pairs,) booleans on the CPU, both kinds present.
+    fars: false accept rates.
+    far_mode: "nearest" or "at_most".
     """
     ordered, order = scores.cpu().sort(descending=True)
     genuine = is_same[order]

@@ -31,10 +31,9 @@ _ROWS = 256  # of templates in a matrix product
 class TemplateMetrics:
     """What `template_verification` found.
 
-    Attributes:
-        tar_at_far: {FAR: TAR}, fractions in [0, 1].
-        scores: (num_pairs,) cosine similarity of each pair.
-        far_mode: how the points of `tar_at_far` were chosen.
+    tar_at_far: {FAR: TAR}, fractions in [0, 1].
+    scores: (num_pairs,) cosine similarity of each pair.
+    far_mode: how the points of `tar_at_far` were chosen.
     """
 
     tar_at_far: dict[float, float]
@@ -56,30 +55,27 @@ def template_verification(
 ) -> TemplateMetrics:
     """TAR@FAR of pairs of templates, each the embedding of `template_embeddings`, scored by inner product.
 
+    >>> features = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.2, 1.0]])
+    >>> pairs = [[10, 20], [10, 30], [30, 40]]
+    >>> template_verification(features, [10, 20, 30, 40], [1, 2, 3, 4], pairs, [True, False, True]).tar_at_far[1e-3]
+    1.0
+
     Follows insightface's `eval_ijbc.py` (Maze et al., "IARPA Janus Benchmark - C", 2018). Its default: the sum of
     the features of an image and its mirror image, norms kept, times the detector's score.
 
-    Args:
-        features: (num_images, dim), as in `template_embeddings`, like the next two.
-        template_ids: (num_images,) integers.
-        media_ids: (num_images,) integers.
-        pairs: (num_pairs, 2) integers, template ids.
-        is_same: (num_pairs,) booleans, both kinds present.
-        detector_scores: (num_images,) floats or None.
-        fars: false accept rates in (0, 1].
-        far_mode: "nearest" takes the point of the ROC whose FAR is nearest to the target, as the reference does and
-            published figures do: with fewer impostors than 1/FAR it may be FAR 0, and it may exceed the target.
-            "at_most" takes the highest TAR whose FAR does not exceed the target.
+    features: (num_images, dim), as in `template_embeddings`, like the next two.
+    template_ids: (num_images,) integers.
+    media_ids: (num_images,) integers.
+    pairs: (num_pairs, 2) integers, template ids.
+    is_same: (num_pairs,) booleans, both kinds present.
+    detector_scores: (num_images,) floats or None.
+    fars: false accept rates in (0, 1].
+    far_mode: "nearest" takes the point of the ROC whose FAR is nearest to the target, as the reference does and
+        published figures do: with fewer impostors than 1/FAR it may be FAR 0, and it may exceed the target.
+        "at_most" takes the highest TAR whose FAR does not exceed the target.
 
-    Raises:
-        ValueError: a wrong shape, dtype or device, a feature that is not finite, a pair with an unknown template, pairs
-            of one kind only, a FAR out of range, an unknown far_mode.
-
-    Example:
-        >>> features = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.2, 1.0]])
-        >>> pairs = [[10, 20], [10, 30], [30, 40]]
-        >>> template_verification(features, [10, 20, 30, 40], [1, 2, 3, 4], pairs, [True, False, True]).tar_at_far[1e-3]
-        1.0
+    Raises ValueError: a wrong shape, dtype or device, a feature that is not finite, a pair with an unknown template,
+        pairs of one kind only, a FAR out of range, an unknown far_mode.
     """
     checked_pairs = as_tensor("pairs", pairs, "integers (num_pairs, 2)")
     if checked_pairs.ndim != 2 or checked_pairs.shape[1] != 2:
@@ -110,23 +106,19 @@ def template_embeddings(
 ) -> tuple[Tensor, Tensor]:
     """One embedding for each template: the mean within each of its media, summed over media, scaled to length 1.
 
-    Args:
-        features: (num_images, dim), any float dtype and device; their norms count, nothing is normalised before.
-        template_ids: (num_images,) integers.
-        media_ids: (num_images,) integers; equal ones in different templates are different media.
-        detector_scores: (num_images,) floats by which the features are multiplied first, or None.
+    >>> features = torch.tensor([[1.0, 0.0], [3.0, 0.0], [0.0, 2.0], [5.0, 0.0]])
+    >>> template_embeddings(features, [8, 8, 8, 2], [1, 1, 2, 1])
+    (tensor([[1.0000, 0.0000],
+             [0.7071, 0.7071]]), tensor([2, 8]))
 
-    Returns:
-        (num_templates, dim) unit rows in float32 (float64 for float64), and their (num_templates,) ids, ascending.
+    features: (num_images, dim), any float dtype and device; their norms count, nothing is normalised before.
+    template_ids: (num_images,) integers.
+    media_ids: (num_images,) integers; equal ones in different templates are different media.
+    detector_scores: (num_images,) floats by which the features are multiplied first, or None.
 
-    Raises:
-        ValueError: a wrong shape or dtype, a feature or detector score that is not finite.
+    Gives (num_templates, dim) unit rows in float32 (float64 for float64), and their (num_templates,) ids, ascending.
 
-    Example:
-        >>> features = torch.tensor([[1.0, 0.0], [3.0, 0.0], [0.0, 2.0], [5.0, 0.0]])
-        >>> template_embeddings(features, [8, 8, 8, 2], [1, 1, 2, 1])
-        (tensor([[1.0000, 0.0000],
-                 [0.7071, 0.7071]]), tensor([2, 8]))
+    Raises ValueError: a wrong shape or dtype, a feature or detector score that is not finite.
     """
     checked_embeddings("features", features)
     template = checked_labels("template_ids", template_ids, features)

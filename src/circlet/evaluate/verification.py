@@ -26,16 +26,15 @@ _FAR_THRESHOLDS = torch.from_numpy(np.arange(0, 4, 0.001))
 class VerificationMetrics:
     """What `verification` found; rates are fractions in [0, 1], thresholds squared distances in [0, 4].
 
-    Attributes:
-        accuracy: mean over folds of the held-out accuracy.
-        accuracy_std: its standard deviation over folds (divided by the number of folds).
-        fold_accuracy: (folds,) float64, the held-out accuracies.
-        fold_threshold: (folds,) float64, their thresholds: a pair is the same if its distance is below.
-        tar_at_far: {FAR asked for on the other folds: mean held-out TAR} (VAL@FAR).
-        tar_std_at_far: {the same: standard deviation over folds}.
-        far_found: {the same: mean held-out FAR}.
-        fold_far_threshold: {the same: (folds,) float64 thresholds}.
-        roc: (400, 2) float64, mean held-out (FAR, TAR) at the thresholds 0, 0.01, ..., 3.99.
+    accuracy: mean over folds of the held-out accuracy.
+    accuracy_std: its standard deviation over folds (divided by the number of folds).
+    fold_accuracy: (folds,) float64, the held-out accuracies.
+    fold_threshold: (folds,) float64, their thresholds: a pair is the same if its distance is below.
+    tar_at_far: {FAR asked for on the other folds: mean held-out TAR} (VAL@FAR).
+    tar_std_at_far: {the same: standard deviation over folds}.
+    far_found: {the same: mean held-out FAR}.
+    fold_far_threshold: {the same: (folds,) float64 thresholds}.
+    roc: (400, 2) float64, mean held-out (FAR, TAR) at the thresholds 0, 0.01, ..., 3.99.
     """
 
     accuracy: float
@@ -59,6 +58,11 @@ def verification(
 ) -> VerificationMetrics:
     r"""Accuracy and TAR@FAR of pairs, each fold judged with the threshold of the others.
 
+    >>> pairs = torch.tensor([[1.0, 0.0], [1.0, 0.1], [1.0, 0.0], [0.0, 1.0]]).repeat(10, 1)
+    >>> metrics = verification(pairs, [True, False] * 10)
+    >>> metrics.accuracy, metrics.tar_at_far
+    (1.0, {0.001: 1.0})
+
     Pair i is rows 2i and 2i+1; folds are contiguous, the first ones longer by one if they cannot be equal. A pair
     is accepted as the same if its squared Euclidean distance (unit rows) is below the threshold:
 
@@ -69,21 +73,13 @@ def verification(
     as in insightface's `verification.py` (VAL@FAR there). For its flip test, pass the sum of the embeddings of each
     image and its mirror image, neither of them normalised before.
 
-    Args:
-        embeddings: (2 num_pairs, dim), any float dtype and device; normalised inside, in float64.
-        is_same: (num_pairs,) booleans.
-        folds: from 2 to num_pairs; each needs pairs of both kinds.
-        fars: false accept rates in (0, 1].
+    embeddings: (2 num_pairs, dim), any float dtype and device; normalised inside, in float64.
+    is_same: (num_pairs,) booleans.
+    folds: from 2 to num_pairs; each needs pairs of both kinds.
+    fars: false accept rates in (0, 1].
 
-    Raises:
-        ValueError: a wrong shape or dtype, an odd number of rows, an embedding that is not finite, folds out of range
-            or without pairs of both kinds, a FAR out of range.
-
-    Example:
-        >>> pairs = torch.tensor([[1.0, 0.0], [1.0, 0.1], [1.0, 0.0], [0.0, 1.0]]).repeat(10, 1)
-        >>> metrics = verification(pairs, [True, False] * 10)
-        >>> metrics.accuracy, metrics.tar_at_far
-        (1.0, {0.001: 1.0})
+    Raises ValueError: a wrong shape or dtype, an odd number of rows, an embedding that is not finite, folds out of
+        range or without pairs of both kinds, a FAR out of range.
     """
     checked_embeddings("embeddings", embeddings)
     if len(embeddings) % 2:
@@ -138,23 +134,19 @@ def verification(
 def video_embeddings(frames: Tensor, video_ids: Tensor | Sequence[int]) -> tuple[Tensor, Tensor]:
     """One embedding for each video: the mean of those of its frames, scaled to length 1 (YouTube Faces).
 
+    >>> videos, ids = video_embeddings(torch.tensor([[3.0, 0.0], [0.0, 1.0], [3.0, 8.0]]), [7, 5, 7])
+    >>> videos, ids
+    (tensor([[0.0000, 1.0000],
+             [0.6000, 0.8000]]), tensor([5, 7]))
+
     For `verification`, index them by pairs of videos: `videos[torch.searchsorted(ids, pairs.flatten())]`.
 
-    Args:
-        frames: (n, dim), any float dtype and device, not normalised here before the mean.
-        video_ids: (n,) integers, the video of each frame, in any order.
+    frames: (n, dim), any float dtype and device, not normalised here before the mean.
+    video_ids: (n,) integers, the video of each frame, in any order.
 
-    Returns:
-        (num_videos, dim) unit rows in float32 (float64 for float64), and their (num_videos,) ids, ascending.
+    Gives (num_videos, dim) unit rows in float32 (float64 for float64), and their (num_videos,) ids, ascending.
 
-    Raises:
-        ValueError: a wrong shape or dtype, a frame that is not finite.
-
-    Example:
-        >>> videos, ids = video_embeddings(torch.tensor([[3.0, 0.0], [0.0, 1.0], [3.0, 8.0]]), [7, 5, 7])
-        >>> videos, ids
-        (tensor([[0.0000, 1.0000],
-                 [0.6000, 0.8000]]), tensor([5, 7]))
+    Raises ValueError: a wrong shape or dtype, a frame that is not finite.
     """
     labels = checked_labels("video_ids", video_ids, checked_embeddings("frames", frames))
     ids, video = labels.unique(return_inverse=True)

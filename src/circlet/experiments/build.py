@@ -49,6 +49,7 @@ def build_objective(config: LossConfig, num_classes: int, embedding_dim: int, de
         embedding_dim,
         memory=config.memory,
         sample=config.sample,
+        centers=config.centers,
         device=device if num_ranks(None) > 1 else None,
     )
 

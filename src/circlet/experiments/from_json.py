@@ -9,10 +9,10 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 def from_json(kind: Any, value: Any, name: str) -> Any:
     """`value`, out of JSON, as the annotated type `kind`; settings that are not there keep their defaults.
 
-    ValueError for an unknown setting, and for a value of another type; `name` says where it is.
-
     >>> from_json(tuple[float, ...], [1, 2.5], "config.mean")
     (1.0, 2.5)
+
+    ValueError for an unknown setting, and for a value of another type; `name` says where it is.
     """
     if is_dataclass(kind) and hasattr(kind, "from_json") and "." in name:  # a part that reads itself
         return kind.from_json(value, name)

@@ -9,6 +9,8 @@ A new file with a subclass of `PairLoss` is a new loss: a module (`circlet.MyLos
     loss(embeddings, labels, classes)                       # class-level labels: a ClassWeights or a weight tensor
     loss(embeddings, labels, [classes, None])               # joint: classes and batch in one loss
 
+Which well-known losses are not of this kind is said in `form`.
+
 | file             | what it is                                                                        |
 |------------------|-----------------------------------------------------------------------------------|
 | form             | what a loss is made of                                                            |
@@ -16,6 +18,7 @@ A new file with a subclass of `PairLoss` is a new loss: a module (`circlet.MyLos
 | hyper_parameters | the numbers of a loss, with default, range and meaning                            |
 | pair_loss        | the loss of a batch by any form                                                   |
 | statistics       | every word of a form, defined on similarities                                     |
+| table            | the table of the losses, from their definitions                                   |
 | catalogue        | all losses by name, those of this package, of others, and `module:Class`          |
 | all others       | losses                                                                            |
 """

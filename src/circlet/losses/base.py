@@ -9,6 +9,7 @@ import inspect
 import re
 from typing import Any, ClassVar, Literal, dataclass_transform
 
+import torch
 from torch import Tensor, nn
 
 from circlet.aggregate import Reduction
@@ -23,7 +24,7 @@ from circlet.losses.hyper_parameters import (
     declared,
     refuse_positional,
 )
-from circlet.losses.pair_loss import pair_loss
+from circlet.losses.pair_loss import Encounter, pair_loss
 from circlet.references import References
 
 Level = Literal["pair", "class", "joint"]
@@ -57,6 +58,8 @@ class PairLoss(_Declared):
     aliases: other names of the class. level: what it is usually compared with. title: for people.
     num_centers: class weights of each class that it is made for.
     paper_settings: for a level the numbers that a paper states, and for which task.
+    first_state: what a loss keeps from batch to batch (moving means), by name, with its value before the first batch:
+        buffers, which `observe` moves on in training mode. Such a loss is a module alone, without a function.
 
     Raises TypeError for an unknown setting or one without a name, ValueError for a number out of range, and for a form
     whose rule or aggregate gives another shape or NaN.
@@ -70,6 +73,7 @@ class PairLoss(_Declared):
     level: ClassVar[Level] = "pair"
     num_centers: ClassVar[int] = 1
     paper_settings: ClassVar[dict[Level, tuple[dict[str, float], str]]] = {}
+    first_state: ClassVar[dict[str, float]] = {}
     declared: ClassVar[dict[str, HyperParameter]] = {}
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -97,6 +101,8 @@ class PairLoss(_Declared):
         if values:
             refuse_positional(loss, self.declared, values)
         self.reduction = reduction
+        for name, value in self.first_state.items():
+            self.register_buffer(name, torch.tensor(value))
         for name, value in self.checked(settings).items():
             setattr(self, name, value)
         self.check()
@@ -121,6 +127,21 @@ class PairLoss(_Declared):
         """What the loss is made of, with its present hyper-parameters."""
         raise NotImplementedError(f"{type(self).__name__}: has no form(), expected one that gives a circlet.Form")
 
+    def observe(self, encounter: Encounter) -> None:
+        """Move the state on (`follow`) by a batch, in training mode, before its loss; over ranks by that of all."""
+
+    def follow(self, name: str, value: Tensor, rate: float) -> None:
+        """Move the state `name` towards `value` by the share `rate`; not if the value is not finite."""
+        before: Tensor = getattr(self, name)
+        after = before + rate * (value.detach().to(before.dtype) - before)
+        setattr(self, name, torch.where(after.isfinite(), after, before))
+
+    def _form_for(self, encounter: Encounter) -> Form:
+        if self.training and self.first_state:
+            with torch.no_grad():
+                self.observe(encounter)
+        return self.form()
+
     @property
     def hyper_parameters(self) -> dict[str, float]:
         """The numbers of this loss by name."""
@@ -136,7 +157,8 @@ class PairLoss(_Declared):
         positive_mask: Tensor | None = None,
     ) -> Tensor:
         """The loss; arguments as in circlet.functional.pair_loss."""
-        return pair_loss(embeddings, labels, references, reference_labels, positive_mask, self.reduction, self.form())
+        arguments = embeddings, labels, references, reference_labels, positive_mask
+        return pair_loss(*arguments, self.reduction, self._form_for)
 
     def extra_repr(self) -> str:
         """Hyper-parameters, for print(module)."""

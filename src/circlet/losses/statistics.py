@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from circlet.losses.form import Form, Rows, Softmax
+from circlet.losses.form import AnchorLoss, Form, Rows, Softmax
 from circlet.similarity import Rule
 
 
@@ -30,38 +30,18 @@ class Meeting(NamedTuple):
     hardest_positive: Tensor | None = None
 
 
-class AnchorLoss(NamedTuple):
-    """Of each anchor (R,): the loss of its positives and of its negatives together, or each if they do not meet.
-
-    has_positive, has_negative: (R,) bool.
-    """
-
-    loss: Tensor
-    pos_loss: Tensor
-    neg_loss: Tensor
-    has_positive: Tensor
-    has_negative: Tensor
-
-
 def anchor_loss(form: Form, meeting: Meeting) -> AnchorLoss:
     """The loss of each anchor."""
     met = pooled(form, meeting)
-    rule = rule_of(form, met)
     has = met.positive.any(1), met.negative.any(1)
     if form.positives == "each":
-        loss = _each(form, rule, met)
-        return AnchorLoss(loss, loss, loss, *has)
-    pos, neg = statistics(form, met)
-    return of_statistics(form, pos, neg, *has)
-
-
-def of_statistics(form: Form, pos: Tensor, neg: Tensor, has_positive: Tensor, has_negative: Tensor) -> AnchorLoss:
-    """The loss of each anchor from its two statistics."""
-    if form.average == "sides":
-        pos_loss, neg_loss = form.aggregate.sides(pos, neg)  # type: ignore[attr-defined]
-        return AnchorLoss(pos_loss + neg_loss, pos_loss, neg_loss, has_positive, has_negative)
-    loss = form.aggregate(pos, neg)
-    return AnchorLoss(loss, loss, loss, has_positive, has_negative)
+        loss = _each(form, rule_of(form, met), met)
+        found = AnchorLoss(loss, loss, loss, *has)
+    else:
+        found = form.losses(*statistics(form, met), *has)
+    if form.penalty is None:
+        return found
+    return found._replace(loss=found.loss + form.penalty(rows_of(met)).squeeze(1))
 
 
 def statistics(form: Form, met: Meeting) -> tuple[Tensor, Tensor]:
@@ -76,23 +56,29 @@ def statistics(form: Form, met: Meeting) -> tuple[Tensor, Tensor]:
 
 def rule_of(form: Form, met: Meeting) -> Rule:
     """The rule for these anchors."""
-    if isinstance(form.rule, Rule):
-        return form.rule
+    return form.rule if isinstance(form.rule, Rule) else form.rule.for_rows(rows_of(met))
+
+
+def rows_of(met: Meeting) -> Rows:
+    """What the rule may know of these anchors."""
     hardest = met.hardest_positive
-    if hardest is None:
+    if hardest is None and met.s.shape[1]:
         hardest = torch.where(met.positive, met.s.detach(), torch.inf).amin(1, keepdim=True)
-    return form.rule.for_rows(Rows(met.norms, hardest))
+    return Rows(met.norms, torch.full_like(met.norms.detach(), torch.inf) if hardest is None else hardest)
 
 
 def pooled(form: Form, meeting: Meeting) -> Meeting:
     """The same anchors with one similarity for each class, where the form asks for it."""
     if form.within_class is None:
         return meeting
+    if not meeting.s.shape[1]:
+        return meeting
     if meeting.labels is None:
         raise ValueError("positive_mask: found with a loss that looks within classes, expected labels")
     order, is_there = _columns_of_classes(meeting.labels)
     there = is_there & (meeting.positive | meeting.negative)[:, order]  # the own row of an anchor is of no class
-    s = meeting.s[:, order]
+    # By gather, whose backward pass is twice as fast as that of an index.
+    s = meeting.s.gather(1, order.flatten().expand(len(meeting.s), -1)).view(-1, *order.shape)
     if form.within_class == "max":
         s = torch.where(there, s, -torch.inf).amax(2)
     else:
@@ -117,16 +103,22 @@ def _columns_of_classes(labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _statistic(statistic: str, logits: Tensor, mask: Tensor) -> Tensor:
-    """(R,) statistic of the logits where `mask` is true; -inf (softmin: inf, means: 0) where it is nowhere."""
-    if statistic in ("mean", "mean_active"):
-        counted = mask & (logits > 0) if statistic == "mean_active" else mask
-        return torch.where(counted, logits, 0.0).sum(1) / counted.sum(1).clamp(min=1)
+    """(R,) statistic of the logits where `mask` is true; -inf (sum and means: 0) where it is nowhere."""
+    if statistic in ("sum", "mean", "mean_active"):
+        counted = mask & ~(logits <= 0) if statistic == "mean_active" else mask  # NaN counts
+        total = torch.where(counted, logits, 0.0).sum(1)
+        return total if statistic == "sum" else total / counted.sum(1).clamp(min=1)
     if logits.shape[1] == 0:
         return logits.sum(1) - torch.inf
     if statistic == "softmin":
-        return -torch.where(mask, -logits, -torch.inf).logsumexp(1)
+        return soft_minimum(torch.where(mask, -logits, -torch.inf).logsumexp(1))
     masked = torch.where(mask, logits, -torch.inf)
     return masked.logsumexp(1) if statistic == "logsumexp" else masked.amax(1)
+
+
+def soft_minimum(lse: Tensor) -> Tensor:
+    """The soft minimum of logits from the log-sum-exp of minus the logits; -inf where there are none."""
+    return torch.where(lse == -torch.inf, lse, -lse)
 
 
 def _each(form: Form, rule: Rule, met: Meeting) -> Tensor:

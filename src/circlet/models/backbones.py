@@ -38,6 +38,9 @@ def backbone(
 ) -> nn.Module:
     """The backbone `name`: one of `NAMES`, or "timm/<model>" for any model of timm that gives feature maps.
 
+    >>> backbone(nn.Conv2d, channels=3, out_channels=8, kernel_size=3)
+    Conv2d(3, 8, kernel_size=(3, 3), stride=(1, 1))
+
     A name may also be one that an installed package has registered (entry points of the group `circlet.backbones`), or
     `package.module:name`. "ir_resnet..." and "mgn" give embeddings, the others feature maps; see the classes. Your own
     is a module, or a function or class `(channels, **options)` that makes one: from normalised images (batch, channels,
@@ -52,9 +55,6 @@ def backbone(
     image_size: (height, width) of two images on which your own is tried at once; a ValueError names it where it gives
         anything else. None: not until an `Embedder` is made of it.
     options: for your own function.
-
-    >>> backbone(nn.Conv2d, channels=3, out_channels=8, kernel_size=3)
-    Conv2d(3, 8, kernel_size=(3, 3), stride=(1, 1))
 
     Raises ImportError without the timm extra, ValueError for a name that neither knows, OSError for a download that
     fails, and what `load_weights` does.

@@ -44,11 +44,11 @@ BLOCKS = {
 class BNInception(nn.Module):
     """Images (batch, channels, height, width) to feature maps (batch, 1024, height / 32, width / 32).
 
-    The maps must have an even height and width before they are halved, as for images of 224, 227 or 256 pixels.
-
     >>> with torch.device("meta"):
     ...     BNInception()(torch.empty(2, 3, 227, 227)).shape
     torch.Size([2, 1024, 7, 7])
+
+    The maps must have an even height and width before they are halved, as for images of 224, 227 or 256 pixels.
     """
 
     def __init__(self, channels: int = 3) -> None:

@@ -14,6 +14,11 @@ HeadName = Literal["linear", "linear+bn", "bnneck", "none"]
 class Embedder(nn.Module):
     """Images (batch, channels, height, width) to embeddings (batch, embedding_dim).
 
+    >>> from circlet.models import SmallResNet
+    >>> model = Embedder(SmallResNet(), 16, image_size=(32, 32), channels=1, mean=(0.5,), std=(0.25,))
+    >>> model(torch.zeros(2, 1, 32, 32, dtype=torch.uint8)).shape
+    torch.Size([2, 16])
+
     backbone: feature maps (batch, features, h, w) out of normalised images, or vectors (batch, features), which need
         no pooling ("flatten").
     image_size: (height, width) the backbone will see; fixes the number of features after the pooling.
@@ -25,11 +30,6 @@ class Embedder(nn.Module):
 
     Images may be uint8 (0 to 255) or float (0 to 1). Embeddings are not scaled to unit length: every loss and every
     evaluation on cosine similarity does that itself.
-
-    >>> from circlet.models import SmallResNet
-    >>> model = Embedder(SmallResNet(), 16, image_size=(32, 32), channels=1, mean=(0.5,), std=(0.25,))
-    >>> model(torch.zeros(2, 1, 32, 32, dtype=torch.uint8)).shape
-    torch.Size([2, 16])
     """
 
     mean: Tensor

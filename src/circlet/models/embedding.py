@@ -25,6 +25,13 @@ def embed(
 ) -> Tensor:
     """fp32 embeddings (N, dim), on the CPU, of the images in `batches` (each (batch, C, H, W)).
 
+    >>> embed(nn.Flatten(), [torch.ones(2, 1, 2, 2), torch.zeros(1, 1, 2, 2)])
+    tensor([[0.5000, 0.5000, 0.5000, 0.5000],
+            [0.5000, 0.5000, 0.5000, 0.5000],
+            [0.0000, 0.0000, 0.0000, 0.0000]])
+    >>> embed(nn.Flatten(), [torch.tensor([[[[3.0, 1.0]]]])], flip=True, normalize=False)
+    tensor([[4., 4.]])
+
     flip, crop: embed the mirrored image, and five crops of this (height, width), as well, and add the embeddings up
     (`circlet.models.views`). For crops the batches must be larger than what the model was trained on.
     normalize: give embeddings unit length, after the addition; a zero embedding stays zero. False keeps the norm,
@@ -37,13 +44,6 @@ def embed(
     ValueError for no batch, or other than `num_images` images; OSError for a file that cannot be written.
 
     The model is put into evaluation mode for the time being; each part of it then has its own mode back.
-
-    >>> embed(nn.Flatten(), [torch.ones(2, 1, 2, 2), torch.zeros(1, 1, 2, 2)])
-    tensor([[0.5000, 0.5000, 0.5000, 0.5000],
-            [0.5000, 0.5000, 0.5000, 0.5000],
-            [0.0000, 0.0000, 0.0000, 0.0000]])
-    >>> embed(nn.Flatten(), [torch.tensor([[[[3.0, 1.0]]]])], flip=True, normalize=False)
-    tensor([[4., 4.]])
     """
 
     def blocks() -> Iterator[Tensor]:

@@ -36,11 +36,11 @@ class OwnBackbone:
 def as_backbone(label: str, given: Any) -> OwnBackbone:
     """A backbone from outside this library; ValueError for what is neither a function, a class nor a module.
 
-    given: `(channels, **options) -> torch.nn.Module`, or a module as it is, which has no options. label: what messages
-    begin with, such as "backbone 'package.module:name'".
-
     >>> as_backbone("backbone 'mine'", lambda channels, width=8: nn.Conv2d(channels, width, 3))(3, width=5).out_channels
     5
+
+    given: `(channels, **options) -> torch.nn.Module`, or a module as it is, which has no options. label: what messages
+    begin with, such as "backbone 'package.module:name'".
     """
     if isinstance(given, nn.Module):
         return OwnBackbone(label, lambda channels: given)
@@ -53,11 +53,11 @@ def as_backbone(label: str, given: Any) -> OwnBackbone:
 def probe(backbone: nn.Module, *, channels: int, image_size: tuple[int, int], label: str | None = None) -> Tensor:
     """The features of two images: maps (2, features, height, width) or vectors (2, features), finite floats.
 
-    ValueError for anything else; it begins with `label`, by default the name of the backbone's class. On the meta
-    device, values are not looked at.
-
     >>> probe(nn.Conv2d(3, 5, 3), channels=3, image_size=(8, 6)).shape
     torch.Size([2, 5, 6, 4])
+
+    ValueError for anything else; it begins with `label`, by default the name of the backbone's class. On the meta
+    device, values are not looked at.
     """
     label = label or f"backbone {type(backbone).__module__}.{type(backbone).__qualname__}"
     shape = (2, channels, *image_size)

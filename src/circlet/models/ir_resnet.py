@@ -50,13 +50,13 @@ class IRBlock(nn.Module):
 class IRResNet(nn.Module):
     """Aligned faces (batch, channels, 112, 112) to embeddings (batch, embedding_dim).
 
-    depth: 18, 34, 50 or 100. dropout: before the linear layer. The last batch norm has a scale of 1 that does not
-    learn: for the cosine a common scale would mean nothing, and insightface's has none for each feature either.
-
     >>> import torch
     >>> with torch.device("meta"):
     ...     IRResNet(34)(torch.empty(2, 3, 112, 112)).shape
     torch.Size([2, 512])
+
+    depth: 18, 34, 50 or 100. dropout: before the linear layer. The last batch norm has a scale of 1 that does not
+    learn: for the cosine a common scale would mean nothing, and insightface's has none for each feature either.
     """
 
     def __init__(self, depth: Depth, channels: int = 3, *, embedding_dim: int = 512, dropout: float = 0.0) -> None:

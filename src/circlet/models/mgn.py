@@ -21,13 +21,13 @@ STRIPES = (1, 2, 3)
 class MGN(nn.Module):
     """Images (batch, channels, height, width), 384 x 128 as published, to embeddings (batch, 8 width).
 
-    width: features of each of the eight parts. The embedding's parts are, in order: whole; whole, 2 stripes; whole,
-    3 stripes. `load_state_dict` also takes the tensors of a ResNet-50: each branch gets its own copy of the later
-    stages, and the reductions stay as they are.
-
     >>> with torch.device("meta"):
     ...     MGN()(torch.empty(2, 3, 384, 128)).shape
     torch.Size([2, 2048])
+
+    width: features of each of the eight parts. The embedding's parts are, in order: whole; whole, 2 stripes; whole,
+    3 stripes. `load_state_dict` also takes the tensors of a ResNet-50: each branch gets its own copy of the later
+    stages, and the reductions stay as they are.
     """
 
     def __init__(self, channels: int = 3, *, width: int = 256) -> None:

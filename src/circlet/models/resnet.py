@@ -64,13 +64,13 @@ def initialize(module: nn.Module) -> None:
 class ResNet50(nn.Sequential):
     """Images (batch, channels, height, width) to feature maps (batch, 2048, height / 16, width / 16).
 
-    last_stride: stride of the last stage. 1 keeps its maps twice as large in each direction, as is usual in person
-        re-identification (Sun et al. 2018; Luo et al. 2019); 2 is the network of He et al., and halves them.
-
     >>> import torch
     >>> with torch.device("meta"):
     ...     ResNet50()(torch.empty(2, 3, 256, 128)).shape
     torch.Size([2, 2048, 16, 8])
+
+    last_stride: stride of the last stage. 1 keeps its maps twice as large in each direction, as is usual in person
+        re-identification (Sun et al. 2018; Luo et al. 2019); 2 is the network of He et al., and halves them.
     """
 
     def __init__(self, channels: int = 3, *, last_stride: int = 1) -> None:

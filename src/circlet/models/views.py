@@ -32,12 +32,12 @@ class View:
 def views(images: Tensor, *, flip: bool = False, crop: tuple[int, int] | None = None) -> list[Tensor]:
     """All views of a batch (batch, channels, height, width), each a batch.
 
-    crop: (height, width) of five crops: the four corners and the centre (Krizhevsky et al. 2012); None: the images
-    whole. flip: each also mirrored, which makes two views, or ten.
-
     >>> import torch
     >>> [view.shape[2:] for view in views(torch.zeros(1, 3, 256, 256), crop=(227, 227))]
     [torch.Size([227, 227]), ..., torch.Size([227, 227])]
+
+    crop: (height, width) of five crops: the four corners and the centre (Krizhevsky et al. 2012); None: the images
+    whole. flip: each also mirrored, which makes two views, or ten.
     """
     kept = [images] if crop is None else _five_crops(images, *crop)
     return [*kept, *(view.flip(3) for view in kept)] if flip else kept
@@ -46,11 +46,11 @@ def views(images: Tensor, *, flip: bool = False, crop: tuple[int, int] | None = 
 def plain_view(images: Tensor, size: tuple[int, int], crop_share: float = 1.0) -> Tensor:
     """The central `crop_share` of each side of the images, scaled to `size`; float 0 to 1.
 
-    images: (batch, channels, height, width), uint8 or float 0 to 1. Where nothing is left to scale, as for the central
-    227 of 256 pixels, the pixels are cut out as they are.
-
     >>> plain_view(torch.full((2, 1, 8, 8), 255, dtype=torch.uint8), (4, 4)).unique()
     tensor([1.])
+
+    images: (batch, channels, height, width), uint8 or float 0 to 1. Where nothing is left to scale, as for the central
+    227 of 256 pixels, the pixels are cut out as they are.
     """
     images = images.float() / 255 if images.dtype == torch.uint8 else images
     height, width = images.shape[2:]

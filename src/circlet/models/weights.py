@@ -27,18 +27,18 @@ class LoadedWeights(NamedTuple):
 def load_weights(module: nn.Module, path: str | PathLike[str]) -> LoadedWeights:
     """Load a file of weights into `module`: .safetensors, or what torch.save made of a state dict (.pth, .pt).
 
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     torch.save({"module.weight": torch.ones(1, 2), "module.fc.bias": torch.ones(9)}, f"{folder}/linear.pth")
+    ...     load_weights(nn.Linear(2, 1, bias=False), f"{folder}/linear.pth")
+    LoadedWeights(used=('module.weight',), ignored=('module.fc.bias',))
+
     The tensors may lie in the file's "state_dict" or "model" (as in a circlet checkpoint), and their names may begin
     with "module." or "backbone.". Batch norms of shape (1, features), or without the count of batches, are taken too,
     as old files have them.
 
     Raises FileNotFoundError for no such file; ValueError for one that is broken, asks for code to be run, or does not
     fit, of which `module` may have taken a part; ImportError for a .safetensors file without that package.
-
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     torch.save({"module.weight": torch.ones(1, 2), "module.fc.bias": torch.ones(9)}, f"{folder}/linear.pth")
-    ...     load_weights(nn.Linear(2, 1, bias=False), f"{folder}/linear.pth")
-    LoadedWeights(used=('module.weight',), ignored=('module.fc.bias',))
     """
     own = module.state_dict()
     tensors, used, ignored = {}, [], []

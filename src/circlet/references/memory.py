@@ -18,6 +18,11 @@ from circlet.references.sources import LabelledRows
 class MemoryBank(nn.Module):
     """The last `size` embeddings with their labels, first in, first out.
 
+    >>> bank = MemoryBank(size=3, embedding_dim=2)
+    >>> bank.update(torch.eye(2), torch.tensor([7, 8]))
+    >>> bank.references().labels
+    tensor([7, 8])
+
     First the loss and its backward pass, then `update`: the other way round every anchor would find itself among
     its positives (and backward would miss the rows that `update` has overwritten). The source of the paper's loss is
     [None, bank]: batch and memory. An empty bank is no reference at all, so the first steps need no special case.
@@ -27,11 +32,6 @@ class MemoryBank(nn.Module):
     ranks in, in the order of the ranks, so that all banks stay equal.
 
     size: largest number of rows, >= 1. Raises MemoryError if they do not fit. process_group: default: all ranks.
-
-    >>> bank = MemoryBank(size=3, embedding_dim=2)
-    >>> bank.update(torch.eye(2), torch.tensor([7, 8]))
-    >>> bank.references().labels
-    tensor([7, 8])
     """
 
     embeddings: Tensor

@@ -167,6 +167,11 @@ class SpreadSource(Protocol):
 class AllRanks:
     """Source: the embeddings of all ranks, each anchor's own excluded; pair-wise labels over the global batch.
 
+    >>> import circlet
+    >>> embeddings, labels = torch.eye(4).repeat(2, 1), torch.arange(4).repeat(2)
+    >>> circlet.CircleLoss()(embeddings, labels, circlet.AllRanks()) == circlet.CircleLoss()(embeddings, labels)
+    tensor(True)
+
     On every rank call `loss(embeddings, labels, AllRanks())` and backward. Loss and gradients are those of one process
     with the batches of all ranks together: "mean" is over the valid anchors of all ranks, "none" gives the losses of
     the own anchors (and gradients of the sum of whatever each rank makes of its losses). Batches may differ in size
@@ -177,11 +182,6 @@ class AllRanks:
     process_group: default: all ranks. Without a process group or with one rank this is the batch itself.
     Bad input on one rank, or another dim, dtype or requires_grad than on the other ranks, is a ValueError on all.
     Similarities that are exactly equal share the gradient of a maximum (triplet loss) rank by rank.
-
-    >>> import circlet
-    >>> embeddings, labels = torch.eye(4).repeat(2, 1), torch.arange(4).repeat(2)
-    >>> circlet.CircleLoss()(embeddings, labels, circlet.AllRanks()) == circlet.CircleLoss()(embeddings, labels)
-    tensor(True)
     """
 
     def __init__(self, process_group: Group = None) -> None:

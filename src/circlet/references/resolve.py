@@ -10,7 +10,7 @@ from torch import Tensor
 from circlet.distributed import own_or_world
 from circlet.references.checks import check_device, check_labels, check_range, check_rows
 from circlet.references.ranks import AllRanks, GlobalBatch, SpreadSource
-from circlet.references.sources import References, Source
+from circlet.references.sources import ClassWeights, References, Source
 from circlet.similarity import Pairs
 
 
@@ -80,8 +80,8 @@ def _resolve(
             name = "positive_mask" if reference_labels is None else "reference_labels"
             raise ValueError(f"{name}: found with a list of sources, expected a single source; in a list, pair a "
                              "tensor with its labels: [(references, labels), ...]")  # fmt: skip
-        return [_pairs(embeddings, labels, *_rows(source), None) for source in references]
-    rows, own_labels = _rows(references)
+        return [_pairs(embeddings, labels, *_rows(source, labels), None) for source in references]
+    rows, own_labels = _rows(references, labels)
     if reference_labels is not None and own_labels is not None:
         raise ValueError("reference_labels: found with a source that has labels of its own, expected None")
     if reference_labels is not None and rows is None:
@@ -89,13 +89,15 @@ def _resolve(
     return [_pairs(embeddings, labels, rows, own_labels if own_labels is not None else reference_labels, positive_mask)]
 
 
-def _rows(source: References) -> tuple[Tensor | None, Tensor | None]:
+def _rows(source: References, labels: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
     if source is None:
         return None, None
     if isinstance(source, Tensor):
         return source, None
     if isinstance(source, tuple) and len(source) == 2:
         return source
+    if isinstance(source, ClassWeights) and labels is not None:
+        check_range(labels, source.num_classes)
     if isinstance(source, Source):
         return source.references()
     raise ValueError(

@@ -14,11 +14,18 @@ from circlet.similarity import Pairs
 
 
 class ShardedClassWeights(nn.Module):
-    r"""One learned reference for each class, as `ClassWeights`, of which every rank holds a range of classes.
+    r"""One learned reference for each class, or several, as `ClassWeights`; every rank holds a range of classes.
+
+    >>> classes = ShardedClassWeights(num_classes=10, embedding_dim=4)
+    >>> classes.weight.shape
+    torch.Size([10, 4])
 
     `weight` is a DTensor parameter (num_classes, embedding_dim) with placement Shard(0): num_classes / num_ranks rows
     on each rank, rounded up, so that the last ranks may hold fewer or none. torch.distributed.checkpoint saves it and
     loads it on any other number of ranks. Without a process group or with one rank it is a plain parameter.
+
+    centers: references of each class, all on the same rank; with several the weight is (num_classes, centers,
+    embedding_dim).
 
     On every rank call `loss(embeddings, labels, classes)` (or [classes, AllRanks()] and so on) and backward. Loss and
     gradients are those of one process with the batches of all ranks and all classes; more at `AllRanks`. Keep this
@@ -32,10 +39,6 @@ class ShardedClassWeights(nn.Module):
     1.0, the default, and evaluation mode are exact.
     process_group: default: all ranks. device: where the parameter is made; it cannot move to another kind later.
     Raises MemoryError if the own shard does not fit.
-
-    >>> classes = ShardedClassWeights(num_classes=10, embedding_dim=4)
-    >>> classes.weight.shape
-    torch.Size([10, 4])
     """
 
     def __init__(
@@ -43,30 +46,33 @@ class ShardedClassWeights(nn.Module):
         num_classes: int,
         embedding_dim: int,
         *,
+        centers: int = 1,
         sample_rate: float = 1.0,
         process_group: Group = None,
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
-        check_sizes(num_classes=num_classes, embedding_dim=embedding_dim)
+        check_sizes(num_classes=num_classes, embedding_dim=embedding_dim, centers=centers)
         if not 0 < sample_rate <= 1:
             raise ValueError(f"sample_rate: found {sample_rate}, expected above 0 and at most 1")
-        self.num_classes, self.sample_rate, self.process_group = num_classes, sample_rate, process_group
+        self.num_classes, self.embedding_dim, self.centers = num_classes, embedding_dim, centers
+        self.sample_rate, self.process_group = sample_rate, process_group
         ranks, rank = num_ranks(process_group), rank_in(process_group)
         rows = -(-num_classes // ranks)
         # Own classes: [first, last).
         self.first, self.last = min(rank * rows, num_classes), min((rank + 1) * rows, num_classes)
-        own = allocate("num_classes", self.last - self.first, embedding_dim, None, device)
+        own = allocate("num_classes", (self.last - self.first) * centers, embedding_dim, None, device)
+        own = own if centers == 1 else own.view(self.last - self.first, centers, embedding_dim)
         self.weight = nn.Parameter(own if ranks == 1 else _sharded(own, num_classes, process_group))
         self.reset_parameters()
 
     @property
     def own_weight(self) -> Tensor:
-        """(classes of this rank, embedding_dim): classes `first` to `last` - 1; gradients flow to `weight`."""
-        if num_ranks(self.process_group) == 1:
-            return self.weight
-        own: Tensor = self.weight.to_local()  # type: ignore[attr-defined]
-        return own
+        """(references of this rank, embedding_dim), of classes `first` to `last` - 1; gradients flow to `weight`."""
+        own: Tensor = self.weight
+        if num_ranks(self.process_group) > 1:
+            own = self.weight.to_local()  # type: ignore[attr-defined]
+        return own if self.centers == 1 else own.flatten(0, 1)
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -77,7 +83,7 @@ class ShardedClassWeights(nn.Module):
 
     def check(self, embeddings: Tensor, labels: Tensor) -> None:
         """Embeddings as wide as the weights, labels in 0..num_classes-1."""
-        check_rows("embeddings", embeddings, self.weight.shape[1], "the class weights")
+        check_rows("embeddings", embeddings, self.embedding_dim, "the class weights")
         check_range(labels, self.num_classes)
 
     def pairs(self, batch: GlobalBatch) -> list[Pairs]:
@@ -86,11 +92,16 @@ class ShardedClassWeights(nn.Module):
         classes = torch.arange(self.first, self.last, device=labels.device)
         if self.training and self.sample_rate < 1:
             chosen = self._sample(labels)
-            own, classes = own[chosen], classes[chosen]
+            classes = classes[chosen]
+            own = own.view(self.last - self.first, self.centers, self.embedding_dim)[chosen].flatten(0, 1)
+        if self.centers > 1:
+            classes = classes.repeat_interleave(self.centers)
         return [Pairs(batch.all_embeddings, own, labels, classes)]
 
     def _sample(self, labels: Tensor) -> Tensor:
-        """Sorted rows of the own weights: all that the labels need, filled up to the sample rate at random."""
+        """The own classes that a step meets, sorted and counted from 0: all that the labels need, filled up to the
+        sample rate at random.
+        """
         priority = torch.rand(self.last - self.first, device=labels.device)
         needed = labels[(labels >= self.first) & (labels < self.last)].unique() - self.first
         priority[needed] = 2.0
@@ -99,7 +110,9 @@ class ShardedClassWeights(nn.Module):
 
     def extra_repr(self) -> str:
         """Sizes, for print(module)."""
-        return f"num_classes={self.num_classes}, embedding_dim={self.weight.shape[1]}, sample_rate={self.sample_rate}"
+        sizes = f"num_classes={self.num_classes}, embedding_dim={self.embedding_dim}"
+        centers = "" if self.centers == 1 else f", centers={self.centers}"
+        return f"{sizes}{centers}, sample_rate={self.sample_rate}"
 
 
 def _sharded(own: Tensor, num_classes: int, group: Group) -> Tensor:
@@ -108,5 +121,5 @@ def _sharded(own: Tensor, num_classes: int, group: Group) -> Tensor:
     from torch.distributed.tensor import DTensor, Shard  # Takes seconds to import.
 
     mesh = DeviceMesh.from_group(group or dist.group.WORLD, own.device.type)  # type: ignore[arg-type]
-    shape = torch.Size([num_classes, own.shape[1]])
-    return DTensor.from_local(own, mesh, [Shard(0)], run_check=False, shape=shape, stride=(shape[1], 1))
+    shape = torch.Size([num_classes, *own.shape[1:]])
+    return DTensor.from_local(own, mesh, [Shard(0)], run_check=False, shape=shape, stride=own.stride())

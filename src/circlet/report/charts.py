@@ -67,10 +67,10 @@ class _Series(NamedTuple):
 def line_chart(title: str, lines: Sequence[Line], x_axis: Axis, y_axis: Axis, *, filled: bool = False) -> Markup:
     """A chart as HTML: heading, drawing, legend. "" if no point can be drawn.
 
-    filled: shade what is below each line.
-
     >>> "<svg" in line_chart("loss", [Line("loss", [0, 1], [2.0, 1.0])], Axis("step"), Axis("loss"))
     True
+
+    filled: shade what is below each line.
     """
     drawn = [(line.name, _drawable(line, x_axis, y_axis)) for line in lines]
     points = [point for _, series in drawn for point in series]

@@ -53,11 +53,11 @@ def tar_at(curve: Roc, far: float) -> float:
 def recall_curve(hits: Tensor) -> Array:
     """Recall@K for K = 1 to k: the share of the queries with a hit among their first K.
 
-    hits: (queries, k) booleans, best first. Queries without any match count as misses.
-
     >>> import torch
     >>> recall_curve(torch.tensor([[False, True], [True, False], [False, False]]))
     array([0.33333333, 0.66666667])
+
+    hits: (queries, k) booleans, best first. Queries without any match count as misses.
     """
     found: Array = hits.cummax(dim=1).values.double().mean(dim=0).numpy()
     return found

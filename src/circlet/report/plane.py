@@ -2,6 +2,7 @@
 
 Each anchor is a point (max s_n, min s_p) of a logged step's batch (`circlet.analyse.Trace`). The boundary is where the
 logits of one positive and one negative cancel: for Circle loss the circle s_n^2 + (s_p - 1)^2 = 2 m^2 (Eq. 7 and 8).
+Of a loss whose rule differs from anchor to anchor it is that of embeddings of length 1.
 plane.js moves through the steps; without script the last one is shown.
 """
 
@@ -17,6 +18,7 @@ from circlet.analyse.decision_plane import decisions
 from circlet.losses import PairLoss
 from circlet.pages import part
 from circlet.report.charts import ticks
+from circlet.similarity import Rule
 
 SIDE, LEFT, TOP = 400, 52, 10  # of the plot, in a view box of 480 x 460
 MAX_FRAMES, MAX_ANCHORS = 150, 128
@@ -47,7 +49,9 @@ def plane_section(trace: Sequence[Hardest], loss: PairLoss) -> PlaneSection:
         points.append(pixels(frame.s_n[kept], frame.s_p[kept]))
     means = np.concatenate([pixels(frame.s_n.mean(keepdims=True), frame.s_p.mean(keepdims=True)) for frame in frames])
     region, boundary = _boundary(loss, low, high)
-    numbers = (f"{key} {value:g}" for key, value in loss.hyper_parameters.items())
+    numbers = [f"{key} {value:g}" for key, value in loss.hyper_parameters.items()]
+    if not isinstance(loss.form().rule, Rule):
+        numbers.append("for embeddings of length 1")
     section = part(
         "report/templates/plane.html",
         left=LEFT,
@@ -61,7 +65,7 @@ def plane_section(trace: Sequence[Hardest], loss: PairLoss) -> PlaneSection:
         means=(means / 10).tolist(),
         last=len(frames) - 1,
         step=frames[-1].step,
-        loss=", ".join([type(loss).__name__, *numbers]),
+        loss=", ".join([loss.title, *numbers]),
     )
     shown = [frame.ravel().tolist() for frame in points]
     steps = [frame.step for frame in frames]
@@ -90,10 +94,10 @@ def _boundary(loss: PairLoss, low: float, high: float) -> tuple[str, str]:
     values = decisions(loss.form(), s, s)
     axes = Figure().subplots()
     region, line = "", ""
-    if values.min() < 0:
+    if values.min() <= 0:
         filled = axes.contourf(s, s, values, levels=[values.min() - 1, 0.0])
         region = "".join(_path(polygon, low, high) + "Z" for path in filled.get_paths() for polygon in _pieces(path))
-    if values.min() < 0 < values.max():
+    if values.min() <= 0 < values.max():
         found = axes.contour(s, s, values, levels=[0.0])
         line = "".join(_path(piece, low, high) for piece in found.allsegs[0])
     return region, line

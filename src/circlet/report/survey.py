@@ -50,13 +50,13 @@ def survey(
 ) -> Survey:
     """Look at the pairs of (Q, dim) queries with a (G, dim) gallery, or with each other (`gallery` None).
 
-    Labels are (Q,) and (G,) integers, those of the gallery the queries' own where it is None. Equal similarities rank
-    by index, as in circlet.evaluate.retrieval.
-
     >>> points = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
     >>> found = survey(points, None, torch.tensor([0, 0, 1]), torch.tensor([0, 0, 1]))
     >>> found.indices.tolist(), found.within.sum().item(), found.between.sum().item()
     ([[1, 2], [0, 2], [1, 0]], 1, 2)
+
+    Labels are (Q,) and (G,) integers, those of the gallery the queries' own where it is None. Equal similarities rank
+    by index, as in circlet.evaluate.retrieval.
     """
     rows = unit_rows(query)
     items = rows if gallery is None else unit_rows(gallery).to(rows.dtype)

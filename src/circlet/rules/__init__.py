@@ -11,6 +11,10 @@ the log-sum-exp of these logits, so a *large* positive logit means a positive th
 | ConstantMargin | -gamma (s - m)                           | gamma s                    | Eq. 1 and 2      |
 | AngularMargin  | -gamma cos(arccos s + m)                 | gamma s                    | ArcFace, Eq. 3   |
 | TwoScales      | -alpha (s - base)                        | beta (s - base)            | Multi-Similarity |
+| SymmetricMargin | -gamma (s - m)                          | gamma (s + m)              | Proxy-Anchor     |
+| Hinges         | [m_p - s]+                               | [s - m_n]+                 | contrastive      |
+| DistanceHinges | [d - beta + m]+, d = sqrt(2 - 2s)        | [beta + m - d]+            | margin loss      |
+| Squares        | (1 - s)^2                                | s^2                        | P2SGrad          |
 
 A rule of your own is a subclass of `Rule` with these two functions. Its slope d logit / d s is then found by autograd;
 the rules here write it down, and a short form for the tiles beside it. Circle's weights are detached (the paper's Eq. 9
@@ -21,7 +25,20 @@ batches, labels or sums.
 from circlet.rules.angular_margin import AngularMargin
 from circlet.rules.circle import Circle
 from circlet.rules.constant_margin import ConstantMargin
+from circlet.rules.hinges import DistanceHinges, Hinges
+from circlet.rules.squares import Squares
+from circlet.rules.symmetric_margin import SymmetricMargin
 from circlet.rules.two_scales import TwoScales
-from circlet.similarity.rule import Rule
+from circlet.similarity.pairs import Rule
 
-__all__ = ["AngularMargin", "Circle", "ConstantMargin", "Rule", "TwoScales"]
+__all__ = [
+    "AngularMargin",
+    "Circle",
+    "ConstantMargin",
+    "DistanceHinges",
+    "Hinges",
+    "Rule",
+    "Squares",
+    "SymmetricMargin",
+    "TwoScales",
+]

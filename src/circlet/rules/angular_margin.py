@@ -6,11 +6,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from circlet.rules.checks import check_scale
-from circlet.similarity.rule import General, Kernel, Linear, Rule, Sides
+from circlet.similarity.pairs import Rule
+from circlet.similarity.short_form import General, Kernel, Linear, Sides
 
 # Below this sine the derivative of sin(arccos s) has no useful value: 1 - s^2 is rounding error in fp32.
 _SMALLEST_SINE = 1e-3
+
+
+def cosine_of_sum(s: Tensor, cosine: float | Tensor, sine: float | Tensor) -> Tensor:
+    """cos(arccos s + angle) from the angle's cosine and sine; its gradient is finite at s = 1 and -1 too."""
+    return s * cosine - (1.0 - s * s).clamp(min=_SMALLEST_SINE**2).sqrt() * sine
 
 
 @dataclass(frozen=True)
@@ -25,14 +30,13 @@ class AngularMargin(Rule):
     gamma: float = 64.0
 
     def __post_init__(self) -> None:
-        check_scale("gamma", self.gamma)
+        self.check_scale("gamma")
         if not 0 <= self.margin < math.pi:
             raise ValueError(f"margin: found {self.margin}, expected 0 to pi (radians)")
 
     def positive(self, s: Tensor) -> Tensor:
         """-gamma cos(theta + m), theta = arccos(s_p); -gamma (s_p - m sin m) where theta > pi - m."""
-        sine = (1.0 - s * s).clamp(min=_SMALLEST_SINE**2).sqrt()
-        shifted = s * math.cos(self.margin) - sine * math.sin(self.margin)
+        shifted = cosine_of_sum(s, math.cos(self.margin), math.sin(self.margin))
         return -self.gamma * torch.where(self._beyond(s), s - self.margin * math.sin(self.margin), shifted)
 
     def negative(self, s: Tensor) -> Tensor:

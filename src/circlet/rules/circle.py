@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from circlet.rules.checks import check_finite, check_scale
-from circlet.similarity.rule import Kernel, Rule, Sides, add_shift
+from circlet.similarity.pairs import Rule
+from circlet.similarity.short_form import Kernel, Sides, add_shift
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Circle(Rule):
     gamma: float = 256.0
 
     def __post_init__(self) -> None:
-        check_finite("margin", self.margin)
-        check_scale("gamma", self.gamma)
+        self.check_finite("margin")
+        self.check_scale("gamma")
 
     def positive(self, s: Tensor) -> Tensor:
         """Logit of a positive with similarity `s`: -gamma alpha_p (s_p - Delta_p), alpha_p detached."""
@@ -87,7 +87,9 @@ class SelfPaced:
         """c^2 for q, and c + m or c - m."""
         c = self._c(s, out[1])
         q = torch.mul(c, c, out=out[0])
-        return add_shift(q, rate, shift, out[0]), c.add_(-self.margin if self.positive else self.margin)
+        return q if shift is None else add_shift(q, rate, shift, out[0]), c.add_(
+            -self.margin if self.positive else self.margin
+        )
 
     def _c(self, s: Tensor, out: Tensor) -> Tensor:
         if self.positive:

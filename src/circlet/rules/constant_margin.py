@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from circlet.rules.checks import check_finite, check_scale
-from circlet.similarity.rule import General, Kernel, Linear, Rule, Sides
+from circlet.similarity.pairs import Rule
+from circlet.similarity.short_form import General, Kernel, Linear, Sides
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,8 @@ class ConstantMargin(Rule):
     gamma: float = 64.0
 
     def __post_init__(self) -> None:
-        check_finite("margin", self.margin)
-        check_scale("gamma", self.gamma)
+        self.check_finite("margin")
+        self.check_scale("gamma")
 
     def positive(self, s: Tensor) -> Tensor:
         """-gamma (s_p - m)."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from circlet.rules.checks import check_finite, check_scale
-from circlet.similarity.rule import General, Kernel, Linear, Rule, Sides
+from circlet.similarity.pairs import Rule
+from circlet.similarity.short_form import General, Kernel, Linear, Sides
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,9 @@ class TwoScales(Rule):
     base: float = 0.5
 
     def __post_init__(self) -> None:
-        check_scale("alpha", self.alpha)
-        check_scale("beta", self.beta)
-        check_finite("base", self.base)
+        self.check_scale("alpha")
+        self.check_scale("beta")
+        self.check_finite("base")
 
     def positive(self, s: Tensor) -> Tensor:
         """-alpha (s_p - base)."""

@@ -6,8 +6,8 @@ here and nowhere else.
 
 | file        | what it is                                                                              |
 |-------------|-----------------------------------------------------------------------------------------|
-| pairs       | what goes in and comes out: `Pairs`, `PairLse`; which pairs are positive                |
-| rule        | a rule, and the short form that it may offer to the tiles                               |
+| pairs       | what goes in and comes out: `Pairs`, a `Rule`, `PairLse`                                |
+| short_form  | the sides of a rule in the fewest passes, which a rule may offer to the tiles           |
 | dense       | the readable twin: the whole matrix, differentiated by autograd                         |
 | row_blocks  | some anchors against all their references at a time: what no tile can carry             |
 | whole       | one matrix again, differentiated by hand: small problems                                |
@@ -31,9 +31,8 @@ import os
 import torch
 
 from circlet.similarity import dense, gpu, tiles, whole
-from circlet.similarity.pairs import PairLse, Pairs, Statistic, masks, merge, union
+from circlet.similarity.pairs import PairLse, Pairs, Rule, Statistic, masks, merge, union
 from circlet.similarity.row_blocks import in_row_blocks
-from circlet.similarity.rule import Rule
 from circlet.similarity.spec import spec_of
 
 __all__ = ["PairLse", "Pairs", "Rule", "Statistic", "in_row_blocks", "masks", "merge", "pair_lse", "union"]

@@ -21,9 +21,9 @@ from torch import Tensor
 from circlet.similarity.blocks import Gradient, Scratch, Sums, Tile, Tiling
 from circlet.similarity.cross import spans, tile_of
 from circlet.similarity.kept import KeptTiles, new_slabs
+from circlet.similarity.pairs import Rule
 from circlet.similarity.positives import Positives, ranges, sort_by_label
 from circlet.similarity.rows import compute_dtype, prepare, through_norm_, without_autocast
-from circlet.similarity.rule import Rule
 from circlet.similarity.symmetric import symmetric_lse, symmetric_lse_backward
 
 TILING = Tiling()

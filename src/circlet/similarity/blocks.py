@@ -19,7 +19,7 @@ from torch import Tensor
 
 from circlet.similarity.exponentials import logsumexp, rate
 from circlet.similarity.positives import Positives
-from circlet.similarity.rule import ShortForm, Sides
+from circlet.similarity.short_form import ShortForm, Sides
 
 BLOCK = 524288  # elements; measured: larger than a cache would like, as each operation costs microseconds to start
 DIAGONAL = 256

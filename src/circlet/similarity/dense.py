@@ -7,8 +7,7 @@ references). It does no tiling and knows no rule by name.
 import torch
 from torch import Tensor
 
-from circlet.similarity.pairs import PairLse, Pairs, Statistic, masks
-from circlet.similarity.rule import Rule
+from circlet.similarity.pairs import PairLse, Pairs, Rule, Statistic, masks
 
 
 def pair_lse(pairs: Pairs, rule: Rule, *, normalize: bool, statistic: Statistic = "logsumexp") -> PairLse:

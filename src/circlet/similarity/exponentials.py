@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from circlet.similarity.rule import ShortForm
+from circlet.similarity.short_form import ShortForm
 
 LOG2E = 1.4426950408889634
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from circlet.similarity import cross, hardest, symmetric
 from circlet.similarity.blocks import Tiling
 from circlet.similarity.cross import CrossPairs
+from circlet.similarity.pairs import Rule
 from circlet.similarity.rows import without_autocast
-from circlet.similarity.rule import Rule
 from circlet.similarity.spec import rule_of, spec_of
 
 

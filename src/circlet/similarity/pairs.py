@@ -1,12 +1,17 @@
-"""What goes into and comes out of a similarity backend: `Pairs` and `PairLse`, and which pairs are positive.
+"""What goes into and comes out of a similarity backend: `Pairs`, a `Rule`, and `PairLse`.
 
-Tiles, shards and sources each give a `PairLse` of their own, and `merge` makes one of them, exactly.
+Tiles, shards and sources each give a `PairLse` of their own, and `merge` makes one of them, exactly. The rules
+themselves are in `circlet.rules`; nothing here, or in the backends, knows one by name.
 """
 
-from typing import Literal, NamedTuple
+import math
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from circlet.similarity.short_form import General, Kernel, Sides
 
 Statistic = Literal["logsumexp", "max"]
 
@@ -24,6 +29,81 @@ class PairLse(NamedTuple):
     def valid(self) -> Tensor:
         """(batch,) bool: the anchor has at least one positive and one negative."""
         return (self.pos != -torch.inf) & (self.neg != -torch.inf)
+
+
+class Rule:
+    """How a similarity becomes a logit: the base of every rule. Subclass it as a frozen dataclass of numbers.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Squared(Rule):
+    ...     gamma: float = 16.0
+    ...     def positive(self, s):
+    ...         return self.gamma * (1 - s).square()
+    ...     def negative(self, s):
+    ...         return self.gamma * s.clamp(min=0).square()
+    >>> Squared().negative_slope(torch.tensor([0.5]))
+    tensor([16.])
+
+    A large *positive* logit means a positive that is still too *dissimilar*. The functions are elementwise and
+    shape-free. A rule that holds tensors (learnt numbers) is differentiated by autograd, densely.
+    """
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        """What a rule inherits must still be its own: a new logit drops the slope and the short forms of its parent."""
+        super().__init_subclass__(**keywords)
+        own = cls.__dict__
+        for side in ("positive", "negative"):
+            if side in own and f"{side}_slope" not in own:
+                setattr(cls, f"{side}_slope", getattr(Rule, f"{side}_slope"))
+        if own.keys() & {"positive", "negative", "positive_slope", "negative_slope"}:
+            for name in ("short_form", "kernel"):
+                if name not in own:
+                    setattr(cls, name, getattr(Rule, name))
+
+    def positive(self, s: Tensor) -> Tensor:
+        """Logits of positives with similarities `s`."""
+        raise NotImplementedError(f"{type(self).__name__}: has no positive(s), expected the logit of a positive")
+
+    def negative(self, s: Tensor) -> Tensor:
+        """Logits of negatives with similarities `s`."""
+        raise NotImplementedError(f"{type(self).__name__}: has no negative(s), expected the logit of a negative")
+
+    def positive_slope(self, s: Tensor) -> Tensor:
+        """Slope d logit / d s of positives; by autograd, so that detached factors count as constants."""
+        return _slope(self.positive, s)
+
+    def negative_slope(self, s: Tensor) -> Tensor:
+        """Slope d logit / d s of negatives; by autograd."""
+        return _slope(self.negative, s)
+
+    @property
+    def scales(self) -> tuple[float, float]:
+        """What the slopes of positives and of negatives are measured in, such as gamma: weights alpha are in these."""
+        return 1.0, 1.0
+
+    def check_scale(self, name: str) -> None:
+        """ValueError if the number of this name is not finite and above 0."""
+        if not 0 < getattr(self, name) < math.inf:
+            raise ValueError(f"{name}: found {getattr(self, name)}, expected a finite number > 0")
+
+    def check_finite(self, name: str) -> None:
+        """ValueError if the number of this name is not finite."""
+        if not -math.inf < getattr(self, name) < math.inf:
+            raise ValueError(f"{name}: found {getattr(self, name)}, expected a finite number")
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether the rule holds no tensors, which may be learnt: only then is it differentiated by hand."""
+        return not any(isinstance(value, Tensor | nn.Module) for value in vars(self).values())
+
+    def short_form(self) -> Sides:
+        """Both sides as the tiles take them; by the functions above."""
+        return Sides(General(self.positive, self.positive_slope), General(self.negative, self.negative_slope))
+
+    def kernel(self) -> Kernel | None:
+        """The rule as the GPU kernels take it; None: they do not have it, and it goes another way."""
+        return None
 
 
 class Pairs(NamedTuple):
@@ -87,3 +167,13 @@ def union(parts: Tensor, statistic: Statistic) -> Tensor:
         return parts.amax(0)
     none = (parts == -torch.inf).all(0)
     return torch.where(none, -torch.inf, torch.where(none, 0.0, parts).logsumexp(0))
+
+
+def _slope(logit: Callable[[Tensor], Tensor], s: Tensor) -> Tensor:
+    with torch.enable_grad():
+        leaf = s.detach().requires_grad_()
+        value = logit(leaf)
+        if not value.requires_grad:
+            return torch.zeros_like(s)
+        (slope,) = torch.autograd.grad(value.sum(), leaf)
+    return slope

@@ -11,7 +11,7 @@ import sys
 from functools import cache
 from typing import Any, NamedTuple, cast
 
-from circlet.similarity.rule import Rule
+from circlet.similarity.pairs import Rule
 
 
 class RuleSpec(NamedTuple):

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from circlet.similarity.blocks import Gradient, Scratch, Sums, Tile, Tiling
 from circlet.similarity.kept import KeptTiles, new_slabs
+from circlet.similarity.pairs import Rule
 from circlet.similarity.positives import Positives
 from circlet.similarity.rows import compute_dtype, prepare, through_norm_
-from circlet.similarity.rule import Rule
 
 
 def triangle(batch: int, height: int, width: int) -> Iterator[Tile]:

@@ -13,10 +13,9 @@ from circlet.similarity.cross import CrossPairs
 from circlet.similarity.hardest import hardest
 from circlet.similarity.kept import SLAB_BYTES
 from circlet.similarity.operators import cross_lse, hardest_pairs, symmetric_lse
-from circlet.similarity.pairs import PairLse, Pairs, Statistic
+from circlet.similarity.pairs import PairLse, Pairs, Rule, Statistic
 from circlet.similarity.positives import ranges, sort_by_label, sorted_positives
 from circlet.similarity.rows import compute_dtype
-from circlet.similarity.rule import Rule
 
 
 def pair_lse(

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from circlet.similarity.operators import first_order
-from circlet.similarity.pairs import PairLse, Pairs, masks
+from circlet.similarity.pairs import PairLse, Pairs, Rule, masks
 from circlet.similarity.rows import Rows, compute_dtype, prepare, through_norm_, without_autocast
-from circlet.similarity.rule import Rule, Sides
+from circlet.similarity.short_form import Sides
 
 
 def pair_lse(pairs: Pairs, rule: Rule, *, normalize: bool) -> PairLse:

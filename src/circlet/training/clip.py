@@ -17,13 +17,13 @@ from circlet.distributed import naming_collective
 def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
     """Scale all gradients so that their joint norm is at most `max_norm`; gives the norm before, on every rank.
 
-    As torch.nn.utils.clip_grad_norm_ (2-norm). Plain parameters count once, as their gradients are the same on every
-    rank; sharded ones with all their shards. With a sharded parameter it is collective.
-
     >>> weight = torch.zeros(2, requires_grad=True)
     >>> weight.grad = torch.tensor([3.0, 4.0])
     >>> float(clip_grad_norm_([weight], max_norm=1.0))
     5.0
+
+    As torch.nn.utils.clip_grad_norm_ (2-norm). Plain parameters count once, as their gradients are the same on every
+    rank; sharded ones with all their shards. With a sharded parameter it is collective.
     """
     grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
     plain = [grad for grad in grads if not hasattr(grad, "to_local")]

@@ -28,6 +28,12 @@ def gradient_cache(
 ) -> Tensor:
     """Loss of the batch, detached; `.grad` of the parameters of model and loss grows as by `loss(...).backward()`.
 
+    >>> import circlet
+    >>> model, images, labels = nn.Linear(6, 4), torch.randn(8, 6), torch.arange(4).repeat(2)
+    >>> value = gradient_cache(model, circlet.CircleLoss(), images, labels, chunk_size=3)
+    >>> torch.allclose(value, circlet.CircleLoss()(model(images), labels), rtol=1e-4)
+    True
+
     model: images (chunk, ...) to embeddings (chunk, dim). loss: embeddings (batch, dim) and labels (batch,) to a
     scalar; may have parameters (class weights) and be one over several ranks. For fp16 give it the scaled loss.
     images: (batch, ...). chunk_size: images in memory with their activations at a time, >= 1.
@@ -36,12 +42,6 @@ def gradient_cache(
     does so within a chunk: BatchNorm takes the statistics of a chunk, and moves its running statistics twice a step;
     freeze it, or use GroupNorm. Under DistributedDataParallel gradients are averaged once, after the last chunk; the
     ranks may have different numbers of chunks.
-
-    >>> import circlet
-    >>> model, images, labels = nn.Linear(6, 4), torch.randn(8, 6), torch.arange(4).repeat(2)
-    >>> value = gradient_cache(model, circlet.CircleLoss(), images, labels, chunk_size=3)
-    >>> torch.allclose(value, circlet.CircleLoss()(model(images), labels), rtol=1e-4)
-    True
     """
     if chunk_size < 1:
         raise ValueError(f"chunk_size: found {chunk_size}, expected at least 1")

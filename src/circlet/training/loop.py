@@ -45,44 +45,41 @@ def fit(
 ) -> float:
     """Train `model` and `objective` in place, going on from the folder's last checkpoint if there is one.
 
+    >>> import tempfile, circlet
+    >>> from torch.utils.data import DataLoader, TensorDataset
+    >>> points, labels = torch.randn(64, 12), torch.arange(64) % 8
+    >>> sampler = circlet.sampling.PKSampler(labels, num_classes_per_batch=4, samples_per_class=4)
+    >>> loader = DataLoader(TensorDataset(points, labels), batch_sampler=sampler)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     seconds = fit(nn.Linear(12, 4), circlet.CircleLoss(), loader, LoopConfig(steps=8), folder)
+    ...     [line["step"] for line in RunFolder(Path(folder)).read_metrics()]
+    [8]
+
     Gives the seconds spent in steps, those before an interruption included.
 
-    Args:
-        model: images (batch, ...) to embeddings (batch, dim). If it has an attribute `backbone`, that part has the
-            learning rate and freezing that `config.optimizer` asks for it.
-        objective: called with embeddings (batch, dim) and labels (batch,), gives a scalar; its parameters, if any, are
-            trained too. A loss such as `circlet.CircleLoss()`, a module of your own, or an `Objective`, which brings
-            class weights and a memory bank, and is what several ranks need.
-        batches: a DataLoader or another iterable of (images, labels) with a length, one pass of which is an epoch, or
-            `Batches`. A run resumed in the middle of an epoch skips forward to its place; see `as_batches`.
-        config: how many steps, how often to log, validate and save, and the optimiser.
-        folder: where metrics.jsonl and the checkpoints last.pt and best.pt are written; a path is made if it is not
-            there, and taken up where it is a run folder.
-        device: where to train; None: where the model's parameters are.
-        augment: changes images and labels of a batch on the device; None: as they come.
-        validate: metrics of the model on validation classes; the first of them, where higher is better, chooses the
-            best checkpoint. Called on rank 0.
-        observe: called without gradients after the backward pass of each step that writes a line of metrics.jsonl, with
-            this rank's embeddings; what it finds on rank 0 joins the line. Over several ranks it is called on all of
-            them, so that it may compute the loss again. Its time counts as that of the step.
-        trackers: each is called with every line of metrics.jsonl, on rank 0; see `circlet.training.trackers`.
+    model: images (batch, ...) to embeddings (batch, dim). If it has an attribute `backbone`, that part has the
+        learning rate and freezing that `config.optimizer` asks for it.
+    objective: called with embeddings (batch, dim) and labels (batch,), gives a scalar; its parameters, if any, are
+        trained too. A loss such as `circlet.CircleLoss()`, a module of your own, or an `Objective`, which brings
+        class weights and a memory bank, and is what several ranks need.
+    batches: a DataLoader or another iterable of (images, labels) with a length, one pass of which is an epoch, or
+        `Batches`. A run resumed in the middle of an epoch skips forward to its place; see `as_batches`.
+    config: how many steps, how often to log, validate and save, and the optimiser.
+    folder: where metrics.jsonl and the checkpoints last.pt and best.pt are written; a path is made if it is not
+        there, and taken up where it is a run folder.
+    device: where to train; None: where the model's parameters are.
+    augment: changes images and labels of a batch on the device; None: as they come.
+    validate: metrics of the model on validation classes; the first of them, where higher is better, chooses the
+        best checkpoint. Called on rank 0.
+    observe: called without gradients after the backward pass of each step that writes a line of metrics.jsonl, with
+        this rank's embeddings; what it finds on rank 0 joins the line. Over several ranks it is called on all of
+        them, so that it may compute the loss again. Its time counts as that of the step.
+    trackers: each is called with every line of metrics.jsonl, on rank 0; see `circlet.training.trackers`.
 
-    Raises:
-        ValueError: batches that cannot be iterated over again, or a checkpoint of another model or optimiser.
-        FloatingPointError: loss, embeddings or weights stopped being finite.
-        KeyboardInterrupt: the process was asked to stop (SIGINT or SIGTERM); the checkpoint is written.
-        OSError: a checkpoint could not be written.
-
-    Example:
-        >>> import tempfile, circlet
-        >>> from torch.utils.data import DataLoader, TensorDataset
-        >>> points, labels = torch.randn(64, 12), torch.arange(64) % 8
-        >>> sampler = circlet.sampling.PKSampler(labels, num_classes_per_batch=4, samples_per_class=4)
-        >>> loader = DataLoader(TensorDataset(points, labels), batch_sampler=sampler)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     seconds = fit(nn.Linear(12, 4), circlet.CircleLoss(), loader, LoopConfig(steps=8), folder)
-        ...     [line["step"] for line in RunFolder(Path(folder)).read_metrics()]
-        [8]
+    Raises ValueError: batches that cannot be iterated over again, or a checkpoint of another model or optimiser.
+    Raises FloatingPointError: loss, embeddings or weights stopped being finite.
+    Raises KeyboardInterrupt: the process was asked to stop (SIGINT or SIGTERM); the checkpoint is written.
+    Raises OSError: a checkpoint could not be written.
     """
     device = _device_of(model) if device is None else torch.device(device)
     batches = as_batches(batches, config.seed)

@@ -17,6 +17,7 @@ class Objective(nn.Module):
 
     memory: rows of a memory bank that joins the references; 0: none.
     sample: share of the class weights that a step compares with, drawn anew each time; see `ShardedClassWeights`.
+    centers: class weights of each class; 0: as many as the loss is made for.
     device: where class weights over several ranks are made, and stay. Create it after the process group.
     """
 
@@ -29,17 +30,21 @@ class Objective(nn.Module):
         *,
         memory: int = 0,
         sample: float = 1.0,
+        centers: int = 0,
         device: torch.device | None = None,
     ) -> None:
         super().__init__()
         self.loss = loss
         self.level = level
         self.classes: ClassWeights | ShardedClassWeights | None = None
+        centers = centers or loss.num_centers
         if level != "pair":
             if num_ranks(None) > 1 or sample < 1:
-                self.classes = ShardedClassWeights(num_classes, embedding_dim, sample_rate=sample, device=device)
+                self.classes = ShardedClassWeights(
+                    num_classes, embedding_dim, centers=centers, sample_rate=sample, device=device
+                )
             else:
-                self.classes = ClassWeights(num_classes, embedding_dim)
+                self.classes = ClassWeights(num_classes, embedding_dim, centers=centers)
         self.bank = MemoryBank(memory, embedding_dim) if memory else None
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:

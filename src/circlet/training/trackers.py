@@ -22,7 +22,10 @@ def _check(label: str, given: Any) -> MakeTracker:
         raise ValueError(f"{label}: found {type(given).__name__}, expected a function or class (folder, config)")
 
     def make(folder: Path, config: dict[str, Any]) -> Tracker:
-        tracker = given(folder, config)
+        try:
+            tracker = given(folder, config)
+        except TypeError as error:
+            raise ValueError(f"{label}: could not be called with (folder, config): {error}") from error
         if not callable(tracker):
             raise ValueError(f"{label}: gave {type(tracker).__name__}, expected a function of a line of metrics.jsonl")
         found: Tracker = tracker

@@ -52,12 +52,12 @@ class AlignedReader:
 def alignment(landmarks: Floats) -> tuple[float, float, float, float, float, float]:
     """Affine map (a, b, c, d, e, f) from a place (x, y) of the aligned face to (a x + b y + c, d x + e y + f).
 
-    landmarks: (5, 2) x and y in the image. The map is the inverse of the similarity transform that brings them to the
-    template with the least squared error (Umeyama, TPAMI 1991), which is a line of complex numbers, z = p w + q.
-
     >>> a, b, c, d, e, f = alignment((2 * TEMPLATE + 3).astype(np.float32))
     >>> round(a, 4), abs(round(b, 4)), round(c, 4), round(e, 4), round(f, 4)
     (2.0, 0.0, 3.0, 2.0, 3.0)
+
+    landmarks: (5, 2) x and y in the image. The map is the inverse of the similarity transform that brings them to the
+    template with the least squared error (Umeyama, TPAMI 1991), which is a line of complex numbers, z = p w + q.
     """
     w, z = (points[:, 0] + 1j * points[:, 1] for points in (landmarks.astype(np.float64), TEMPLATE))
     centred = w - w.mean()

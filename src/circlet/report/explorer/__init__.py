@@ -1,42 +1,21 @@
 """The explorer: one static HTML page to drag a pair of similarities about and see what each loss does to it.
 
-    losses.js      the losses at one positive and one negative, in plain JavaScript (tests hold it against autograd)
+    offered.py     what the page knows of each loss, from the loss's own definition
+    follows.py     how the numbers of a rule follow from the hyper-parameters of a loss
+    sliders.py     the sliders of hyper-parameters
+    losses.js      rules and aggregates at one positive and one negative (tests hold them against autograd)
     explorer.js    the page's behaviour: controls, plane, trajectory
     explorer.css   light and dark, down to 360 px
     explorer.html  what the page says
 
-The page needs no network and no server. Defaults of the losses are written into it from the library.
+The page needs no network and no server. It knows no loss by name: those of `circlet.losses` are written into it.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict
 
-from circlet import losses
-from circlet.losses import PairLoss
+from circlet.losses import CircleLoss, PairLoss, all_losses
 from circlet.pages import page
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A loss that the page offers: its key in losses.js, its name on the page, and the library's own loss."""
-
-    key: str
-    title: str
-    loss: PairLoss
-
-
-CHOICES = (
-    Choice("circle", "Circle", losses.CircleLoss()),
-    Choice("unified", "Unified (Eq. 1)", losses.UnifiedLoss()),
-    Choice("am_softmax", "AM-Softmax (CosFace)", losses.AMSoftmaxLoss()),
-    Choice("arcface", "ArcFace", losses.ArcFaceLoss()),
-    Choice("normface", "NormFace", losses.NormFaceLoss()),
-    Choice("softmax", "Softmax", losses.SoftmaxLoss()),
-    Choice("n_pair", "N-pair", losses.NPairLoss()),
-    Choice("info_nce", "InfoNCE", losses.InfoNCELoss()),
-    Choice("triplet", "Triplet", losses.TripletLoss()),
-    Choice("lifted_structure", "Lifted-Structure", losses.LiftedStructureLoss()),
-    Choice("multi_similarity", "Multi-Similarity", losses.MultiSimilarityLoss()),
-)
+from circlet.report.explorer.offered import LeftOut, Offered, offer
 
 
 def build_explorer() -> str:
@@ -45,11 +24,23 @@ def build_explorer() -> str:
     >>> build_explorer().startswith("<!doctype html>")
     True
     """
+    found = [offer(loss) for loss in sorted(all_losses().values(), key=_place)]
+    offered = [loss for loss in found if isinstance(loss, Offered)]
+    reasons: dict[str, list[str]] = {}
+    for loss in found:
+        if isinstance(loss, LeftOut):
+            reasons.setdefault(loss.reason, []).append(loss.title)
     return page(
         "report/explorer/explorer.html",
         "circlet: what a loss does to a pair of similarities",
         styles=("pages/palette.css", "report/explorer/explorer.css"),
         scripts=("report/explorer/losses.js", "report/explorer/explorer.js"),
-        data={"defaults": {choice.key: choice.loss.hyper_parameters for choice in CHOICES}},
-        choices=CHOICES,
+        data={"losses": [asdict(loss) for loss in offered]},
+        choices=offered,
+        left_out=reasons,
     )
+
+
+def _place(loss: type[PairLoss]) -> tuple[bool, str]:
+    """The library's own loss first, then by title."""
+    return loss is not CircleLoss, loss.title.casefold()

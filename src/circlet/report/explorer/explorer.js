@@ -1,29 +1,20 @@
-// The page: controls, plane and trajectory. Reads circletEvaluate (losses.js) and `defaults` of the page's data: the
-// settings of each loss, written by the library.
+// The page: controls, plane and trajectory. Reads circletEvaluate (losses.js) and the page's data, written by the
+// library: each loss with its form and its sliders, the first of which is shown first.
 
-const DEFAULTS = JSON.parse(document.getElementById("data").textContent).defaults;
-
-const NAMES = { margin: "margin m", gamma: "scale γ", temperature: "temperature τ", alpha: "scale α", beta: "scale β",
-  base: "threshold base" };
-const RANGES = { // slider: from, to, step; number input: lowest and highest value allowed
-  margin: { slider: [0, 1, 0.01], least: -1, most: 3.14 },
-  gamma: { slider: [1, 512, 1], least: 0.01, most: 4096 },
-  temperature: { slider: [0.01, 1, 0.01], least: 0.001, most: 100 },
-  alpha: { slider: [0.5, 64, 0.5], least: 0.01, most: 4096 },
-  beta: { slider: [0.5, 128, 0.5], least: 0.01, most: 4096 },
-  base: { slider: [-1, 1, 0.01], least: -1, most: 1 },
-};
+const LOSSES = new Map(JSON.parse(document.getElementById("data").textContent).losses.map((loss) => [loss.name, loss]));
 const LOW = -0.4, HIGH = 1; // the part of the plane that is drawn, on both axes
 const LEFT = 48, TOP = 18, SIDE = 414; // of the plot within the 480 x 480 view box
 const STEP = 0.005, MOST_STEPS = 2000;
 const CELLS = 96, ARROWS = 15;
 
 const byId = (id) => document.getElementById(id);
-const state = { loss: "circle", settings: { ...DEFAULTS.circle }, s_n: 0.8, s_p: 0.8 };
+const defaults = (name) => Object.fromEntries(LOSSES.get(name).sliders.map(({ name: key, start }) => [key, start]));
+const first = LOSSES.keys().next().value;
+const state = { loss: first, settings: defaults(first), s_n: 0.8, s_p: 0.8 };
 const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
 const toX = (s_n) => LEFT + (SIDE * (s_n - LOW)) / (HIGH - LOW);
 const toY = (s_p) => TOP + (SIDE * (HIGH - s_p)) / (HIGH - LOW);
-const at = (s_n, s_p) => circletEvaluate(state.loss, state.settings, s_n, s_p);
+const at = (s_n, s_p) => circletEvaluate(LOSSES.get(state.loss), state.settings, s_n, s_p);
 
 function svg(name, attributes, parent, text) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -64,9 +55,9 @@ function drawHeat() {
   const values = [];
   for (let row = 0; row < CELLS; row++)
     for (let column = 0; column < CELLS; column++) values.push(at(cell(column), cell(CELLS - 1 - row)).loss);
-  const highest = Math.max(...values);
+  const lowest = Math.min(0, ...values), highest = Math.max(...values);
   values.forEach((value, i) => {
-    const share = highest > 0 ? Math.sqrt(value / highest) : 0;
+    const share = highest > lowest ? Math.sqrt((value - lowest) / (highest - lowest)) : 0;
     image.data.set([...rgb, Math.round(255 * 0.75 * share)], 4 * i);
   });
   context.putImageData(image, 0, 0);
@@ -119,7 +110,7 @@ function drawBoundary() {
       corners.forEach(([i0, j0], k) => {
         const [i1, j1] = corners[(k + 1) % 4];
         const from = value[j0][i0], to = value[j1][i1];
-        if (from < 0 === to < 0) return;
+        if (from <= 0 === to <= 0) return;
         const t = from / (from - to);
         crossings.push(`${toX(s[i0] + t * (s[i1] - s[i0])).toFixed(2)} ${toY(s[j0] + t * (s[j1] - s[j0])).toFixed(2)}`);
       });
@@ -145,7 +136,7 @@ function drawPoint() {
   byId("trajectory").setAttribute("points", path.map(([n, p]) => `${toX(n).toFixed(2)},${toY(p).toFixed(2)}`).join(" "));
   byId("end").setAttribute("cx", toX(end_n));
   byId("end").setAttribute("cy", toY(end_p));
-  const side = here.decision < 0 ? "past the boundary" : "not past the boundary";
+  const side = here.decision <= 0 ? "past the boundary" : "not past the boundary";
   const shown = { "alpha-n": here.alpha_n, "alpha-p": here.alpha_p, "gradient-n": here.gradient_n,
     "gradient-p": here.gradient_p, "loss-value": here.loss };
   for (const [id, number] of Object.entries(shown)) byId(id).textContent = format(number);
@@ -153,7 +144,10 @@ function drawPoint() {
   byId("point").setAttribute("aria-label", `s_n ${s_n.toFixed(2)}, s_p ${s_p.toFixed(2)}, loss ${format(here.loss)}`);
   byId("readout").textContent = `Loss ${format(here.loss)}, ${side}`;
   for (const field of byId("position").querySelectorAll("input"))
-    if (field !== document.activeElement || field.type === "range") field.value = +state[field.name].toFixed(4);
+    if (field !== document.activeElement || field.type === "range") {
+      field.value = +state[field.name].toFixed(4);
+      if (field.type === "range") field.setAttribute("aria-valuetext", field.value);
+    }
 }
 
 function format(x) {
@@ -183,49 +177,61 @@ function move(s_n, s_p) {
   speak();
 }
 
-// A slider and a number input for one value; `apply` gets every valid one. The title may have a subscript.
-function control(parent, key, [title, subscript], range, value, apply) {
+// A slider and a number input for one value; `apply` gets every valid one. A logarithmic slider stands at log2(value).
+// The label may have a subscript; text: what the value is, after the label.
+function control(parent, { name, label, subscript, text, logarithmic, low, high, step, least, most }, value, apply) {
+  const toPlace = (x) => (logarithmic ? Math.log2(x) : x);
+  const toValue = (place) => (logarithmic ? +(2 ** place).toPrecision(3) : place);
   const row = document.createElement("div");
   row.className = "setting";
-  const label = document.createElement("label");
-  label.textContent = title;
-  if (subscript) label.append(Object.assign(document.createElement("sub"), { textContent: subscript }));
-  label.htmlFor = `number-${key}`;
+  const title = document.createElement("label");
+  title.textContent = label;
+  if (subscript) title.append(Object.assign(document.createElement("sub"), { textContent: subscript }));
+  if (text) title.append(" ", Object.assign(document.createElement("small"), { textContent: text }));
+  title.htmlFor = `number-${name}`;
   const slider = document.createElement("input"), number = document.createElement("input");
-  const [from, to, step] = range.slider;
-  Object.assign(slider, { type: "range", min: from, max: to, step, name: key, id: `slider-${key}` });
-  slider.setAttribute("aria-label", label.textContent);
-  Object.assign(number, { type: "number", min: range.least, max: range.most, step: "any", name: key,
-    id: `number-${key}`, inputMode: "decimal", required: true });
-  slider.value = number.value = value;
-  const changed = (source, other) => () => {
-    if (!source.checkValidity()) return;
-    other.value = source.value;
-    apply(Number(source.value));
+  Object.assign(slider, { type: "range", min: toPlace(low), max: toPlace(high), step, name, id: `slider-${name}` });
+  slider.setAttribute("aria-label", title.textContent);
+  Object.assign(number, { type: "number", min: least, max: most, step: "any", name, id: `number-${name}`,
+    inputMode: "decimal", required: true });
+  const show = (x) => {
+    slider.value = toPlace(x);
+    slider.setAttribute("aria-valuetext", x);
   };
-  slider.addEventListener("input", changed(slider, number));
-  number.addEventListener("input", changed(number, slider));
-  row.append(label, slider, number);
+  show(value);
+  number.value = value;
+  slider.addEventListener("input", () => {
+    const chosen = toValue(Number(slider.value));
+    slider.setAttribute("aria-valuetext", chosen);
+    number.value = chosen;
+    apply(chosen);
+  });
+  number.addEventListener("input", () => {
+    if (!number.checkValidity()) return;
+    show(Number(number.value));
+    apply(Number(number.value));
+  });
+  row.append(title, slider, number);
   parent.append(row);
 }
 
 function showSettings() {
-  const settings = byId("settings");
+  const settings = byId("settings"), { sliders, idle } = LOSSES.get(state.loss);
   settings.replaceChildren();
-  for (const [key, value] of Object.entries(state.settings)) {
-    const angle = state.loss === "arcface" && key === "margin";
-    const title = angle ? "margin m (radians)" : NAMES[key];
-    const range = angle ? { ...RANGES[key], least: 0 } : RANGES[key]; // the library refuses an angle below 0
-    control(settings, key, [title], range, +value.toPrecision(6), (chosen) => {
-      state.settings[key] = chosen;
+  for (const slider of sliders)
+    control(settings, slider, +slider.start.toPrecision(6), (chosen) => {
+      state.settings[slider.name] = chosen;
       drawAll();
     });
-  }
+  if (idle.length === 0) return;
+  const note = Object.assign(document.createElement("p"), { className: "note" });
+  note.textContent = `Of no effect with one positive and one negative: ${idle.join(", ")}.`;
+  settings.append(note);
 }
 
 function choose(loss) {
   state.loss = loss;
-  state.settings = { ...DEFAULTS[loss] };
+  state.settings = defaults(loss);
   showSettings();
   drawAll();
 }
@@ -261,10 +267,10 @@ function listen() {
 
 drawAxes();
 byId("loss").value = state.loss;
-for (const [key, kind] of [["s_n", "negative"], ["s_p", "positive"]]) {
-  const title = [`similarity of the ${kind}, s`, kind[0]];
-  const range = { slider: [LOW, HIGH, 0.01], least: LOW, most: HIGH };
-  control(byId("position"), key, title, range, state[key], (chosen) => move(...(key === "s_n"
+for (const [name, kind] of [["s_n", "negative"], ["s_p", "positive"]]) {
+  const shown = { name, label: `similarity of the ${kind}, s`, subscript: kind[0], low: LOW, high: HIGH, step: 0.01,
+    least: LOW, most: HIGH };
+  control(byId("position"), shown, state[name], (chosen) => move(...(name === "s_n"
     ? [chosen, state.s_p] : [state.s_n, chosen])));
 }
 showSettings();

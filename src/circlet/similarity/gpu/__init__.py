@@ -18,9 +18,9 @@ FLOPs, with u = 2 B C D: 4 u against references; 2 u pair-wise, where a tile ser
 
 A probability e^(e_ij - lse_i) is right only if s_ij is, to the bit, what the log-sum-exp has summed: gamma = 1000 makes
 of a last bit 1e-4. So the backward pass computes each tile as the forward pass did: the same rows times the same
-columns, in the same steps along D, scaled by the same r_i r_j (`tile.similarities`). Pair-wise, a pair i < j is
-computed as x_i . x_j in both passes and for both of its anchors; nothing rests on x_j . x_i having the same bits,
-which matrix products do not promise.
+columns, in the same steps along D, scaled by the same r_i r_j (`tile.similarities`), and rounds its logits alike
+(`logits.rounded`). Pair-wise, a pair i < j is computed as x_i . x_j in both passes and for both of its anchors; nothing
+rests on x_j . x_i having the same bits, which matrix products do not promise.
 
 No tile is computed twice in a pass, whatever D, because the backward pass leaves it to the product in a workspace of
 `height` x `width` pairs. A program that kept its dX in registers instead (64 rows of 512 in fp32 are 128 KB) would have
@@ -48,8 +48,7 @@ from importlib.util import find_spec
 
 import torch
 
-from circlet.similarity.pairs import PairLse, Pairs, Statistic
-from circlet.similarity.rule import Rule
+from circlet.similarity.pairs import PairLse, Pairs, Rule, Statistic
 
 __all__ = ["pair_lse", "supports"]
 
