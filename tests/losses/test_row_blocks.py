@@ -62,6 +62,7 @@ print(step(12288))
 
 
 @pytest.mark.slow
+@pytest.mark.subprocess
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_stays_below_the_matrix():
     """The matrix alone would be 576 MiB, and a dense loss takes several of them; a block is 8 MiB.

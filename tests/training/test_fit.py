@@ -45,7 +45,7 @@ def listed():
 
 def fit(folder, batches, **changes):
     torch.manual_seed(0)
-    model, loss = Net(), circlet.CircleLoss(0.4, 32.0)
+    model, loss = Net(), circlet.CircleLoss(margin=0.4, gamma=32.0)
     settings = {"steps": 14, "log_every": 5, "checkpoint_every": 3, "optimizer": OptimizerConfig(learning_rate=1e-2)}
     seconds = circlet.fit(model, loss, batches, config=LoopConfig(**settings), folder=folder, **changes)
     assert seconds > 0
@@ -54,7 +54,7 @@ def fit(folder, batches, **changes):
 
 def test_it_learns(tmp_path):
     torch.manual_seed(0)
-    model, loss = Net(), circlet.CircleLoss(0.4, 32.0)
+    model, loss = Net(), circlet.CircleLoss(margin=0.4, gamma=32.0)
     circlet.fit(model, loss, pk(), LoopConfig(steps=60, log_every=5), str(tmp_path / "run"))
     losses = [line["loss"] for line in RunFolder.open(tmp_path / "run").read_metrics()]
     assert losses[-1] < 0.5 * losses[0]
@@ -62,7 +62,13 @@ def test_it_learns(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "make", [shuffled, pk, listed, lambda: shuffled(num_workers=2), lambda: pk(num_workers=1), persistent]
+    "make",
+    [
+        *(shuffled, pk, listed),
+        pytest.param(lambda: shuffled(num_workers=2), marks=pytest.mark.subprocess),
+        pytest.param(lambda: pk(num_workers=1), marks=pytest.mark.subprocess),
+        pytest.param(persistent, marks=pytest.mark.subprocess),
+    ],
 )
 @pytest.mark.parametrize("kill_at", [1, 7])
 def test_killed_in_the_middle_of_an_epoch_and_resumed(tmp_path, make, kill_at):
