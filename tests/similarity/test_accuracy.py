@@ -83,6 +83,12 @@ def test_error_budget_in_tiles_of_the_default_size(stage, form):
     assert_within_budget(*rows, form, Circle(0.25, 256.0), tiles.pair_lse)
 
 
+# The batch against itself is one product (G + G^T) X here, but two, G X + G^T X, in the dense twin, whose rounding errors
+# are of one size each and independent: 2 e against sqrt(2) e where a processor's product sums a row in one go (seen with
+# AVX-512 on Sapphire Rapids: 1.32 times the twin's error, in fp64 sums .46 times).
+ONE_PRODUCT_FOR_TWO = 2**0.5
+
+
 def assert_within_budget(x, centres, labels, form, rule, backend):
     leaves = [x] if form == "pair" else [x, centres]
     reference_labels = None if form == "pair" else torch.arange(len(centres))
@@ -96,7 +102,8 @@ def assert_within_budget(x, centres, labels, form, rule, backend):
     assert abs(loss - exact_loss) <= abs(dense_loss - exact_loss) + 1e-6 * exact_loss + 1e-30
     for value, twin, reference in zip(found, naive, exact, strict=True):
         if reference.norm() > 1e-30:
-            assert relative_error(value, reference) <= 1.1 * relative_error(twin, reference) + 2e-7
+            factor = 1.1 * (ONE_PRODUCT_FOR_TWO if form == "pair" else 1.0)
+            assert relative_error(value, reference) <= factor * relative_error(twin, reference) + 2e-7
 
 
 def test_stages_go_from_hopeless_to_converged():
