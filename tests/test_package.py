@@ -33,7 +33,9 @@ def test_every_public_name_loads_and_is_typed():
         circlet.CircleLos  # noqa: B018
 
 
-def test_readme_code_runs():
+@pytest.mark.subprocess  # a run decodes its images in workers
+def test_readme_code_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     for block in re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL):
         exec(compile(block, "README.md", "exec"), {})
 
@@ -61,7 +63,7 @@ def test_readme_map_is_true():
 
 
 def test_readme_quotes_the_results_as_generated():
-    for name, text in re.findall(r"<!-- begin (\S+) -->\n(.*?)<!-- end \1 -->", README, flags=re.DOTALL):
+    for name, text in re.findall(r"<!-- begin (\S+\.md) -->\n(.*?)<!-- end \1 -->", README, flags=re.DOTALL):
         assert text == (ROOT / name).read_text(encoding="utf-8"), f"README differs from {name}"
     for path in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README):
         assert (ROOT / path).is_file(), path

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import circlet
-from circlet.losses import encounter
+from circlet.losses import pair_loss
 from circlet.similarity import in_row_blocks
 from tests.losses.cases import EVERY_LOSS, batch, with_reduction
 
@@ -32,7 +32,7 @@ def test_small_blocks_are_as_one(loss, level, block_pairs, monkeypatch):
     results = []
     for size in (None, block_pairs):
         if size is not None:
-            monkeypatch.setattr(encounter, "in_row_blocks", partial(in_row_blocks, block_pairs=size))
+            monkeypatch.setattr(pair_loss, "in_row_blocks", partial(in_row_blocks, block_pairs=size))
         leaves = [embeddings.clone().requires_grad_(), *([] if level == "pair" else [classes.weight])]
         value = with_reduction(loss, "none")(leaves[0], labels, sources)
         grads = torch.autograd.grad((weights * value).sum(), leaves)
@@ -62,6 +62,7 @@ print(step(12288))
 
 
 @pytest.mark.slow
+@pytest.mark.subprocess
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_stays_below_the_matrix():
     """The matrix alone would be 576 MiB, and a dense loss takes several of them; a block is 8 MiB.

@@ -1,0 +1,159 @@
+"""Two checkouts side by side, case by case in turns, to see whether a change made anything slower.
+
+    git worktree add /tmp/before REVISION
+    python benchmarks/before_after.py --before /tmp/before
+
+Each measurement is a process of its own; the two checkouts take turns, and the median over the rounds is shown with the
+range. Writes benchmarks/results/before_after.json and .md. CPU seconds of the process where a case is computed, wall
+seconds where it is started.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from circlet.environment import machine
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+
+LOSS = """
+import sys, time, torch, circlet
+batch, classes, repeats = map(int, sys.argv[1:])
+torch.set_num_threads(1)
+torch.manual_seed(0)
+x = torch.randn(batch, 512, requires_grad=True)
+loss = circlet.CircleLoss(margin=0.25, gamma=256.0)
+if classes:
+    w, labels = torch.randn(classes, 512, requires_grad=True), torch.randint(0, classes, (batch,))
+    step = lambda: loss(x, labels, w).backward()
+else:
+    labels = torch.arange(batch) // 5
+    step = lambda: loss(x, labels).backward()
+for _ in range(max(2, repeats // 10)):
+    step()
+times = []
+for _ in range(repeats):
+    x.grad = None
+    if classes:
+        w.grad = None
+    started = time.thread_time()
+    step()
+    times.append(time.thread_time() - started)
+print(sorted(times)[len(times) // 2])
+"""
+FIRST = """
+import resource, time, torch, circlet
+torch.set_num_threads(1)
+x, labels = torch.randn(1024, 512, requires_grad=True), torch.arange(1024) // 5
+(x @ x.T).sum().backward()
+loss = circlet.CircleLoss(margin=0.25, gamma=256.0)
+before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+loss(x, labels).backward()
+print(time.perf_counter() - started, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+def python(checkout: Path, *arguments: str, cwd: Path | None = None) -> str:
+    """What a process prints that imports circlet from a checkout."""
+    environment = {**os.environ, "PYTHONPATH": str(checkout / "src"), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, check=True).stdout
+
+
+def loss(batch: int, classes: int, repeats: int):
+    """Seconds of one step."""
+    return lambda checkout: {"": float(python(checkout, "-c", LOSS, str(batch), str(classes), str(repeats)))}
+
+
+def first_call(checkout: Path) -> dict[str, float]:
+    """The first tiled loss of a process."""
+    seconds, mib = map(float, python(checkout, "-c", FIRST).split())
+    return {"": seconds, ", MiB": mib}
+
+
+def training_step(checkout: Path) -> dict[str, float]:
+    """Seconds of one step of `circlet train`, glyphs, without the first 20."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        python(checkout, "-m", "circlet", "train", "--steps", "60", "--run-dir", str(run), "--device", "cpu")
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        seconds = {line["step"]: line["seconds"] for line in lines if "seconds" in line}
+        return {"": (seconds[60] - seconds[20]) / 40}
+
+
+def started(*arguments: str):
+    """Wall seconds of a process."""
+
+    def measure(checkout: Path) -> dict[str, float]:
+        begin = time.perf_counter()
+        python(checkout, *arguments)
+        return {"": time.perf_counter() - begin}
+
+    return measure
+
+
+CASES = {
+    "pair-wise loss, B = 80": loss(80, 0, 400),
+    "pair-wise loss, B = 4,096": loss(4096, 0, 5),
+    "class-level loss, B = 512, C = 100,000": loss(512, 100_000, 3),
+    "first call of a tiled loss (B = 1,024)": first_call,
+    "one step of circlet train (glyphs)": training_step,
+    "python -c 'import circlet'": started("-c", "import circlet"),
+    "circlet --help": started("-m", "circlet", "--help"),
+}
+
+
+def main() -> None:
+    """Measure in turns, write, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--before", type=Path, required=True, help="another checkout of this repository")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", nargs="*", default=list(CASES), help="names of cases")
+    given = parser.parse_args()
+    found: dict[str, dict[str, list[float]]] = {}
+    for turn in range(given.rounds):
+        for name in given.only:
+            for side, checkout in (("before", given.before), ("now", ROOT)):
+                for what, value in CASES[name](checkout).items():
+                    found.setdefault(name + what, {}).setdefault(side, []).append(value)
+        print(f"round {turn + 1} of {given.rounds}", file=sys.stderr, flush=True)
+    revisions = {
+        side: subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=checkout, capture_output=True, text=True,
+                             check=True).stdout.strip()
+        for side, checkout in (("before", given.before), ("now", ROOT))
+    }  # fmt: skip
+    content = {"machine": machine("torch"), "revisions": revisions, "rounds": given.rounds, "measured": found}
+    (RESULTS / "before_after.json").write_text(json.dumps(content, indent=1) + "\n")
+    text = markdown(content)
+    (RESULTS / "before_after.md").write_text(text)
+    print(text)
+
+
+def markdown(content: dict) -> str:
+    """The table."""
+    where, revisions = content["machine"], content["revisions"]
+    lines = [f"{where.get('cpu')}, {where.get('vectors')}, one thread, torch {where.get('torch')}; {content['rounds']} "
+             f"rounds in turns, median (range); before: {revisions['before']}, now: {revisions['now']}\n",
+             "| case | before | now | now / before |", "|---|---|---|---|"]  # fmt: skip
+    for name, sides in content["measured"].items():
+        before, now = (statistics.median(sides[side]) for side in ("before", "now"))
+        cells = [_cell(name, sides[side]) for side in ("before", "now")]
+        lines.append(f"| {name} | {cells[0]} | {cells[1]} | {now / before:.2f} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(name: str, values: list[float]) -> str:
+    scale, unit = (1.0, "MiB") if name.endswith("MiB") else (1e3, "ms")
+    middle, low, high = (scale * value for value in (statistics.median(values), min(values), max(values)))
+    return f"{middle:.3g} {unit} ({low:.3g} to {high:.3g})"
+
+
+if __name__ == "__main__":
+    main()
