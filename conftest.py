@@ -20,8 +20,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system", "circlet.spawn"}
-# By which matplotlib finds typefaces, and `platform` the processor: once a machine.
-HARMLESS = [("fc-list",), ("system_profiler",), ("uname",)]
+# By which matplotlib finds typefaces, and `platform` and joblib the processor: once a machine.
+HARMLESS = [("fc-list",), ("system_profiler",), ("uname",), ("lscpu",)]
 running: pytest.Item | None = None  # the test, while it may not start a process
 
 

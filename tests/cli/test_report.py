@@ -64,7 +64,7 @@ def test_a_trace_becomes_the_plane(run, tmp_path):
     report([str(copied), "--out", str(tmp_path / "with.html")])
     page = (tmp_path / "with.html").read_text()
     assert "The plane of similarities" in headings(page)
-    assert "CircleLoss, margin 0.4, gamma 80" in page
+    assert "Circle, margin 0.4, gamma 80" in page
 
 
 def test_shares_of_class_weights_are_told():

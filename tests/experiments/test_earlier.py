@@ -37,6 +37,7 @@ def test_it_is_evaluated_as_then(run):
         assert after[what] == pytest.approx(before[what], abs=2e-3)
 
 
+@pytest.mark.subprocess
 def test_it_goes_on(run, capsys):
     assert main(["train", "--resume", str(run), "--device", "cpu"]) == 0
     found = circlet.load(run)
