@@ -27,6 +27,7 @@ def run(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_it_is_evaluated_as_then(run):
     before = json.loads((run / "evaluation.json").read_text())
     assert "view" in before["config"]["model"]
@@ -37,6 +38,7 @@ def test_it_is_evaluated_as_then(run):
         assert after[what] == pytest.approx(before[what], abs=2e-3)
 
 
+@pytest.mark.subprocess
 def test_it_goes_on(run, capsys):
     assert main(["train", "--resume", str(run), "--device", "cpu"]) == 0
     found = circlet.load(run)

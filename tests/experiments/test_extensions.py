@@ -136,6 +136,7 @@ def installed(package: Path, name: str, *lines: str) -> None:
     extensions._entry_points.cache_clear()
 
 
+@pytest.mark.subprocess
 def test_everything_from_outside_trains_compares_and_reports(package, capsys):
     arguments = ["theirs:quick", "--loss.name", "theirs:MyLoss", "--loss.gamma", "8", "--data.source", "theirs:letters",
                  "--model.backbone", "theirs:Net", "--augment.transform", "theirs:mirrored", "--loop.trackers",
