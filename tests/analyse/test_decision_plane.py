@@ -75,6 +75,7 @@ def test_circle_has_the_gradients_of_the_paper(s_n, s_p, m, gamma):
     assert found.gradient_p == pytest.approx(-z_factor * gamma * alpha_p, rel=1e-6, abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(FAMILY.keys() - {"circle"}))
 @given(s_n=INSIDE, s_p=INSIDE)
 def test_other_losses_have_the_derivative_of_their_value(name, s_n, s_p):
@@ -92,6 +93,7 @@ def test_other_losses_have_the_derivative_of_their_value(name, s_n, s_p):
     assert found.gradient_p == pytest.approx((value(s_n, s_p + h) - value(s_n, s_p - h)) / (2 * h), abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY)
 @given(s_n=OFF_KINKS, s_p=OFF_KINKS)
 def test_every_form_has_the_values_of_its_definition(name, s_n, s_p):

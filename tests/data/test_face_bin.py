@@ -118,6 +118,7 @@ def hostile(marker):
     yield b"]" + b"]a" * 3  # no end
 
 
+@pytest.mark.slow
 def test_hostile_pickles_run_nothing(tmp_path):
     marker = tmp_path / "was here"
     path = tmp_path / "hostile.bin"

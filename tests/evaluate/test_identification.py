@@ -72,6 +72,7 @@ def test_matches_oracle_with_ties(codes, crowd, block_size):
     same(found, oracle(probes, ids, points(crowd), **options))
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(seed=st.integers(0, 2**16), block_size=st.sampled_from([1, 13, 4096]))
 def test_invariances(seed, block_size):

@@ -79,6 +79,7 @@ def test_golden_defaults():
     assert np.abs(rerank(query, gallery).numpy() - GOLDEN["final_k20_6_03"]).max() < 5e-7
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(
     seed=st.integers(0, 2**16),

@@ -27,6 +27,7 @@ def run(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_it_is_evaluated_as_then(run):
     before = json.loads((run / "evaluation.json").read_text())
     assert "view" in before["config"]["model"]

@@ -33,6 +33,7 @@ def attacked(kind):
     return KINDS[kind](ATTACKS)
 
 
+@pytest.mark.slow
 def test_the_elements_are_those_of_a_page_with_plain_names(kind, attacked):
     found, expected = Parsed(attacked), Parsed(KINDS[kind](PLAIN))
     assert found.skeleton == expected.skeleton

@@ -134,6 +134,7 @@ def difference(pos, neg):
     return pos - neg
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reason", LEFT_OUT)
 def test_losses_of_other_words_are_left_out_and_it_says_why(reason, monkeypatch):
     loss = LEFT_OUT[reason]

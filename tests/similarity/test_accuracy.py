@@ -37,6 +37,7 @@ def loss_and_gradients(backend, leaves, make, rule, **settings):
     return loss, torch.autograd.grad(loss, leaves)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gamma", [16.0, 64.0, 256.0, 1024.0])
 @pytest.mark.parametrize("stage", [0.0, 0.5, 1.0, 2.0, 4.0, 8.0])
 @pytest.mark.parametrize("form", ["pair", "class"])
@@ -76,6 +77,7 @@ def test_probabilities_sum_to_one(form, keep_bytes, monkeypatch):
         torch.testing.assert_close(grad.sum(0) / gamma, x[anchor], rtol=0, atol=3e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", [0.0, 1.0, 4.0])
 @pytest.mark.parametrize("form", ["pair", "class"])
 def test_error_budget_in_tiles_of_the_default_size(stage, form):

@@ -18,6 +18,7 @@ SETTINGS = (*spec_of(Circle()), True, 8, 16)
 SEEN_BY_COMPILE = pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 
 
+@pytest.mark.slow
 @SEEN_BY_COMPILE
 @pytest.mark.parametrize("form", FORMS)
 def test_opcheck(form):
@@ -32,6 +33,7 @@ def test_opcheck(form):
     torch.library.opcheck(operators.hardest_operator, (x.detach(), y.detach(), *positives, own, *SETTINGS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_opcheck_backward(form):
     leaves, make = operands(form, 21, dtype=torch.float32)

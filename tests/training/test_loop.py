@@ -30,6 +30,7 @@ class Killed(BaseException):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kill_at", [0, 3, 7, 8, 20, 29])
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
 def test_killed_anywhere_and_resumed_ends_bitwise_like_the_uninterrupted_run(tmp_path, kill_at, name):
