@@ -2,7 +2,7 @@
 #   make demo      installs, trains on the embedded data set, prints metrics and the report's path
 #   make test      installs, runs the checks and the whole default test suite
 # and while you work:
-#   make quick     the tests that start no other process: under a minute on two cores
+#   make quick     the tests that start no other process, without verbs and pages: under a minute on two cores
 #   make check     ruff, mypy, lint-imports
 #   make slow      the tests of make test that take longest, alone
 #   make coverage  the whole suite again, with a table of the lines that no test runs; pages in build/coverage
@@ -20,7 +20,7 @@ test: .venv/test-installed check
 	$(PYTEST)
 
 quick: .venv/test-installed
-	$(PYTEST) -q -m "not subprocess and not slow"
+	$(PYTEST) -q -m "not subprocess and not slow" tests --ignore=tests/cli --ignore=tests/pages
 
 check: .venv/test-installed
 	$(BIN)/ruff check .

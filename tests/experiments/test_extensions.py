@@ -161,6 +161,7 @@ def test_everything_from_outside_trains_compares_and_reports(package, capsys):
     assert "theirs:MyLoss:class:gamma=4" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_opening_a_folder_of_somebody_else_imports_nothing(package, capsys):
     assert main(["train", "theirs:quick", "--loss.name", "theirs:MyLoss", "--data.source", "theirs:letters",
                  "--model.backbone", "theirs:Net", "--run-dir", "run", "--device", "cpu"]) == 0  # fmt: skip
@@ -183,6 +184,7 @@ def test_opening_a_folder_of_somebody_else_imports_nothing(package, capsys):
     assert trusted.model.embedding_dim == 256
 
 
+@pytest.mark.slow
 def test_installed_packages_register_names(package, capsys):
     groups = {"losses": "mine = theirs:MyLoss", "recipes": "quick = theirs:quick",
               "datasets": "letters = theirs:letters", "backbones": "net = theirs:Net"}  # fmt: skip
@@ -253,6 +255,7 @@ def test_a_recipe_that_is_none(package, capsys):
     assert "recipe 'theirs:no_experiment': gave dict, expected a circlet" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_tracker_that_fails_does_not_end_the_training(package, capsys):
     assert main(["train", "theirs:quick", "--data.source", "theirs:letters", "--loop.trackers", "theirs:Breaks",
                  "--run-dir", "run", "--device", "cpu"]) == 0  # fmt: skip
