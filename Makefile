@@ -1,10 +1,10 @@
 # Two commands on a fresh machine with Python 3.11 and make:
 #   make demo      installs, trains on the embedded data set, prints metrics and the report's path
-#   make test      installs, runs the checks and the whole default test suite
+#   make test      installs, runs the checks and the default test suite: under ten minutes on two cores
 # and while you work:
 #   make quick     the tests that start no other process, without verbs and pages: under a minute on two cores
 #   make check     ruff, mypy, lint-imports
-#   make slow      the tests of make test that take longest, alone
+#   make slow      the tests that take longest: full-size networks, Triton's interpreter, memory of large problems
 #   make coverage  the whole suite again, with a table of the lines that no test runs; pages in build/coverage
 PYTHON ?= python3
 WORKERS ?= 2
@@ -17,7 +17,7 @@ demo: .venv/installed
 	$(BIN)/circlet train
 
 test: .venv/test-installed check
-	$(PYTEST)
+	$(PYTEST) -m "not slow"
 
 quick: .venv/test-installed
 	$(PYTEST) -q -m "not subprocess and not slow" tests --ignore=tests/cli --ignore=tests/pages

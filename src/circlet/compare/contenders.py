@@ -50,10 +50,10 @@ def parse_contender(text: str, recipe_level: Level = "pair") -> Contender:
     Without a level: the one that the loss is made for, and the recipe's for Circle.
     """
     config, given = parse_loss(text, recipe_level)
-    numbers, task = find_loss(config.name).paper_settings.get(config.level, ({}, ""))
+    numbers, source = find_loss(config.name).paper_settings.get(config.level, ({}, ""))
     settings = [part for part in text.split(":") if "=" in part]
     label = ":".join([config.name, config.level, *settings])
-    chosen = f"the Circle-loss paper ({task})" if task else "the library's default"
+    chosen = source or "the library's default"
     own = {setting.partition("=")[0] for setting in settings}
     stated = {name: value for name, value in numbers.items() if name not in own}
     return Contender(

@@ -30,7 +30,7 @@ class AdaFaceLoss(PairLoss):
     level: ClassVar[Level] = "class"
     first_state: ClassVar[dict[str, float]] = {"mean": 20.0, "std": 100.0}
     paper_settings: ClassVar[dict[Level, tuple[dict[str, float], str]]] = {
-        "class": ({"margin": 0.4, "h": 0.333, "gamma": 64.0, "t_alpha": 0.01}, "faces of low quality")
+        "class": ({"margin": 0.4, "h": 0.333, "gamma": 64.0, "t_alpha": 0.01}, "its paper (faces of low quality)")
     }
 
     margin: float = Margin(default=0.4, low=0.0, high=1.57, text="radians, and in units of cosine similarity")

@@ -20,7 +20,7 @@ class AMSoftmaxLoss(PairLoss):
     title: ClassVar[str] = "AM-Softmax"
     level: ClassVar[Level] = "class"
     paper_settings: ClassVar[dict[Level, tuple[dict[str, float], str]]] = {
-        "class": ({"margin": 0.35, "gamma": 64.0}, "faces, as a baseline")
+        "class": ({"margin": 0.35, "gamma": 64.0}, "the Circle-loss paper (faces, as a baseline)")
     }
 
     margin: float = Margin(default=rules.ConstantMargin.margin)

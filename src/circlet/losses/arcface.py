@@ -20,7 +20,7 @@ class ArcFaceLoss(PairLoss):
     title: ClassVar[str] = "ArcFace"
     level: ClassVar[Level] = "class"
     paper_settings: ClassVar[dict[Level, tuple[dict[str, float], str]]] = {
-        "class": ({"margin": 0.5, "gamma": 64.0}, "faces, as a baseline")
+        "class": ({"margin": 0.5, "gamma": 64.0}, "the Circle-loss paper (faces, as a baseline)")
     }
 
     margin: float = Margin(default=rules.AngularMargin.margin, low=0.0, high=math.pi - 1e-6, text="radians")

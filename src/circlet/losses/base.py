@@ -57,7 +57,7 @@ class PairLoss(_Declared):
     name: on the command line and as a function, by default the class's name in small letters, without "Loss".
     aliases: other names of the class. level: what it is usually compared with. title: for people.
     num_centers: class weights of each class that it is made for.
-    paper_settings: for a level the numbers that a paper states, and for which task.
+    paper_settings: for a level the numbers that a paper states, and which paper, for which task.
     first_state: what a loss keeps from batch to batch (moving means), by name, with its value before the first batch:
         buffers, which `observe` moves on in training mode. Such a loss is a module alone, without a function.
 

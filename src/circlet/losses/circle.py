@@ -33,9 +33,9 @@ class CircleLoss(PairLoss):
 
     level: ClassVar[Level] = "pair"
     paper_settings: ClassVar[dict[Level, tuple[dict[str, float], str]]] = {
-        "pair": ({"margin": 0.4, "gamma": 80.0}, "fine-grained retrieval"),
-        "class": ({"margin": 0.25, "gamma": 256.0}, "faces"),
-        "joint": ({"margin": 0.25, "gamma": 256.0}, "faces, for class-level labels"),
+        "pair": ({"margin": 0.4, "gamma": 80.0}, "the Circle-loss paper (fine-grained retrieval)"),
+        "class": ({"margin": 0.25, "gamma": 256.0}, "the Circle-loss paper (faces)"),
+        "joint": ({"margin": 0.25, "gamma": 256.0}, "the Circle-loss paper (faces, for class-level labels)"),
     }
 
     margin: float = Margin(

@@ -33,7 +33,7 @@ class CurricularFaceLoss(PairLoss):
     level: ClassVar[Level] = "class"
     first_state: ClassVar[dict[str, float]] = {"t": 0.0}
     paper_settings: ClassVar[dict[Level, tuple[dict[str, float], str]]] = {
-        "class": ({"margin": 0.5, "gamma": 64.0, "momentum": 0.01}, "faces")
+        "class": ({"margin": 0.5, "gamma": 64.0, "momentum": 0.01}, "its paper (faces)")
     }
 
     margin: float = Margin(default=0.5, low=0.0, high=math.pi - 1e-6, text="radians")

@@ -16,7 +16,7 @@ from circlet.similarity import Rule
 
 
 class Meeting(NamedTuple):
-    """Some anchors and all that they meet: similarities and kinds of pairs (R, C), the anchors' norms (R, 1).
+    """Some anchors and all that they meet: (R, C) similarities, positives, negatives, and (R, 1) norms of the anchors.
 
     labels: (C,) of the references, for what is done within a class; None where pairs are given by a mask.
     hardest_positive: (R, 1) similarities, where they are not to be found in `s` (a shard of the class weights).

@@ -40,8 +40,8 @@ def in_row_blocks(
             norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
             unit = rows_of(rows, normalize)
             s = torch.cat([unit @ y.T for y in references], 1)
-            kinds = [masks(pairs, first, first + len(rows)) for pairs in sources]
-            positive, negative = (torch.cat(side, 1) for side in zip(*kinds, strict=True))
+            sides = [masks(pairs, first, first + len(rows)) for pairs in sources]
+            positive, negative = (torch.cat(side, 1) for side in zip(*sides, strict=True))
             return tuple(evaluate(s, positive, negative, norms, first))
 
         height = max(1, block_pairs // max(1, sum(map(len, references))))
