@@ -34,8 +34,11 @@ def test_the_level_of_circle_is_the_recipes():
 
 
 def test_where_settings_are_from():
-    assert "paper" in parse_contender("arcface").chosen_by
-    assert parse_contender("triplet").chosen_by == "the library's default"
+    assert parse_contender("arcface").chosen_by == "the Circle-loss paper (faces, as a baseline)"
+    assert parse_contender("proxy_anchor").chosen_by == "its paper (fine-grained retrieval)"
+    for loss in all_losses().values():
+        assert all("paper" in source for _, source in loss.paper_settings.values())
+    assert parse_contender("triplet").chosen_by == "the loss's own default"
     assert parse_contender("arcface:gamma=30").chosen_by == "given"
 
 

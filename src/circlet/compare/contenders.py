@@ -53,7 +53,7 @@ def parse_contender(text: str, recipe_level: Level = "pair") -> Contender:
     numbers, source = find_loss(config.name).paper_settings.get(config.level, ({}, ""))
     settings = [part for part in text.split(":") if "=" in part]
     label = ":".join([config.name, config.level, *settings])
-    chosen = source or "the library's default"
+    chosen = source or "the loss's own default"
     own = {setting.partition("=")[0] for setting in settings}
     stated = {name: value for name, value in numbers.items() if name not in own}
     return Contender(

@@ -39,7 +39,10 @@ class CircleLoss(PairLoss):
     }
 
     margin: float = Margin(
-        default=rules.Circle.margin, low=-1.0, high=2.0, text="relaxation; 1 - margin and margin are aimed at"
+        default=rules.Circle.margin,
+        low=-1.0,
+        high=2.0,
+        text="within-class similarities aim above 1 - margin, others below",
     )
     gamma: float = Scale(default=rules.Circle.gamma)
 

@@ -23,7 +23,7 @@ class ProxyAnchorLoss(PairLoss):
     title: ClassVar[str] = "Proxy-Anchor"
     level: ClassVar[Level] = "class"
     paper_settings: ClassVar[dict[Level, tuple[dict[str, float], str]]] = {
-        "class": ({"margin": 0.1, "alpha": 32.0}, "fine-grained retrieval")
+        "class": ({"margin": 0.1, "alpha": 32.0}, "its paper (fine-grained retrieval)")
     }
 
     margin: float = Margin(default=0.1)

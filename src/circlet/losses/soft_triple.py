@@ -23,7 +23,7 @@ class SoftTripleLoss(PairLoss):
     level: ClassVar[Level] = "class"
     num_centers: ClassVar[int] = 10
     paper_settings: ClassVar[dict[Level, tuple[dict[str, float], str]]] = {
-        "class": ({"gamma": 20.0, "temperature": 0.1, "margin": 0.01}, "fine-grained retrieval")
+        "class": ({"gamma": 20.0, "temperature": 0.1, "margin": 0.01}, "its paper (fine-grained retrieval)")
     }
 
     gamma: float = Scale(default=20.0)

@@ -23,7 +23,7 @@ class SubCenterArcFaceLoss(PairLoss):
     level: ClassVar[Level] = "class"
     num_centers: ClassVar[int] = 3
     paper_settings: ClassVar[dict[Level, tuple[dict[str, float], str]]] = {
-        "class": ({"margin": 0.5, "gamma": 64.0}, "faces with wrong labels")
+        "class": ({"margin": 0.5, "gamma": 64.0}, "its paper (faces with wrong labels)")
     }
 
     margin: float = Margin(default=rules.AngularMargin.margin, low=0.0, high=math.pi - 1e-6, text="radians")
