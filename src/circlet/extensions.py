@@ -2,13 +2,12 @@
 
 Three ways lead to a loss, a data set, a backbone, a recipe: a name of ours; the name of an entry point that an
 installed package has registered in the group; `package.module:name`. The last imports a module, so it is for people
-at the command line and in Python. Names that come out of a file (a run folder) are looked up with `trusted`: those of
-ours, of installed packages, and what the caller has named himself.
+at the command line and in Python; a name that comes out of a file passes `experiments.folders.experiment_of` first.
 """
 
 import difflib
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -38,11 +37,8 @@ class Extensions(Generic[T]):
         """Names that installed packages have registered, each with `package.module:name` behind it."""
         return {name: point.value for name, point in sorted(self._registered().items())}
 
-    def find(self, name: str, trusted: Collection[str] | None = None) -> T:
-        """What `name` stands for. ValueError if there is no such thing, or it is not what it should be.
-
-        trusted: if given, a `module:name` is imported only if it is among these.
-        """
+    def find(self, name: str) -> T:
+        """What `name` stands for. ValueError if there is no such thing, or it is not what it should be."""
         own = self._own()
         if name in own:
             if name in self._registered():
@@ -51,9 +47,6 @@ class Extensions(Generic[T]):
                                  f"expected one; give {point.value} for the latter")  # fmt: skip
             return own[name]
         if ":" in name:
-            if trusted is not None and name not in trusted:
-                raise ValueError(f"{self.kind} {name!r}: found in a file, which may be somebody else's; nothing was "
-                                 "imported. Give it again on the command line to trust it")  # fmt: skip
             return self._check(f"{self.kind} {name!r}", _imported(self.kind, name))
         point_of = self._registered()
         if name in point_of:

@@ -34,7 +34,7 @@ def changed(experiment: Experiment, **settings: Any) -> Experiment:
     whole: dict[str, Any] = {}
     for keyword, value in settings.items():
         section, _, name = SHORT.get(keyword, keyword).partition("__")
-        if not hasattr(experiment, section) or section not in {each.name for each in fields(Experiment)}:
+        if section not in {each.name for each in fields(Experiment)}:
             raise TypeError(
                 f"{keyword}: found no such setting, expected one of {', '.join(_known())}, or SECTION__NAME"
             )

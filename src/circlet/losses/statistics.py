@@ -47,11 +47,15 @@ def anchor_loss(form: Form, meeting: Meeting) -> AnchorLoss:
 def statistics(form: Form, met: Meeting) -> tuple[Tensor, Tensor]:
     """The two statistics (R,) of each anchor, from similarities to classes (`pooled`)."""
     rule = rule_of(form, met)
-    contrast = met.negative if form.contrast == "negatives" else met.positive | met.negative
     return (
         _statistic(form.positives, rule.positive(met.s), met.positive),
-        _statistic(form.negatives, rule.negative(met.s), contrast),
+        _statistic(form.negatives, rule.negative(met.s), _contrast(form, met)),
     )
+
+
+def _contrast(form: Form, met: Meeting) -> Tensor:
+    """Which similarities the statistic of the negatives is over, (R, M)."""
+    return met.negative if form.contrast == "negatives" else met.positive | met.negative
 
 
 def rule_of(form: Form, met: Meeting) -> Rule:
@@ -126,8 +130,7 @@ def _each(form: Form, rule: Rule, met: Meeting) -> Tensor:
     if form.negatives == "semi_hard":
         neg, counted = _semi_hard(rule, met)
     else:
-        contrast = met.negative if form.contrast == "negatives" else met.positive | met.negative
-        neg = _statistic(form.negatives, rule.negative(met.s), contrast)[:, None].expand_as(met.s)
+        neg = _statistic(form.negatives, rule.negative(met.s), _contrast(form, met))[:, None].expand_as(met.s)
         counted = met.positive
     terms = form.aggregate(torch.where(counted, rule.positive(met.s), -torch.inf), neg)
     return torch.where(counted, terms, 0.0).sum(1) / counted.sum(1).clamp(min=1)
