@@ -11,6 +11,10 @@ none (`glyphs`, `omniglot`), and the paper's three tasks, a package each: `face`
 `ImageSet` and `Splits` only. Sets that are only tested on are results of their own (`evaluation_sets`); `catalogue` has
 all by name.
 
+An image may be a part of a file (`boxes`), and have a camera, a group, a time and a category. Splits respect them: by
+classes (`hold_out_classes`, `fold_classes`), by images (`hold_out_images`), by time (`split_by_time`). `straddling`
+says what lies on both sides of one.
+
 `decode` says what an image becomes; `pixels` and `query_gallery` make the images of whole sets ready. Batch sampling
 and augmentation are not here: images are decoded in loader workers and augmented in batches on the device
 (`circlet.training.image_batches`, `circlet.augment`).
@@ -21,18 +25,22 @@ from typing import TYPE_CHECKING, Any
 
 from circlet.data.catalogue import DATA_SETS, open_data_set
 from circlet.data.check import check_data_set
+from circlet.data.content import content_digest
 from circlet.data.data_set import DataSet
-from circlet.data.decode import Fit, decode
+from circlet.data.decode import Fit, Interpolation, decode
 from circlet.data.evaluation_sets import FacePairs, Identification, Templates, VideoPairs
 from circlet.data.every_image import every_image
 from circlet.data.face import face_bin, face_records, ijbc, lfw, megaface, ytf
 from circlet.data.folder import image_folder
+from circlet.data.folds import fold_classes, hold_out_images
 from circlet.data.glyphs import glyphs
 from circlet.data.images import JUNK, DataError, FileReader, ImageSet, Splits, hold_out_classes, split_classes
 from circlet.data.manifest import manifest
 from circlet.data.omniglot import omniglot
 from circlet.data.reid import dukemtmc, market1501, msmt17, vehicleid
 from circlet.data.retrieval import cars196, cub200, inshop, sop
+from circlet.data.straddling import straddling
+from circlet.data.time_split import split_by_time
 
 if TYPE_CHECKING:
     from circlet.data.decoded import Decoded, DecodedImages, decode_all, find_broken
@@ -52,6 +60,7 @@ __all__ = [
     "Fit",
     "Identification",
     "ImageSet",
+    "Interpolation",
     "Pixels",
     "Splits",
     "Templates",
@@ -59,6 +68,7 @@ __all__ = [
     "VideoPairs",
     "cars196",
     "check_data_set",
+    "content_digest",
     "cub200",
     "decode",
     "decode_all",
@@ -67,8 +77,10 @@ __all__ = [
     "face_bin",
     "face_records",
     "find_broken",
+    "fold_classes",
     "glyphs",
     "hold_out_classes",
+    "hold_out_images",
     "ijbc",
     "image_folder",
     "inshop",
@@ -82,7 +94,9 @@ __all__ = [
     "omniglot",
     "open_data_set",
     "sop",
+    "split_by_time",
     "split_classes",
+    "straddling",
     "vehicleid",
     "ytf",
 ]

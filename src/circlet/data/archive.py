@@ -31,6 +31,10 @@ class ZipReader:
         """Return image `index`, not decoded yet."""
         from PIL import Image
 
+        return Image.open(io.BytesIO(self.content(index)))
+
+    def content(self, index: int) -> bytes:
+        """The bytes of member `index`."""
         if self._opened is None or self._opened[0] != os.getpid():
             self._opened = (os.getpid(), zipfile.ZipFile(self.archive))
-        return Image.open(io.BytesIO(self._opened[1].read(self.members[index])))
+        return self._opened[1].read(self.members[index])

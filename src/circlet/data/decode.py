@@ -6,26 +6,28 @@ they happen later, in batches on the device. Whatever is wrong with a file becom
 
 import math
 import os
-import warnings
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from circlet.data.boxes import BoxError
 from circlet.data.images import DataError, ImageSet
 from circlet.data.ink import ink_box
+from circlet.data.strict import strict_warnings
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 Fit = Literal["stretch", "crop", "pad", "ink"]
+Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 Pixels = npt.NDArray[np.uint8]
 
 _ORIENTATION_TAG = 0x0112
 _WHITE = 255
 
 
-def check_form(size: tuple[int, int], channels: int, fit: Fit) -> None:
+def check_form(size: tuple[int, int], channels: int, fit: Fit, interpolation: Interpolation = "bicubic") -> None:
     """Raise a ValueError that names the argument unless these describe an image that `decode` can make."""
     if len(size) != 2 or min(size) < 1:
         raise ValueError(f"size: found {size}, expected (height, width), both at least 1")
@@ -33,10 +35,19 @@ def check_form(size: tuple[int, int], channels: int, fit: Fit) -> None:
         raise ValueError(f"channels: found {channels}, expected 1 or 3")
     if fit not in get_args(Fit):
         raise ValueError(f"fit: found {fit!r}, expected one of {', '.join(get_args(Fit))}")
+    if interpolation not in get_args(Interpolation):
+        expected = ", ".join(get_args(Interpolation))
+        raise ValueError(f"interpolation: found {interpolation!r}, expected one of {expected}")
 
 
 def decode(
-    image_set: ImageSet, index: int, *, size: tuple[int, int], channels: int = 3, fit: Fit = "stretch"
+    image_set: ImageSet,
+    index: int,
+    *,
+    size: tuple[int, int],
+    channels: int = 3,
+    fit: Fit = "stretch",
+    interpolation: Interpolation = "bicubic",
 ) -> Pixels:
     """Decode one image into uint8 (channels, H, W), with `size` = (H, W).
 
@@ -46,22 +57,19 @@ def decode(
 
     `fit`: "stretch" ignores the aspect ratio; "crop" resizes the shorter side and takes the centre; "pad" resizes the
     longer side and pads with white, centred; "ink" cuts a drawing, dark on white, out by its centre of mass and the
-    spread of its ink (`circlet.data.ink`). Resizing is bicubic with antialiasing. The EXIF orientation is applied,
-    transparency goes over white, 16-bit grey is scaled down to 8 bits. Missing, corrupt, truncated and floating-point
-    files, decompression bombs, and all else that Pillow warns of, are a DataError.
+    spread of its ink (`circlet.data.ink`). `interpolation`: Pillow's filters, with antialiasing for all but "nearest".
+    The EXIF orientation is applied, transparency goes over white, 16-bit grey is scaled down to 8 bits. Missing,
+    corrupt, truncated and floating-point files, decompression bombs, all else that Pillow warns of, and boxes that do
+    not fit are a DataError. May be called in several threads at once, as far as the set's `read` may.
     """
-    check_form(size, channels, fit)
+    check_form(size, channels, fit, interpolation)
     height, width = size
     where = image_set.names[index]
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of bombs, truncated tags and corrupt metadata with these two; a deprecation is no bad file.
-            warnings.simplefilter("error", UserWarning)
-            warnings.simplefilter("error", RuntimeWarning)
-            with image_set.read(index) as image:
-                where = os.fspath(getattr(image, "filename", "") or where)
-                return _fitted(_upright(image, 2 * max(size), channels), height, width, fit)
-    except MemoryError:
+        with strict_warnings(), image_set.read(index) as image:
+            where = os.fspath(getattr(image, "filename", "") or where)
+            return _fitted(_upright(image, 2 * max(size), channels), height, width, fit, interpolation)
+    except (MemoryError, BoxError):
         raise
     except Exception as error:
         raise DataError(f"{where}: found no readable image ({type(error).__name__}: {error})") from error
@@ -100,7 +108,7 @@ def _eight_bit(image: "Image") -> "Image":
     return image
 
 
-def _fitted(image: "Image", height: int, width: int, fit: Fit) -> Pixels:
+def _fitted(image: "Image", height: int, width: int, fit: Fit, interpolation: Interpolation) -> Pixels:
     """Resize an image of mode L or RGB to (height, width) and return its pixels (channels, height, width)."""
     from PIL import Image
 
@@ -114,7 +122,7 @@ def _fitted(image: "Image", height: int, width: int, fit: Fit) -> Pixels:
     elif fit == "pad":
         scale = min(width / image.width, height / image.height)
         target = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    resized = image.resize(target, Image.Resampling.BICUBIC, box, reducing_gap=2.0)
+    resized = image.resize(target, Image.Resampling[interpolation.upper()], box, reducing_gap=2.0)
     pixels = np.asarray(resized).reshape(target[1], target[0], -1).transpose(2, 0, 1)
     if target == (width, height):
         return pixels.copy()

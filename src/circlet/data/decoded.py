@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from circlet.data.decode import Fit, Pixels, check_form, decode
+from circlet.data.ahead import map_ahead, num_threads
+from circlet.data.decode import Fit, Interpolation, Pixels, check_form, decode
 from circlet.data.images import DataError, ImageSet, Ints
+from circlet.data.readers import file_of
 
 # Below this many images a worker takes longer to start than its share of the work takes.
 _IMAGES_PER_WORKER = 2048
@@ -30,10 +32,18 @@ class DecodedImages(Dataset[tuple[torch.Tensor, int, int]]):
     ((1, 32, 32), 1, 21)
     """
 
-    def __init__(self, image_set: ImageSet, *, size: tuple[int, int], channels: int = 3, fit: Fit = "stretch") -> None:
-        check_form(size, channels, fit)
+    def __init__(
+        self,
+        image_set: ImageSet,
+        *,
+        size: tuple[int, int],
+        channels: int = 3,
+        fit: Fit = "stretch",
+        interpolation: Interpolation = "bicubic",
+    ) -> None:
+        check_form(size, channels, fit, interpolation)
         self.image_set = image_set
-        self._decode = partial(decode, size=size, channels=channels, fit=fit)
+        self._decode = partial(decode, size=size, channels=channels, fit=fit, interpolation=interpolation)
 
     def __len__(self) -> int:
         return len(self.image_set)
@@ -57,6 +67,7 @@ def decode_all(
     size: tuple[int, int],
     channels: int = 3,
     fit: Fit = "stretch",
+    interpolation: Interpolation = "bicubic",
     num_workers: int | None = None,
     on_error: Literal["raise", "skip"] = "raise",
     progress: bool = True,
@@ -68,16 +79,16 @@ def decode_all(
     torch.Size([3, 1, 16, 16])
 
     A file that cannot be decoded is a DataError; with `on_error="skip"` it is listed in `broken` instead, and
-    `image_set.subset(kept)` has the labels that fit `images`. `num_workers` None uses loader workers only where the set
-    is big enough that they pay. The progress bar shows on a terminal only.
+    `image_set.subset(kept)` has the labels that fit `images`. `num_workers` None decodes files in threads, and other
+    images in loader workers, where the set is big enough that they pay. The progress bar shows on a terminal only.
     """
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error: found {on_error!r}, expected 'raise' or 'skip'")
-    check_form(size, channels, fit)
+    check_form(size, channels, fit, interpolation)
     images = torch.empty((len(image_set), channels, *size), dtype=torch.uint8)
     kept: list[int] = []
     broken: list[tuple[str, str]] = []
-    outcomes = _Outcomes(image_set, size, channels, fit)
+    outcomes = _Outcomes(image_set, size, channels, fit, interpolation)
     for index, outcome in enumerate(_each(outcomes, num_workers, progress)):
         if isinstance(outcome, str):
             if on_error == "raise":
@@ -91,7 +102,7 @@ def decode_all(
 
 def find_broken(image_set: ImageSet, *, num_workers: int | None = None, progress: bool = True) -> list[tuple[str, str]]:
     """List (name, reason) of every image that is missing or cannot be decoded, without keeping pixels."""
-    outcomes = _each(_Outcomes(image_set, (1, 1), 3, "stretch"), num_workers, progress)
+    outcomes = _each(_Outcomes(image_set, (1, 1), 3, "stretch", "bicubic"), num_workers, progress)
     return [
         (name, outcome) for name, outcome in zip(image_set.names, outcomes, strict=True) if isinstance(outcome, str)
     ]
@@ -100,29 +111,42 @@ def find_broken(image_set: ImageSet, *, num_workers: int | None = None, progress
 class _Outcomes(Dataset["Pixels | str"]):
     """Data set whose item is the pixels, or the reason why there are none."""
 
-    def __init__(self, image_set: ImageSet, size: tuple[int, int], channels: int, fit: Fit) -> None:
-        self.image_set, self.size, self.channels, self.fit = image_set, size, channels, fit
+    def __init__(
+        self, image_set: ImageSet, size: tuple[int, int], channels: int, fit: Fit, interpolation: Interpolation
+    ) -> None:
+        self.image_set = image_set
+        self._decode = partial(decode, size=size, channels=channels, fit=fit, interpolation=interpolation)
 
     def __len__(self) -> int:
         return len(self.image_set)
 
     def __getitem__(self, index: int) -> "Pixels | str":
         try:
-            return decode(self.image_set, index, size=self.size, channels=self.channels, fit=self.fit)
+            return self._decode(self.image_set, index)
         except DataError as error:
             return str(error)
 
 
+def are_files(image_set: ImageSet) -> bool:
+    """Whether the images are files, which threads may decode side by side (`circlet.data.readers`)."""
+    return len(image_set) > 0 and file_of(image_set.read, 0) is not None
+
+
 def _each(outcomes: _Outcomes, num_workers: int | None, progress: bool) -> "Iterator[Pixels | str]":
-    """Yield every outcome in order, from as many workers as asked or as pay."""
+    """Yield every outcome in order, from as many threads or workers as asked or as pay."""
     from tqdm import tqdm
 
-    if num_workers is None:
-        workers = min(len(outcomes) // _IMAGES_PER_WORKER, os.cpu_count() or 1)
-        num_workers = workers if workers > 1 else 0
-    # Lists of arrays travel through a pipe; a tensor each would take a file descriptor each.
-    batches = DataLoader(outcomes, batch_size=_BATCH, num_workers=num_workers, collate_fn=list)
     with tqdm(total=len(outcomes), desc="decode", unit="image", disable=None if progress else True) as bar:
+        if num_workers is None and are_files(outcomes.image_set):
+            for outcome in map_ahead(outcomes.__getitem__, len(outcomes), threads=num_threads(), ahead=_BATCH):
+                yield outcome
+                bar.update()
+            return
+        if num_workers is None:
+            workers = min(len(outcomes) // _IMAGES_PER_WORKER, os.cpu_count() or 1)
+            num_workers = workers if workers > 1 else 0
+        # Lists of arrays travel through a pipe; a tensor each would take a file descriptor each.
+        batches = DataLoader(outcomes, batch_size=_BATCH, num_workers=num_workers, collate_fn=list)
         for batch in batches:
             yield from batch
             bar.update(len(batch))

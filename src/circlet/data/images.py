@@ -5,20 +5,22 @@ costs a list of names. `Splits` puts sets into roles and checks that the test cl
 This file does not find, fetch or decode images.
 """
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from circlet.data.groups import joined_classes, two_classes_of_a_group
+from circlet.data.readers import Chosen, Reader
+from circlet.data.readers import FileReader as FileReader
 
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
+_OPTIONAL = ("cameras", "groups", "times", "categories")  # the fields of an ImageSet that may be None, in their order
 JUNK = -1  # the id, and as "-1" the class name, of gallery images that no protocol of re-identification ranks
 
 
@@ -34,9 +36,17 @@ class SeenClassError(DataError):
         self.image = image
 
 
+class JoinedClassesError(DataError):
+    """Groups join so many classes that none can be held out; `image` is the name of an image of such a group."""
+
+    def __init__(self, message: str, image: str) -> None:
+        super().__init__(message)
+        self.image = image
+
+
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images with a label each, and optionally a camera each.
+    """Images with a label each, and optionally a camera, a group, a time and a category each.
 
     >>> images = ImageSet.from_classes(["cat", "ant", "cat"], ["1.png", "2.png", "3.png"], FileReader("photos", ()))
     >>> images.class_names, images.labels.tolist()
@@ -46,44 +56,68 @@ class ImageSet:
 
     `labels` (N,) int64 are dense, 0..num_classes-1, and `class_names[label]` names the class. `names` (N,) identify
     the images (path below the root, archive member, ...) and appear in error messages. `read(i)` returns image i and
-    must be picklable, for loader workers that are spawned. `cameras` (N,) int64 or None. A set may be empty.
+    must be picklable, for loader workers that are spawned. A set may be empty. The others are (N,) or None:
+
+    - `cameras` int64: what took the image.
+    - `groups` int64: images that must stay together (one encounter, one burst, one scanned sheet): splits never cut a
+      group, and for a query its own group is no fair match. Numbers count for all sets of one `Splits`.
+    - `times` float64: when it was taken, in seconds since 1970 (UTC).
+    - `categories` int64: of what kind the class is; all images of a class are of one.
     """
 
     labels: Ints
     class_names: tuple[str, ...]
     names: tuple[str, ...]
-    read: "Callable[[int], Image]"
+    read: Reader
     cameras: Ints | None = None
+    groups: Ints | None = None
+    times: Floats | None = None
+    categories: Ints | None = None
 
     def __post_init__(self) -> None:
-        for field in ("labels", "cameras"):
+        for field in ("labels", *_OPTIONAL):
             value = getattr(self, field)
-            if value is None and field == "cameras":
+            if value is None and field != "labels":
                 continue
             value = np.asarray(value)
-            if value.shape != (len(self.names),) or (value.size and value.dtype.kind not in "iu"):
-                raise DataError(f"{field}: found {value.dtype} {value.shape}, expected integers ({len(self.names)},)")
-            object.__setattr__(self, field, value.astype(np.int64))
+            kinds, kind = ("iuf", "numbers") if field == "times" else ("iu", "integers")
+            if value.shape != (len(self.names),) or (value.size and value.dtype.kind not in kinds):
+                raise DataError(f"{field}: found {value.dtype} {value.shape}, expected {kind} ({len(self.names)},)")
+            object.__setattr__(self, field, value.astype(np.float64 if field == "times" else np.int64))
+        if self.times is not None and not np.isfinite(self.times).all():
+            raise DataError(f"times: found {self.times[~np.isfinite(self.times)][0]}, expected finite seconds")
         present = np.unique(self.labels)
         if not np.array_equal(present, np.arange(self.num_classes)):
             found = f"{present.size} values from {present.min()} to {present.max()}" if present.size else "none"
             raise DataError(f"labels: found {found}, expected all of 0..{self.num_classes - 1}, as in class_names")
         if len(set(self.class_names)) != self.num_classes:
             raise DataError(f"class_names: found only {len(set(self.class_names))} distinct of {self.num_classes}")
+        if self.categories is not None:
+            one = np.zeros(self.num_classes, dtype=np.int64)
+            one[self.labels] = self.categories  # of any image of each class
+            other = np.flatnonzero(one[self.labels] != self.categories)
+            if other.size:
+                name = self.class_names[self.labels[other[0]]]
+                raise DataError(f"categories: found two for images of the class {name!r}, expected one for each class")
 
     @classmethod
     def from_classes(
         cls,
         classes: Sequence[str],
         names: Sequence[str],
-        read: "Callable[[int], Image]",
+        read: Reader,
         cameras: npt.ArrayLike | None = None,
+        *,
+        groups: npt.ArrayLike | None = None,
+        times: npt.ArrayLike | None = None,
+        categories: npt.ArrayLike | None = None,
     ) -> Self:
         """Make a set from the class name of every image; labels follow the sorted class names."""
         class_names = tuple(sorted(set(classes)))
         label_of = {name: label for label, name in enumerate(class_names)}
         labels = np.array([label_of[name] for name in classes], dtype=np.int64)
-        return cls(labels, class_names, tuple(names), read, None if cameras is None else np.asarray(cameras))
+        given = (cameras, groups, times, categories)
+        return cls(labels, class_names, tuple(names), read, *(None if x is None else np.asarray(x) for x in given))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -127,39 +161,9 @@ class ImageSet:
             labels,
             tuple(self.class_names[label] for label in present),
             tuple(self.names[index] for index in chosen),
-            _Chosen.of(self.read, chosen),
-            None if self.cameras is None else self.cameras[chosen],
+            Chosen.of(self.read, chosen),
+            *(None if value is None else value[chosen] for value in (getattr(self, field) for field in _OPTIONAL)),
         )
-
-
-@dataclass(frozen=True, eq=False)
-class _Chosen:
-    """Reader of a subset: image i is image `indices[i]` of the reader below."""
-
-    read: "Callable[[int], Image]"
-    indices: Ints
-
-    @classmethod
-    def of(cls, read: "Callable[[int], Image]", indices: Ints) -> Self:
-        """Choose from a reader; a subset of a subset stays one step from the pixels."""
-        return cls(read.read, read.indices[indices]) if isinstance(read, _Chosen) else cls(read, indices)
-
-    def __call__(self, index: int) -> "Image":
-        return self.read(int(self.indices[index]))
-
-
-@dataclass(frozen=True)
-class FileReader:
-    """Reader of image files: image i is the file `root`/`paths[i]`; an absolute path stands for itself."""
-
-    root: str
-    paths: tuple[str, ...]
-
-    def __call__(self, index: int) -> "Image":
-        """Return image `index`, not decoded yet: its file stays open until it is loaded or closed."""
-        from PIL import Image
-
-        return Image.open(os.path.join(self.root, self.paths[index]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,7 +224,9 @@ def hold_out_classes(images: ImageSet, held_out: float, seed: int = 0) -> tuple[
     """Split a set by classes into (the rest, the held-out classes): for validation on classes unseen in training.
 
     `held_out` below 1 is the fraction of the classes, from 1 on their number; at least one class stays on either side.
-    Images keep their order. One seed always draws the same classes.
+    Images keep their order. One seed always draws the same classes. Classes that share a group, directly or through
+    others, stay together: then as many are held out as come near to the number without going beyond it, or else the
+    fewest possible. Where groups join all classes, it is a `JoinedClassesError`.
     """
     if not held_out > 0 or (held_out >= 1 and held_out % 1):
         raise ValueError(f"held_out: found {held_out}, expected a fraction in (0, 1) or a whole number of classes")
@@ -231,9 +237,35 @@ def hold_out_classes(images: ImageSet, held_out: float, seed: int = 0) -> tuple[
         raise DataError(
             f"held_out: found {held_out} for {images.num_classes} classes, expected at least one class on either side"
         )
+    part_of = class_parts(images)
+    sizes = np.bincount(part_of, minlength=images.num_classes)
     order = np.random.default_rng(seed).permutation(images.num_classes)
-    is_out = np.isin(images.labels, order[:num_held_out])
+    out: list[int] = []
+    left = num_held_out
+    for part in dict.fromkeys(part_of[order].tolist()):
+        if sizes[part] <= left:
+            out.append(part)
+            left -= sizes[part]
+    is_out = np.isin(part_of[images.labels], out or [min(part_of.tolist(), key=lambda part: sizes[part])])
     return images.subset(np.flatnonzero(~is_out)), images.subset(np.flatnonzero(is_out))
+
+
+def class_parts(images: ImageSet, least: int = 2) -> Ints:
+    """Which part each class (num_classes,) belongs to: classes of one part share groups, so that none may be cut off.
+
+    Without groups, each class is its own. Fewer parts than `least` are a `JoinedClassesError`.
+    """
+    parts = joined_classes(images.labels, images.groups, images.num_classes)
+    num_parts = len(np.unique(parts))
+    if images.groups is not None and num_parts < min(least, images.num_classes):
+        first, second = two_classes_of_a_group(images.labels, images.groups)
+        classes = " and ".join(repr(images.class_names[images.labels[index]]) for index in (first, second))
+        raise JoinedClassesError(
+            f"groups: found {images.num_classes} classes that shared groups join to {num_parts} (as {classes} by "
+            f"{images.names[first]} and {images.names[second]}), expected at least {least}, since a group is never cut",
+            images.names[second],
+        )
+    return parts
 
 
 def split_classes(images: ImageSet, held_out: float = 0.5, seed: int = 0) -> Splits:

@@ -4,15 +4,18 @@ What an image becomes is settled in `decode`; the order of training batches is n
 """
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Literal
+from itertools import islice
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from circlet.data.decode import Fit
-from circlet.data.decoded import DecodedImages, decode_all, find_broken
+from circlet.data.ahead import map_ahead, num_threads
+from circlet.data.decode import Fit, Interpolation
+from circlet.data.decoded import DecodedImages, are_files, decode_all, find_broken
 from circlet.data.images import ImageSet
 
 
@@ -20,9 +23,9 @@ from circlet.data.images import ImageSet
 class Decoding:
     """How the images of a set are decoded.
 
-    size, channels, fit: of the decoded image; see `decode`. in_memory: all at once, before anything else. workers:
-    processes that decode, where they are not in memory. on_error: a missing or broken image is a DataError, or is left
-    out ("skip") and listed in `Pixels.broken`.
+    size, channels, fit, interpolation: of the decoded image; see `decode`. in_memory: all at once, before anything
+    else. workers: processes that decode what is not in memory: batches to train on, and images that are no files.
+    on_error: a missing or broken image is a DataError, or is left out ("skip") and listed in `Pixels.broken`.
     """
 
     size: tuple[int, int]
@@ -31,6 +34,7 @@ class Decoding:
     in_memory: bool = False
     workers: int = 0
     on_error: Literal["raise", "skip"] = "raise"
+    interpolation: Interpolation = "bicubic"
 
 
 @dataclass(frozen=True)
@@ -50,11 +54,20 @@ class Pixels:
         return len(self.images)
 
     def batches(self, batch_size: int) -> Iterator[Tensor]:
-        """All images in order: uint8 (batch, channels, height, width)."""
+        """All images in order: uint8 (batch, channels, height, width).
+
+        Files that are not in memory are decoded in threads, up to two batches ahead, while the caller is at work; other
+        images by `workers` processes.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size: found {batch_size}, expected at least 1")
         if self.memory is not None:
             yield from self.memory.split(batch_size)
             return
         assert self.dataset is not None
+        if are_files(self.images):
+            yield from _decoded_ahead(self.dataset, batch_size)
+            return
         loader = DataLoader(
             self.dataset,
             batch_size,
@@ -66,6 +79,15 @@ class Pixels:
             yield images
 
 
+def _decoded_ahead(dataset: DecodedImages, batch_size: int) -> Iterator[Tensor]:
+    """Batches of all images in order, decoded in threads while the caller has the batch before."""
+    images = map_ahead(lambda i: dataset[i][0], len(dataset), threads=num_threads(), ahead=2 * batch_size)
+    with closing(images):
+        while rows := list(islice(images, batch_size)):
+            batch = torch.stack(rows)
+            yield batch.pin_memory() if torch.cuda.is_available() else batch
+
+
 def load_pixels(images: ImageSet, decoding: Decoding) -> Pixels:
     """Make a set's pixels ready.
 
@@ -74,16 +96,16 @@ def load_pixels(images: ImageSet, decoding: Decoding) -> Pixels:
     >>> [tuple(batch.shape) for batch in pixels.batches(2)]
     [(2, 1, 16, 16), (1, 1, 16, 16)]
     """
-    size, channels, fit = decoding.size, decoding.channels, decoding.fit
+    form: dict[str, Any] = {name: getattr(decoding, name) for name in ("size", "channels", "fit", "interpolation")}
     broken: list[tuple[str, str]] = []
     memory = None
     if decoding.in_memory:
-        decoded = decode_all(images, size=size, channels=channels, fit=fit, on_error=decoding.on_error)
+        decoded = decode_all(images, **form, on_error=decoding.on_error)
         memory, broken = decoded.images, decoded.broken
         images = images.subset(decoded.kept)
     elif decoding.on_error == "skip":
-        broken = find_broken(images, num_workers=decoding.workers)
+        broken = find_broken(images, num_workers=None if are_files(images) else decoding.workers)
         bad = {name for name, _ in broken}
         images = images.subset([i for i, name in enumerate(images.names) if name not in bad])
-    dataset = DecodedImages(images, size=size, channels=channels, fit=fit)
+    dataset = DecodedImages(images, **form)
     return Pixels(images, memory, dataset, decoding.workers, tuple(broken))
