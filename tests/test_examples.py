@@ -70,7 +70,7 @@ def test_a_loss_of_your_own_needs_fifteen_lines():
 
 
 @pytest.mark.subprocess
-@pytest.mark.parametrize("name", ["own_dataset.py", "own_backbone.py"])
+@pytest.mark.parametrize("name", ["own_dataset.py", "own_backbone.py", "own_transform.py"])
 def test_own_parts_are_trained_on(name, tmp_path):
     command = [sys.executable, str(ROOT / "examples" / name)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

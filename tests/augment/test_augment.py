@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from circlet.augment import Augment, AugmentConfig
 from circlet.augment.new_classes import composed_classes, dihedral_views
 from circlet.models import plain_view
+from circlet.recipes.settings import CHARACTERS
 
 LABELS = torch.arange(6).repeat_interleave(4)
 
@@ -18,7 +19,7 @@ def images(side=16, channels=1):
 
 def test_no_change_is_the_plain_view():
     x = images()
-    for size in ((16, 16), (8, 12)):
+    for size in ((16, 16), (10, 14)):
         out, labels = Augment(AugmentConfig(), size)(x, LABELS)
         torch.testing.assert_close(out, plain_view(x, size), atol=1e-5, rtol=0)
         assert torch.equal(labels, LABELS)
@@ -29,15 +30,25 @@ def test_no_change_is_the_plain_view():
 ONE_AT_A_TIME = {
     "flip": True, "crop": (0.3, 0.9), "rotation": 20.0, "zoom": 0.3, "aspect": 0.3, "shear": 0.3, "shift": 0.3,
     "pad": 3, "elastic": 0.3, "stroke": 1.0, "brightness": 0.3, "contrast": 0.3, "erase": 1.0, "dihedral_classes": True,
-    "composed_classes": 1.0, "warped_classes": 1.0,
+    "composed_classes": 1.0, "warped_classes": 1.0, "hue": 0.3, "saturation": 0.8, "grey": 0.5, "blur": 1.0,
+    "strength": 0.7,
 }  # fmt: skip
+OF_COLOUR = {"hue", "saturation", "grey"}  # an image of one channel has none
 
 
-@pytest.mark.parametrize("name", sorted(ONE_AT_A_TIME.keys() - {"dihedral_classes"}))
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [
+        (name, channels)
+        for name in sorted(ONE_AT_A_TIME.keys() - {"dihedral_classes"})
+        for channels in (1, 3)
+        if channels == 3 or name not in OF_COLOUR
+    ],
+)
 def test_each_change_changes_stays_in_range_and_follows_the_seed(name, channels):
-    augment = Augment(AugmentConfig(**{name: ONE_AT_A_TIME[name]}), (16, 16))
-    x = images(channels=channels)
+    size = (40, 40) if name == "blur" else (16, 16)
+    augment = Augment(AugmentConfig(**{name: ONE_AT_A_TIME[name]}), size)
+    x = images(side=size[0], channels=channels)
     before = x.clone()
     results = []
     for seed in (0, 0, 1):
@@ -45,7 +56,7 @@ def test_each_change_changes_stays_in_range_and_follows_the_seed(name, channels)
         results.append(augment(x, LABELS)[0])
     assert torch.equal(results[0], results[1])
     assert not torch.equal(results[0], results[2])
-    assert not torch.equal(results[0], plain_view(x, (16, 16)))
+    assert not torch.equal(results[0], plain_view(x, size))
     assert results[0].shape == x.shape
     assert results[0].min() >= -1e-6
     assert results[0].max() <= 1 + 1e-6
@@ -53,7 +64,23 @@ def test_each_change_changes_stays_in_range_and_follows_the_seed(name, channels)
 
 
 def test_every_setting_is_tested_alone():
-    assert ONE_AT_A_TIME.keys() == AugmentConfig().__dict__.keys() - {"fill", "transform"}
+    assert ONE_AT_A_TIME.keys() == AugmentConfig().__dict__.keys() - {"fill", "transform", "operations"}
+
+
+@pytest.mark.parametrize(
+    ("config", "channels", "size", "following"),
+    [
+        (CHARACTERS, 1, (64, 64), 0.7122330665588379),
+        (AugmentConfig(flip=True, brightness=0.2, contrast=0.2), 3, (72, 72), 0.8922722339630127),
+        (AugmentConfig(flip=True, pad=10, erase=0.5, fill=0.0), 3, (64, 32), 0.5069873332977295),
+    ],
+)
+def test_what_is_off_draws_no_random_numbers(config, channels, size, following):
+    """So that a run of an earlier version can be repeated: the number that followed there, then."""
+    torch.manual_seed(5)
+    x = torch.randint(0, 256, (32, channels, *size), dtype=torch.uint8)
+    Augment(config, (64, min(64, size[1])))(x, torch.arange(8).repeat_interleave(4) * 8)
+    assert torch.rand(1).item() == following
 
 
 def test_flip_mirrors_about_half_of_the_images():
@@ -166,9 +193,12 @@ def test_the_settings_of_the_benchmarks(name, dtype):
     assert views[0].max() <= 1 + 1e-6
 
 
+ANY_SIZE = ["flip", "crop", "shift", "pad", "erase", "contrast", "blur", "strength", "hue"]
+
+
 @given(
     height=st.integers(1, 12), width=st.integers(1, 12), to=st.tuples(st.integers(1, 12), st.integers(1, 12)),
-    channels=st.sampled_from([1, 3]), name=st.sampled_from(["flip", "crop", "shift", "pad", "erase", "contrast"]),
+    channels=st.sampled_from([1, 3]), name=st.sampled_from(ANY_SIZE),
 )  # fmt: skip
 def test_every_size_goes_in_and_out(height, width, to, channels, name):
     torch.manual_seed(0)
@@ -188,6 +218,12 @@ def test_every_size_goes_in_and_out(height, width, to, channels, name):
         ({"crop": (0.9, 0.3)}, r"augment\.crop: found \(0.9, 0.3\), expected"),
         ({"crop": (0.0, 0.3)}, r"augment\.crop: found \(0.0, 0.3\), expected"),
         ({"crop": (0.5, 1.5)}, r"augment\.crop: found \(0.5, 1.5\), expected"),
+        ({"hue": 0.6}, r"augment\.hue: found 0.6, expected a number from 0 to 0.5"),
+        ({"saturation": -0.1}, r"augment\.saturation: found -0.1, expected a number from 0 to 1"),
+        ({"grey": 1.1}, r"augment\.grey: found 1.1, expected"),
+        ({"blur": float("nan")}, r"augment\.blur: found nan, expected"),
+        ({"strength": 9}, r"augment\.strength: found 9, expected"),
+        ({"operations": -1}, r"augment\.operations: found -1, expected 0 or more"),
     ],
 )
 def test_bad_settings(settings, message):

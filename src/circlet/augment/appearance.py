@@ -26,7 +26,8 @@ def change_light(images: Tensor, brightness: float, contrast: float) -> Tensor:
     """Scale about the mean by 1 - contrast to 1 + contrast, add up to `brightness` either way; clamped to 0 to 1."""
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
     scale, offset = 1 + uniform(images, contrast), uniform(images, brightness)
-    return ((images - mean) * scale.view_as(mean) + mean + offset.view_as(mean)).clamp(0, 1)
+    changed = images - mean
+    return changed.mul_(scale.view_as(mean)).add_(mean).add_(offset.view_as(mean)).clamp_(0, 1)
 
 
 def erase(images: Tensor, share: float) -> Tensor:
@@ -43,7 +44,8 @@ def erase(images: Tensor, share: float) -> Tensor:
         place = (torch.arange(length, device=device) + 0.5) / length
         within = (place >= start[:, axis, None]) & (place < (start + sides)[:, axis, None])
         inside = inside & (within[:, :, None] if axis == 0 else within[:, None, :])
-    return torch.where(inside[:, None], torch.rand_like(images), images)
+    noise = torch.rand_like(images)
+    return torch.where(inside[:, None], noise, images, out=noise)
 
 
 def uniform(images: Tensor, limit: float) -> Tensor:

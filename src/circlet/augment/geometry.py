@@ -1,6 +1,7 @@
 """What moves pixels: maps from output to input coordinates, so that each pixel is interpolated once.
 
-Coordinates run from -1 to 1 over the whole image, width first, as in `torch.nn.functional.grid_sample`.
+Coordinates run from -1 to 1 over the whole image, width first, as in `torch.nn.functional.grid_sample`. Interpolation
+is bilinear, which skips pixels where an image gets much smaller: such images are halved by averages first.
 """
 
 import math
@@ -11,6 +12,9 @@ from torch import Tensor
 
 from circlet.augment.appearance import uniform
 from circlet.augment.config import AugmentConfig
+from circlet.augment.crops import random_crops
+
+COARSEST = 1.5  # input pixels between neighbours of the output; beyond, aliasing shows
 
 
 def random_maps(images: Tensor, config: AugmentConfig) -> Tensor:
@@ -28,12 +32,9 @@ def random_maps(images: Tensor, config: AugmentConfig) -> Tensor:
     if config.pad:
         shift = shift + 2 * torch.randint(-config.pad, config.pad + 1, (n, 2), device=images.device) / pixels
     if config.crop is not None:
-        low, high = config.crop
-        area = low + (high - low) * torch.rand(n, device=images.device)
-        ratio = uniform(images, math.log(4 / 3)).exp().sqrt()
-        size = torch.stack([area.sqrt() * ratio, area.sqrt() / ratio], 1).clamp(max=1.0)
-        shift = shift + (1 - size) * (2 * torch.rand(n, 2, device=images.device) - 1)
-        maps = maps * size[:, None, :]
+        sides, centres = random_crops(images, config.crop)
+        shift = shift + centres
+        maps = maps * sides[:, None, :]
     if config.flip:
         sign = torch.where(torch.rand(n, device=images.device) < 0.5, -1.0, 1.0)
         maps = maps * torch.stack([sign, torch.ones_like(sign)], 1)[:, None, :]
@@ -43,9 +44,14 @@ def random_maps(images: Tensor, config: AugmentConfig) -> Tensor:
 
 def identity_grid(images: Tensor, size: tuple[int, int]) -> Tensor:
     """(batch, height, width, 2) coordinates of the output's pixels in the input: the image, scaled to `size`."""
-    n, channels = images.shape[:2]
-    eye = torch.eye(2, 3, dtype=images.dtype, device=images.device).expand(n, -1, -1)
-    return F.affine_grid(eye, [n, channels, *size], align_corners=False)
+    eye = torch.eye(2, 3, dtype=images.dtype, device=images.device)[None]
+    return F.affine_grid(eye, [1, images.shape[1], *size], align_corners=False).expand(len(images), -1, -1, -1)
+
+
+def composed(outer: Tensor, inner: Tensor) -> Tensor:
+    """(batch, 2, 3) maps that do `inner` first, then `outer`."""
+    linear = outer[:, :, :2]
+    return torch.cat([linear @ inner[:, :, :2], linear @ inner[:, :, 2:] + outer[:, :, 2:]], 2)
 
 
 def apply_maps(maps: Tensor, grid: Tensor) -> Tensor:
@@ -55,8 +61,30 @@ def apply_maps(maps: Tensor, grid: Tensor) -> Tensor:
     return points.view(n, height, width, 2)
 
 
-def sample(images: Tensor, grid: Tensor, fill: float | None) -> Tensor:
-    """The images at the places of the grid; beyond the border lies `fill`, or with None the border's own pixels."""
+def halvings(images: Tensor, maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """(batch,) how often to halve each image, so that at most 1.5 of its pixels lie between neighbours of the output.
+
+    maps: (batch, 2, 3), from an output of `size` (height, width) to the images; their mean scale counts, not the
+    larger of two unlike ones.
+    """
+    pixels = images.shape[2] * images.shape[3] / (size[0] * size[1])
+    area = maps[:, 0, 0] * maps[:, 1, 1] - maps[:, 0, 1] * maps[:, 1, 0]
+    step: Tensor = (pixels * area.abs()).sqrt()
+    return (step / COARSEST).log2().ceil().clamp(min=0).long()
+
+
+def sample(images: Tensor, grid: Tensor, fill: float | None, halved: Tensor | None = None) -> Tensor:
+    """The images at the places of the grid; beyond the border lies `fill`, or with None the border's own pixels.
+
+    halved: (batch,) how often each image is halved first, as `halvings` gives it; None: never.
+    """
+    if halved is not None and bool((halved > 0).any()):
+        sampled = images.new_empty(*images.shape[:2], *grid.shape[1:3])
+        for times in halved.unique().tolist():
+            rows = (halved == times).nonzero()[:, 0]
+            smaller = [math.ceil(side / 2**times) for side in images.shape[2:]]
+            sampled[rows] = sample(F.interpolate(images[rows], smaller, mode="area"), grid[rows], fill)
+        return sampled
     if fill is None:
         return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     return F.grid_sample(images - fill, grid, align_corners=False) + fill
