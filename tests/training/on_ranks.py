@@ -40,7 +40,7 @@ class Net(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.backbone = nn.Sequential(nn.Linear(6, 8), nn.GELU())
+        self.backbone = nn.Sequential(nn.Linear(6, 8), nn.GELU(), nn.Linear(8, 8), nn.GELU())
         self.head = nn.Linear(8, DIM)
 
     def forward(self, x):
@@ -56,14 +56,19 @@ CASES = {
     "joint memory": {"memory": 16},
     "pair memory chunk": {"memory": 16, "chunk": 2},
     "joint chunk": {"chunk": 2},
+    "pair last block": {"settings": {"train_blocks": 1}},
+    "class head alone": {"settings": {"train_blocks": 0, "freeze_backbone": 0}},
+    "class weights alone": {"frozen": True},
+    "joint average": {"settings": {"average": 0.9, "layer_decay": 0.5}},
+    "pair patience": {"loop": {"patience": 6, "validate_every": 1}, "validate": lambda model: {"score": 0.0}},
 }
 
 
 def train(path, case, stop_after=None, **keywords):
     """Nine steps, or the rest of them, or `stop_after` of them; all weights at the end, on rank 0."""
-    settings = {"optimizer": "adamw", "memory": 0, "chunk": 0, **CASES[case]}
+    settings = {"optimizer": "adamw", "memory": 0, "chunk": 0, "settings": {}, "loop": {}, **CASES[case]}
     torch.manual_seed(0)
-    model = Net().double()
+    model = Net().double().requires_grad_(not settings.get("frozen"))
     objective = Objective(
         circlet.CircleLoss(margin=0.4, gamma=8.0), case.split()[0], NUM_CLASSES, DIM, memory=settings["memory"]
     )
@@ -71,11 +76,23 @@ def train(path, case, stop_after=None, **keywords):
     if objective.classes is not None:
         weight = torch.randn(NUM_CLASSES, DIM, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
         same_part_of(weight, objective.classes)
-    optimizer = OptimizerConfig(
-        name=settings["optimizer"], learning_rate=1e-2, warmup=0.2, clip_norm=0.5, freeze_backbone=2, class_lr_scale=3.0
-    )
+    optimizer = {
+        "name": settings["optimizer"],
+        "learning_rate": 1e-2,
+        "warmup": 0.2,
+        "clip_norm": 0.5,
+        "freeze_backbone": 2,
+        "class_lr_scale": 3.0,
+        **settings["settings"],
+    }
     config = LoopConfig(
-        steps=9, log_every=2, checkpoint_every=100, precision="fp32", chunk=settings["chunk"], optimizer=optimizer
+        steps=9,
+        log_every=2,
+        checkpoint_every=100,
+        precision="fp32",
+        chunk=settings["chunk"],
+        optimizer=OptimizerConfig(**optimizer),
+        **settings["loop"],
     )
     calls = itertools.count(1)
 
@@ -87,7 +104,7 @@ def train(path, case, stop_after=None, **keywords):
     path.mkdir(exist_ok=True)
     stops = pytest.raises(KeyboardInterrupt) if stop_after else nullcontext()
     with stops:
-        keywords.update(device=torch.device("cpu"), augment=augment)
+        keywords.update(device=torch.device("cpu"), augment=augment, validate=settings.get("validate"))
         fit(model, objective, Batches(), config, RunFolder(path), **keywords)
     return full_state({**model.state_dict(), **objective.state_dict()})
 

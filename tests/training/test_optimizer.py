@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from circlet.training import OptimizerConfig
-from circlet.training.optimizer import build_optimizer, build_schedule, factor
+from circlet.training.optimizer import build_optimizer, build_schedule, factor, set_factor
 from tests.training.tiny import parts
 
 
@@ -93,7 +93,18 @@ def test_frozen_batch_norm_keeps_everything(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"), [("learning_rate", 0.0), ("warmup", 1.0), ("warmup", -0.1), ("freeze_backbone", -1)]
+    ("setting", "value"),
+    [
+        ("learning_rate", 0.0),
+        ("warmup", 1.0),
+        ("warmup", -0.1),
+        ("freeze_backbone", -1),
+        ("layer_decay", 0.0),
+        ("layer_decay", 1.5),
+        ("train_blocks", -1),
+        ("average", 1.0),
+        ("average", -0.5),
+    ],
 )
 def test_bad_settings(setting, value):
     with pytest.raises(ValueError, match=f"{setting}: found {value}"):
@@ -105,3 +116,41 @@ def test_clipping_bounds_the_step_of_sgd(tmp_path):
 
     _, _, folder = run(tmp_path / "run", steps=10, optimizer=OptimizerConfig(name="sgd", clip_norm=None))
     assert all(torch.tensor(line["gradient_norm"]).isfinite() for line in folder.read_metrics())
+
+
+def test_each_block_has_the_rate_of_the_next_one_times_the_decay():
+    model, objective = parts()
+    model.backbone.add_module("3", torch.nn.Linear(16, 16))
+    config = OptimizerConfig(learning_rate=1.0, backbone_lr_scale=0.5, layer_decay=0.1, weight_decay=0.5)
+    optimizer = build_optimizer(model, objective, config)
+    of = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+    for name, parameter in [*model.named_parameters(), *objective.named_parameters()]:
+        block = name.startswith("backbone") + name.startswith(("backbone.0", "backbone.1"))
+        assert of[id(parameter)]["lr"] == pytest.approx([1.0, 0.5, 0.05][block]), name
+        assert of[id(parameter)]["weight_decay"] == (0.5 if parameter.ndim > 1 else 0.0), name
+    assert len(of) == sum(len(group["params"]) for group in optimizer.param_groups)
+    assert optimizer.param_groups[0]["lr"] == 0.5  # what metrics.jsonl has: the backbone's
+
+
+def test_without_decay_the_groups_are_those_of_earlier_checkpoints():
+    model, objective = parts()
+    groups = build_optimizer(model, objective, OptimizerConfig()).param_groups
+    names = {id(p): name for name, p in [*model.named_parameters(), *objective.named_parameters()]}
+    assert [[names[id(p)] for p in group["params"]] for group in groups] == [
+        ["backbone.0.weight"],
+        ["backbone.0.bias", "backbone.1.weight", "backbone.1.bias"],
+        ["head.1.weight"],
+        ["head.1.bias"],
+        ["classes.weight"],
+    ]
+
+
+def test_the_factor_between_two_steps():
+    config = OptimizerConfig(warmup=0.2)
+    assert factor(config, 9.5, 50) == 1.0
+    assert factor(config, 50.0, 50) == pytest.approx(0, abs=1e-12)
+    assert factor(config, 20, 50) > factor(config, 20.5, 50) > factor(config, 21, 50)
+    optimizer = build_optimizer(*parts(), config)
+    schedule = build_schedule(optimizer, config, 10)
+    set_factor(optimizer, schedule, 0.25)
+    assert {group["lr"] for group in optimizer.param_groups} == {0.25 * config.learning_rate}

@@ -8,7 +8,10 @@
 | state          | what a step changes and a checkpoint holds; saving, restoring, checking           |
 | logbook        | metrics.jsonl, progress, validation, and which checkpoint is best                 |
 | config         | settings of the loop                                                              |
+| ending         | when a run ends: steps, time, or validation that gets no better                   |
 | optimizer      | optimiser, parameter groups and learning-rate schedule, with their settings       |
+| freezing       | what of a model is trained, and when                                              |
+| averaging      | the moving average of the weights                                                 |
 | objective      | a loss with the references of its level: batch, class weights, memory             |
 | gradient_cache | the gradient of a large batch in the memory of a small one                        |
 | precision      | the dtype of autocast                                                             |
@@ -20,6 +23,7 @@
 """
 
 from circlet.environment import environment
+from circlet.training.averaging import model_weights
 from circlet.training.batches import Batches
 from circlet.training.checkpoint import load, load_module
 from circlet.training.config import LoopConfig
@@ -40,4 +44,5 @@ __all__ = [
     "fit",
     "load",
     "load_module",
+    "model_weights",
 ]

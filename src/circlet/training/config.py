@@ -1,5 +1,6 @@
 """The settings of the loop; those of its optimiser are in `optimizer`."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -14,6 +15,12 @@ class LoopConfig:
 
     steps: Annotated[int, tyro.conf.arg(aliases=["--steps"])] = 600
     """Optimiser steps."""
+    seconds: float | None = None
+    """Time for training, its data and validations included, after which it ends as if its steps were over (at the step
+    nearest to it; the last validation comes on top); None: no limit. The learning rate then falls with the time, where
+    that is further on than the steps: no two such runs are exactly alike."""
+    patience: int = 0
+    """Validations in a row without a better score after which training stops; 0: never."""
     seed: int = 0
     """Seed of the weights, the batches and the augmentation."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -36,9 +43,9 @@ class LoopConfig:
         for name in ("steps", "log_every", "checkpoint_every", "validate_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: found {getattr(self, name)}, expected at least 1")
+        if self.seconds is not None and not 0 < self.seconds < math.inf:
+            raise ValueError(f"seconds: found {self.seconds}, expected None or a finite number above 0")
+        if self.patience < 0:
+            raise ValueError(f"patience: found {self.patience}, expected 0 or a number of validations")
         if self.chunk < 0:
             raise ValueError(f"chunk: found {self.chunk}, expected 0 or a number of images")
-
-    def is_due(self, every: int, step: int) -> bool:
-        """Whether what is done every so many steps is done after `step` (1-based); it always is after the last."""
-        return step % every == 0 or step == self.steps

@@ -26,6 +26,8 @@ class BatchConfig:
     """P, classes in a batch."""
     samples: int = 4
     """K, images of each class in a batch."""
+    by_category: bool = False
+    """All classes of a batch from one category (column category of a manifest): the harder negatives."""
 
     def __post_init__(self) -> None:
         if self.classes < 2 or self.samples < 1:
@@ -49,7 +51,12 @@ class TrainBatches:
         if self.num_classes < 2:
             raise ValueError(f"data: found {self.num_classes} training class, expected at least 2 beside those held "
                              "out for testing and validation")  # fmt: skip
-        self.sampler = _sampler(self.labels, self.num_classes, config, seed)
+        categories = pixels.images.categories if config.by_category else None
+        if config.by_category and categories is None:
+            raise ValueError("batch.by_category: found with images without categories, expected a manifest with the "
+                             "column category")  # fmt: skip
+        of_items = None if categories is None else torch.from_numpy(categories).repeat_interleave(classes_per_class)
+        self.sampler = batch_sampler(self.labels, self.num_classes, config, seed, categories=of_items)
         self.loader = None
         if pixels.memory is None:
             assert pixels.dataset is not None
@@ -78,12 +85,17 @@ class TrainBatches:
                 yield images, self.labels[items]
 
 
-def _sampler(labels: Tensor, num_classes: int, config: BatchConfig, seed: int) -> PKSampler | ShuffledBatches:
+def batch_sampler(
+    labels: Tensor, num_classes: int, config: BatchConfig, seed: int, *, categories: Tensor | None = None
+) -> PKSampler | ShuffledBatches:
     """Batches of items, the share of this rank; none asks for more classes or images than there are."""
     rank, ranks = rank_in(None), num_ranks(None)
     if config.sampler == "pk":
         most = max(num_classes // ranks, 1) * ranks  # a class stays on one rank
-        return PKSampler(labels, min(config.classes, most), config.samples, seed=seed, rank=rank, num_ranks=ranks)
+        classes = min(config.classes, most)
+        return PKSampler(
+            labels, classes, config.samples, categories=categories, seed=seed, rank=rank, num_ranks=ranks
+        )
     batch_size = min(config.classes * config.samples, len(labels))
     return ShuffledBatches(len(labels), batch_size, seed=seed, rank=rank, num_ranks=ranks)
 

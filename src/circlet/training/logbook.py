@@ -2,6 +2,7 @@
 
     each `log_every` steps:       {"step": 20, "loss": 5.1, "learning_rate": 2e-3, "gradient_norm": 0.8, "seconds": 1.9}
     each `validate_every` steps:  {"step": 200, "validation_map@r": 0.41}
+    where a run ends early:       {"step": 400, "stopped_by_patience": 3}, of validations, or "stopped_by_seconds"
 
 Only rank 0 writes, shows progress and validates.
 """
@@ -17,7 +18,6 @@ from torch import nn
 from circlet.distributed import is_rank_0, on_rank_0
 from circlet.progress import Progress, progress
 from circlet.training.config import LoopConfig
-from circlet.training.optimizer import to_training
 from circlet.training.state import TrainingState
 from circlet.training.step import Taken
 from circlet.training.trackers import Tracker, tracking
@@ -40,18 +40,30 @@ class Logbook:
         self.state, self.config, self.validate, self.shown, self.write = state, config, validate, shown, write
 
     def note(self, taken: Taken) -> None:
-        """After a step: a line of the training loss, or of a validation, where one is due."""
-        step = self.state.step
-        if self.config.is_due(self.config.log_every, step):
+        """After a step: a line of the training loss, or of a validation, where one is due, or of an early end."""
+        state = self.state
+        logged = state.is_due(self.config.log_every)
+        if logged:
             self._log(taken)
-        if self.validate is not None and self.config.is_due(self.config.validate_every, step):
+        if self.validate is not None and state.is_due(self.config.validate_every):
             self._validate(self.validate)
+        if state.is_over and state.ending.reason:
+            if not logged:  # that it was the last step, validation has told
+                self._log(taken)
+            self.write({"step": state.step, **state.ending.line()})
+            self.shown.print(f"step {state.step} of {self.config.steps}: stopped, {state.ending.why()}")
 
     def advance(self) -> None:
         """Show that the step is done, with its loss where that costs no wait for a device."""
         losses = self.state.losses
         show_loss = bool(losses) and self.state.device.type == "cpu"
-        self.shown.advance(**({"loss": float(losses[-1])} if show_loss else {}))
+        self.shown.total = self.state.ending.expected_steps(self.state.step)
+        if self.shown.bar is not None:
+            self.shown.bar.total = self.shown.total
+        if show_loss:
+            self.shown.advance(loss=float(losses[-1]))
+        else:
+            self.shown.advance()
 
     def _log(self, taken: Taken) -> None:
         self.write(
@@ -67,15 +79,17 @@ class Logbook:
         self.state.losses.clear()
 
     def _validate(self, validate: Validate) -> None:
-        """Write the model's metrics on validation classes, and keep it as the best if the first is higher than ever."""
+        """Write the model's metrics on validation classes; keep it as the best if the first is higher than ever."""
         state = self.state
         state.check_finite()
         state.model.eval()
-        metrics = on_rank_0(partial(validate, state.model))
-        to_training(state.model, self.config.optimizer)
+        with state.used_weights():
+            metrics = on_rank_0(partial(validate, state.model))
+        state.freezing.training()
         self.write({"step": state.step, **{f"validation_{name}": value for name, value in metrics.items()}})
         self.shown.print(f"step {state.step}: validation " + ", ".join(f"{k} {v:.4f}" for k, v in metrics.items()))
         score = next(iter(metrics.values()))
+        state.ending.judge(state.step, better=score > state.best)
         if score > state.best:
             state.best = score
             state.save(state.folder.best)  # before last.pt: a run cut off between the two comes by here again

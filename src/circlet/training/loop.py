@@ -2,7 +2,8 @@
 
 The random numbers of a step (augmentation, dropout) are a function of (seed, step, rank), and its batch of (seed,
 epoch, place in the epoch). So a run that is killed at any moment and resumed ends like one that was not, on a CPU bit
-for bit. The loop knows nothing of images, data sets or metrics: it is handed batches, an augmentation and a validation.
+for bit (but for one whose time is limited: its learning rate follows the clock). The loop knows nothing of images, data
+sets or metrics: it is handed batches, an augmentation and a validation.
 
 In a process group of several ranks (see `circlet.distributed`) each handles its part of the global batch; loss and
 gradients are those of one process with the whole of it, and a run may go on with another number of ranks. Two things do
@@ -64,7 +65,8 @@ def fit(
         class weights and a memory bank, and is what several ranks need.
     batches: a DataLoader or another iterable of (images, labels) with a length, one pass of which is an epoch, or
         `Batches`. A run resumed in the middle of an epoch skips forward to its place; see `as_batches`.
-    config: how many steps, how often to log, validate and save, and the optimiser.
+    config: how many steps, how often to log, validate and save, when to stop before, and the optimiser. Where it asks
+        for an average of the weights, that is what is validated and what the model has at the end.
     folder: where metrics.jsonl and the checkpoints last.pt and best.pt are written; a path is made if it is not
         there, and taken up where it is a run folder.
     device: where to train; None: where the model's parameters are.
@@ -76,30 +78,47 @@ def fit(
         them, so that it may compute the loss again. Its time counts as that of the step.
     trackers: each is called with every line of metrics.jsonl, on rank 0; see `circlet.training.trackers`.
 
-    Raises ValueError: batches that cannot be iterated over again, or a checkpoint of another model or optimiser.
+    Parameters that require no gradient are not trained; which of them do is at the end as it was before.
+
+    Raises ValueError: batches that cannot be iterated over again, a checkpoint of another model or optimiser, more
+    blocks to train than there are, or patience without a validation.
     Raises FloatingPointError: loss, embeddings or weights stopped being finite.
     Raises KeyboardInterrupt: the process was asked to stop (SIGINT or SIGTERM); the checkpoint is written.
     Raises OSError: a checkpoint could not be written.
     """
     device = _device_of(model) if device is None else torch.device(device)
     batches = as_batches(batches, config.seed)
+    if config.patience and validate is None:
+        raise ValueError(f"patience: found {config.patience} without a validation, expected 0, or validation classes")
     folder = _run_folder(folder, config)
     state = TrainingState(model, objective, config, device, folder)
-    if on_rank_0(folder.last.exists):
-        on_all_ranks(state.restore)
-    take_step = Step(state, config, augment=augment, observe=observe)
+    try:
+        if on_rank_0(folder.last.exists):
+            on_all_ranks(state.restore)
+        _train(state, Step(state, config, augment=augment, observe=observe), batches, validate, trackers)
+    finally:
+        state.freezing.end()
+    state.end()
+    return state.seconds
+
+
+def _train(
+    state: TrainingState, take_step: Step, batches: Batches, validate: Validate | None, trackers: Sequence[Tracker]
+) -> None:
+    config, folder = state.config, state.folder
     with logbook(state, config, validate, trackers) as book, stop_requests() as stop:
-        for images, labels in batches_from(batches, state.step, config.steps):
+        state.ending.start()
+        for images, labels in batches_from(batches, state.step, state.ending.last_step):
             book.note(take_step(images, labels))
             stopping = any_rank(stop.requested)
-            if stopping or config.is_due(config.checkpoint_every, state.step):
+            if stopping or state.is_due(config.checkpoint_every):
                 state.save(folder.last)
-            if stopping and state.step < config.steps:
+            if stopping and not state.is_over:
                 raise KeyboardInterrupt(f"stopped at step {state.step}; go on with: circlet train --resume "
                                         f"{folder.path} (a run of circlet.fit: the same call again)")  # fmt: skip
             book.advance()
-    state.model.eval()
-    return state.seconds
+            if state.is_over:
+                break
 
 
 def _device_of(model: nn.Module) -> torch.device:

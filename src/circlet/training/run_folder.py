@@ -6,6 +6,8 @@
     data.json          how many training classes and images were loaded
     metrics.jsonl      one line for each logged step and each evaluation
     pairs.jsonl        the hardest pairs of single anchors at the logged steps (circlet.analyse.trace)
+    stages.json        of a run from a pretrained network: what each stage gave on validation classes
+    model.pt           its result; last.pt and best.pt are then those of the training of the network itself
     last.pt, best.pt   checkpoints (plain tensors and numbers: torch.load(weights_only=True))
     result.json        final metrics
     diverged.json      in place of result.json where the training diverged: the reason
@@ -95,9 +97,14 @@ class RunFolder:
         return self.path / "best.pt"
 
     @property
+    def model(self) -> Path:
+        """The result of a run in stages (`circlet.transfer`)."""
+        return self.path / "model.pt"
+
+    @property
     def chosen(self) -> Path:
-        """The run's result: its best checkpoint if there is one, else its last."""
-        return self.best if self.best.exists() else self.last
+        """The run's result: that of its stages, else its best checkpoint, else its last; the first that there is."""
+        return next((path for path in (self.model, self.best) if path.exists()), self.last)
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Read one of the folder's JSON files."""
@@ -138,6 +145,11 @@ class RunFolder:
         write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
         with open(path, "a", encoding="utf-8", buffering=1) as file:
             yield lambda line: print(json.dumps(null_for_nan(line), allow_nan=False), file=file)
+
+    def write_metrics(self, lines: list[dict[str, Any]]) -> None:
+        """Write metrics.jsonl anew."""
+        text = (json.dumps(null_for_nan(line), allow_nan=False) for line in lines)
+        write_text(self.path / "metrics.jsonl", "".join(f"{line}\n" for line in text))
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """All complete lines of metrics.jsonl, without the numbers that were not finite."""

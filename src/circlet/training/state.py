@@ -6,6 +6,7 @@ epoch, place in the epoch).
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from circlet.distributed import any_rank, num_ranks, on_rank_0
+from circlet.training.averaging import WeightAverage, model_weights
 from circlet.training.checkpoint import load, load_module, load_optimizer
 from circlet.training.config import LoopConfig
-from circlet.training.optimizer import build_optimizer, build_schedule, to_training
+from circlet.training.ending import Ending
+from circlet.training.freezing import Freezing
+from circlet.training.optimizer import build_optimizer, build_schedule
 from circlet.training.precision import autocast_dtype
 from circlet.training.run_folder import RunFolder
 from circlet.training.shards import full_state, is_sharded
 
 
 class TrainingState:
-    """Model, objective, optimiser, schedule, gradient scaler, and how far the run is.
+    """Model, objective, optimiser, schedule, gradient scaler, average of the weights, and how far the run is.
 
     step: optimiser steps taken. best: highest validation score so far. seconds: spent in steps, those before an
     interruption included. losses: of the steps since the last line of metrics.jsonl, on the device.
@@ -34,10 +38,15 @@ class TrainingState:
         self.config, self.device, self.folder = config, device, folder
         self.dtype = autocast_dtype(config.precision, device)
         self.model = _to_device(model, config, device)
+        self.freezing = Freezing(self.model, config.optimizer)
         self.objective = objective.to(device).train()
         self.optimizer = build_optimizer(self.model, objective, config.optimizer)
         self.schedule = build_schedule(self.optimizer, config.optimizer, config.steps)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
+        trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        decay = config.optimizer.average
+        self.average = WeightAverage(self.model, trained, decay) if decay else None
+        self.ending = Ending(config)
         self.step, self.best, self.seconds = 0, -float("inf"), 0.0
         self.losses: list[Tensor] = []
 
@@ -52,6 +61,10 @@ class TrainingState:
         self.scaler.load_state_dict(state["scaler"])
         self.step, self.best, self.seconds = state["step"], state["best"], state["seconds"]
         self.losses = [loss.to(self.device, copy=True) for loss in state["losses"]]
+        if self.average is not None:
+            self.average.load_state_dict(model_weights(state))
+        if "ending" in state:  # earlier versions knew no early end
+            self.ending.load_state_dict(state["ending"], self.step)
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, on rank 0, unless what it would hold is not finite; all ranks call it."""
@@ -66,9 +79,31 @@ class TrainingState:
             "best": self.best,
             "seconds": self.seconds,
             "losses": self.losses,
+            "ending": self.ending.state_dict(),
         }
+        if self.average is not None:
+            state["averaged"] = self.average.state_dict()
         full = full_state(state)
         on_rank_0(lambda: self.folder.save(path, full))
+
+    def is_due(self, every: int) -> bool:
+        """Whether what is done every so many steps is done now; it always is after the last step."""
+        return self.ending.is_due(every, self.step)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the last step has been taken."""
+        return self.step >= self.ending.last_step
+
+    def used_weights(self) -> AbstractContextManager[None]:
+        """The model has the weights that are validated and used, for a while: their average, where one is made."""
+        return nullcontext() if self.average is None else self.average.in_place()
+
+    def end(self) -> None:
+        """Leave the model as it is used: in evaluation mode, with the average of its weights where one is made."""
+        if self.average is not None:
+            self.average.put_in_place()
+        self.model.eval()
 
     def check_finite(self) -> None:
         """FloatingPointError, on all ranks, where a loss since the last line or a weight on any of them is not."""
@@ -100,9 +135,8 @@ def all_finite(tensors: Sequence[Any]) -> bool:
 
 
 def _to_device(model: nn.Module, config: LoopConfig, device: torch.device) -> nn.Module:
-    """The model in training mode on the device, convolutions channels-last, which is faster."""
+    """The model on the device, convolutions channels-last, which is faster."""
     model.to(device)
     if num_ranks(None) > 1 and device.type == "cuda" and not config.chunk:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    to_training(model, config.optimizer)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

@@ -16,7 +16,7 @@ from circlet.training.clip import clip_grad_norm_
 from circlet.training.config import LoopConfig
 from circlet.training.gradient_cache import gradient_cache
 from circlet.training.objective import Objective
-from circlet.training.optimizer import backbone_of
+from circlet.training.optimizer import factor, set_factor
 from circlet.training.state import TrainingState, all_finite
 
 Augment = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -41,15 +41,17 @@ class Step:
         self, state: TrainingState, config: LoopConfig, *, augment: Augment | None, observe: Observer | None
     ) -> None:
         self.state, self.config, self.augment, self.observe = state, config, augment, observe
-        self.model = state.model  # what is called: over several ranks its wrapper, which averages the gradients
-        if num_ranks(None) > 1:
-            on_gpu = state.device.type == "cuda"
-            with naming_collective("set-up of DistributedDataParallel"):
-                self.model = DistributedDataParallel(state.model, device_ids=[state.device] if on_gpu else None)
+        state.freezing.at(state.step)
+        self.model = self._called()
 
     def __call__(self, images: Tensor, labels: Tensor) -> Taken:
         """Train on a batch (this rank's part of it)."""
         state, started = self.state, time.monotonic()
+        place = state.ending.look(state.step, state.seconds / max(state.step, 1))
+        if self.config.seconds is not None:
+            set_factor(state.optimizer, state.schedule, factor(self.config.optimizer, place, self.config.steps))
+        if state.freezing.at(state.step):
+            self.model = self._called()
         torch.manual_seed(self.config.seed * 1_000_003 + state.step + (rank_in(None) << 40))
         images, labels = images.to(state.device, non_blocking=True), labels.to(state.device, non_blocking=True)
         if self.augment is not None:
@@ -57,19 +59,37 @@ class Step:
         state.optimizer.zero_grad(set_to_none=True)
         with naming_step(state.step + 1):
             loss, embeddings = self._backward(images, labels)
+        state.ending.look_again(state.step)
         observed: dict[str, float] = {}
-        if self.observe is not None and self.config.is_due(self.config.log_every, state.step + 1):
+        if self.observe is not None and state.ending.is_due(self.config.log_every, state.step + 1):
             with torch.no_grad():
                 observed = self.observe(state.objective, embeddings, labels)
         norm = self._update()
         if isinstance(state.objective, Objective):
             state.objective.remember(embeddings, labels)
-        learning_rate = float(state.schedule.get_last_lr()[0])
+        learning_rate = float(state.optimizer.param_groups[0]["lr"])
         state.schedule.step()
+        if state.average is not None:
+            state.average.update(state.step)
         state.step += 1
         state.seconds += time.monotonic() - started
         state.losses.append(loss)
         return Taken(learning_rate, norm, observed)
+
+    def _called(self) -> nn.Module:
+        """What is called in place of the model: over several ranks its wrapper, which averages the gradients.
+
+        It knows only the parameters that are trained when it is made.
+        """
+        if num_ranks(None) == 1 or not self._is_trained():
+            return self.state.model
+        device = self.state.device
+        with naming_collective("set-up of DistributedDataParallel"):
+            return DistributedDataParallel(self.state.model, device_ids=[device] if device.type == "cuda" else None)
+
+    def _is_trained(self) -> bool:
+        """Whether the model has anything to train now, beside class weights."""
+        return any(parameter.requires_grad for parameter in self.state.model.parameters())
 
     def _backward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and embeddings of a batch, detached; the gradients are in the parameters."""
@@ -82,12 +102,16 @@ class Step:
             return self.state.scaler.scale(loss)
 
         with torch.autocast(self.state.device.type, dtype, enabled=dtype != torch.float32):
-            if self.config.chunk:
+            if self.config.chunk and self._is_trained():
                 gradient_cache(self.model, scaled_loss, images, labels, self.config.chunk)
+                return found[0], found[1]
+            if self.config.chunk:
+                embeddings = torch.cat([self.model(part) for part in images.split(self.config.chunk)])
             else:
                 embeddings = self.model(images)
-        if not self.config.chunk:
-            scaled_loss(embeddings, labels).backward()  # the loss without autocast: it computes in fp32
+        loss = scaled_loss(embeddings, labels)  # without autocast: it computes in fp32
+        if loss.requires_grad or self.state.freezing.trained:  # else a backbone alone in the steps that it is frozen
+            loss.backward()
         return found[0], found[1]
 
     def _loss(self, images: Tensor, embeddings: Tensor, labels: Tensor) -> Tensor:
@@ -109,9 +133,6 @@ class Step:
     def _update(self) -> Tensor:
         """Move the parameters by their gradients; gives the norm of these before clipping."""
         state, config = self.state, self.config.optimizer
-        if state.step < config.freeze_backbone:
-            for parameter in backbone_of(state.model).parameters():
-                parameter.grad = None
         state.scaler.unscale_(state.optimizer)
         parameters = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
         norm = clip_grad_norm_(parameters, float("inf") if config.clip_norm is None else config.clip_norm)
