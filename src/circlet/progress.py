@@ -14,19 +14,21 @@ SECONDS_BETWEEN_LINES = 15.0
 class Progress:
     """Counts steps; shows rate, time left and the latest values."""
 
-    def __init__(self, title: str, total: int, done: int, file: TextIO) -> None:
+    def __init__(self, title: str, total: int, done: int, file: TextIO, unit: str = "it") -> None:
         self.title, self.total, self.done, self.file = title, total, done, file
         self.first, self.started = done, time.monotonic()
         self.shown = self.started
-        self.bar: Any = tqdm(desc=title, total=total, initial=done, file=file, delay=1) if file.isatty() else None
+        self.bar: Any = None
+        if file.isatty():
+            self.bar = tqdm(desc=title, total=total, initial=done, file=file, delay=1, unit=unit)
 
-    def advance(self, **values: float) -> None:
-        """One more step is done; `values` are shown beside it."""
-        self.done += 1
+    def advance(self, count: int = 1, **values: float) -> None:
+        """So many more steps are done; `values` are shown beside them."""
+        self.done += count
         text = "".join(f", {name} {value:.4g}" for name, value in values.items())
         if self.bar is not None:
             self.bar.set_postfix_str(text.lstrip(", "), refresh=False)
-            self.bar.update()
+            self.bar.update(count)
             return
         now = time.monotonic()
         if now - self.shown < SECONDS_BETWEEN_LINES:
@@ -50,9 +52,9 @@ class Progress:
 
 
 @contextmanager
-def progress(title: str, total: int, done: int = 0, file: TextIO | None = None) -> Iterator[Progress]:
-    """Show the progress of `total` steps, `done` of them already; on standard error unless told."""
-    shown = Progress(title, total, done, file or sys.stderr)
+def progress(title: str, total: int, done: int = 0, file: TextIO | None = None, unit: str = "it") -> Iterator[Progress]:
+    """Show the progress of `total` steps (`unit` each), `done` of them already; on standard error unless told."""
+    shown = Progress(title, total, done, file or sys.stderr, unit)
     try:
         yield shown
     finally:

@@ -12,7 +12,16 @@ import torch
 
 from circlet import experiments
 from circlet.data import Splits
-from circlet.experiments import Experiment, build_loss, build_splits, check_task, next_folder, open_face_sets, open_run
+from circlet.experiments import (
+    Experiment,
+    build_loss,
+    build_splits,
+    check_task,
+    next_folder,
+    open_face_sets,
+    open_run,
+    resolved,
+)
 from circlet.models import Embedder
 from circlet.report import report_of, run_report
 from circlet.training import RunFolder
@@ -98,6 +107,7 @@ def train(
     ValueError for settings or data that do not fit, before a folder is made; FloatingPointError if the training
     diverges. An interrupted run goes on with `circlet.resume(run_dir)`.
     """
+    experiment = resolved(experiment)
     return _trained(experiment, _checked(experiment, data), _new_folder(experiment, run_dir), device, report=report)
 
 

@@ -9,7 +9,7 @@ import tyro
 
 from circlet.cli.common import Trust, choose_device, table
 from circlet.data import every_image
-from circlet.experiments import FaceSets, Outcome, TestConfig, evaluate_run, keep_evaluation, open_run
+from circlet.experiments import FaceSets, Outcome, TestConfig, evaluate_run, keep_evaluation, open_run, rows_of
 from circlet.files import write_json
 
 DESCRIPTION = """Test a trained embedding by the task of its run, beside the raw pixels.
@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> None:
     )
     print(result_text(outcome))
     if parsed.json is not None:
-        write_json(parsed.json, {"test": outcome.metrics, "raw_pixels": outcome.raw_pixels})
+        write_json(parsed.json, outcome.to_json())
     if parsed.root is None and parsed.checkpoint is None:
         try:
             keep_evaluation(parsed.run, experiment, outcome)
@@ -79,7 +79,7 @@ def result_text(outcome: Outcome) -> str:
     shared = {name: value for name, value in outcome.metrics.items() if name in outcome.raw_pixels}
     others = {name: value for name, value in outcome.metrics.items() if name not in outcome.raw_pixels}
     text = f"{images.num_classes} classes, {len(images)} queries\n"
-    text += table({"raw pixels": outcome.raw_pixels, "embedding": shared})
+    text += table(rows_of({**outcome.to_json(), "test": shared}))
     return text + (f"\n\nface test sets\n{table({'embedding': others})}" if others else "")
 
 

@@ -1,5 +1,6 @@
 """`circlet train`: a recipe, with any of its settings changed by flags, run in a folder of its own."""
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -27,6 +28,7 @@ from circlet.experiments import (
     next_folder,
     open_face_sets,
     open_run,
+    resolved,
     train,
 )
 from circlet.recipes import RECIPES, find_recipe
@@ -84,30 +86,32 @@ class ResumeArguments:
 
 def main(arguments: list[str]) -> None:
     """Train, test, report; on every rank that torchrun has started, of which the first speaks."""
+    began = time.monotonic()
     with silence_other_ranks():
         parsed = raise_once(lambda: _parse(arguments))
         device = raise_once(lambda: choose_device(parsed.device))
         with process_group(device, parsed.timeout):
-            _run(parsed, device)
+            _run(parsed, device, began)
 
 
-def _run(parsed: TrainArguments | ResumeArguments, device: torch.device) -> None:
+def _run(parsed: TrainArguments | ResumeArguments, device: torch.device, began: float) -> None:
     if isinstance(parsed, ResumeArguments):
         folder, experiment = on_all_ranks(lambda: open_run(parsed.resume, parsed.trust))
         splits = _splits(experiment)
     else:
-        experiment = parsed.experiment
+        experiment = on_all_ranks(lambda: resolved(parsed.experiment))
         on_all_ranks(lambda: build_loss(experiment.loss))
         splits = _splits(experiment)  # before the folder: bad settings and missing data leave none behind
         config, asked = experiment.to_json(), parsed.run_dir
         folder = on_rank_0(lambda: RunFolder.create(asked or next_folder(experiment.folder_name), config))
         _say_if_from_nothing(experiment)
     print(f"run folder: {folder.path}", flush=True)
-    outcome = train(experiment, splits, folder, device)
+    outcome = train(experiment, splits, folder, device, began=began)
     if outcome is None:  # not on the first rank
         return
     report = report_of(outcome, folder, experiment)
-    print(f"\n{result_text(outcome)}\n\nreport: {report.resolve()}")
+    notes = "".join(f"\n{note}" for note in outcome.notes)
+    print(f"\n{result_text(outcome)}\n{notes}\nreport: {report.resolve()}")
 
 
 def _splits(experiment: Experiment) -> Splits:

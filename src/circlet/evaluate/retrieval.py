@@ -15,7 +15,7 @@ from torch import Tensor
 from circlet.evaluate.checks import checked_embeddings, checked_labels, unit_pair, unit_rows
 from circlet.evaluate.neighbours import nearest, row_blocks, similarity_rows
 
-__all__ = ["RetrievalMetrics", "retrieval"]
+__all__ = ["QueryMetrics", "RetrievalMetrics", "retrieval", "retrieval_by_query"]
 
 _MIN_NEIGHBOURS = 16  # most queries have a hit among so many; for the others whole rows are computed once more
 
@@ -40,7 +40,24 @@ class RetrievalMetrics:
     num_lone_queries: int
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class QueryMetrics:
+    """What each of n queries found: what the means of `RetrievalMetrics` are made of.
+
+    has_match: (n,) bool, whether there is anything to find; where not, the other three mean nothing. rank: (n,) int64,
+    place of the first hit in the full ranking, from 1. r_precision, map_at_r: (n,) float64.
+    """
+
+    has_match: Tensor
+    rank: Tensor
+    r_precision: Tensor
+    map_at_r: Tensor
+
+    def recall_at(self, k: int) -> Tensor:
+        """(n,) float64: 1 where a hit is among the k nearest, else 0, for queries without a match too."""
+        return (self.has_match & (self.rank <= k)).double()
+
+
 def retrieval(
     embeddings: Tensor,
     labels: Tensor | Sequence[int],
@@ -91,6 +108,44 @@ def retrieval(
 
     Extra memory: O(block_size^2 + n k) for k = max(R, 16), or O(block_size^2) if k > block_size / 8.
     """
+    found, num_candidates = _by_query(embeddings, labels, gallery, gallery_labels, block_size)
+    _check_counts(ks, num_candidates)
+    has_match = found.has_match
+    return RetrievalMetrics(
+        recall_at_k={int(K): found.recall_at(K).mean().item() for K in ks},
+        r_precision=found.r_precision[has_match].mean().item(),
+        map_at_r=found.map_at_r[has_match].mean().item(),
+        mrr=found.rank[has_match].double().reciprocal().mean().item(),
+        num_queries=len(has_match),
+        num_lone_queries=int((~has_match).sum()),
+    )
+
+
+def retrieval_by_query(
+    embeddings: Tensor,
+    labels: Tensor | Sequence[int],
+    *,
+    gallery: Tensor | None = None,
+    gallery_labels: Tensor | Sequence[int] | None = None,
+    block_size: int = 4096,
+) -> QueryMetrics:
+    """What every query found, on the CPU; arguments, protocol and errors as those of `retrieval`.
+
+    >>> retrieval_by_query(torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]]), [0, 0, 1]).map_at_r.tolist()
+    [1.0, 1.0, 0.0]
+    """
+    return _by_query(embeddings, labels, gallery, gallery_labels, block_size)[0]
+
+
+@torch.no_grad()
+def _by_query(
+    embeddings: Tensor,
+    labels: Tensor | Sequence[int],
+    gallery: Tensor | None,
+    gallery_labels: Tensor | Sequence[int] | None,
+    block_size: int,
+) -> tuple[QueryMetrics, int]:
+    """What every query found, and among how many candidates."""
     query_labels = checked_labels("labels", labels, checked_embeddings("embeddings", embeddings))
     if (gallery is None) != (gallery_labels is None):
         raise ValueError("gallery and gallery_labels: found one without the other, expected both or neither")
@@ -103,7 +158,8 @@ def retrieval(
     num_candidates = len(item_labels) - own
     if num_candidates < 1:
         raise ValueError("embeddings: found 1 item, expected at least 2 (or a gallery)")
-    _check_counts(ks, num_candidates, block_size)
+    if block_size < 1:
+        raise ValueError(f"block_size: found {block_size}, expected at least 1")
 
     num_relevant = _count_of(query_labels, item_labels) - own
     k = min(max(int(num_relevant.max()), _MIN_NEIGHBOURS), num_candidates)
@@ -121,16 +177,7 @@ def retrieval(
             same = query_labels[chosen, None] == item_labels
             first_hit[chosen] = _num_before_first_hit(similarity_rows(queries, items, chosen), same)
 
-    has_match = (num_relevant > 0).cpu()
-    rank = 1 + first_hit.cpu()[has_match]
-    return RetrievalMetrics(
-        recall_at_k={int(K): int((rank <= K).sum()) / len(queries) for K in ks},
-        r_precision=r_precision[has_match].mean().item(),
-        map_at_r=map_at_r[has_match].mean().item(),
-        mrr=rank.double().reciprocal().mean().item(),
-        num_queries=len(queries),
-        num_lone_queries=len(queries) - len(rank),
-    )
+    return QueryMetrics((num_relevant > 0).cpu(), 1 + first_hit.cpu(), r_precision, map_at_r), num_candidates
 
 
 def _at_r(hits: Tensor, num_relevant: Tensor) -> tuple[Tensor, Tensor]:
@@ -158,9 +205,7 @@ def _count_of(query_labels: Tensor, item_labels: Tensor) -> Tensor:
     return torch.where(present[place] == query_labels, counts[place], 0)
 
 
-def _check_counts(ks: Sequence[int], num_candidates: int, block_size: int) -> None:
+def _check_counts(ks: Sequence[int], num_candidates: int) -> None:
     for K in ks:
         if int(K) != K or not 1 <= K <= num_candidates:
             raise ValueError(f"ks: found {K}, expected integers from 1 to {num_candidates}, the number of candidates")
-    if block_size < 1:
-        raise ValueError(f"block_size: found {block_size}, expected at least 1")

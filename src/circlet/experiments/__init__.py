@@ -7,7 +7,10 @@
 | from_json  | settings out of a file; `earlier` those that earlier versions wrote                      |
 | loading    | splits and pixels                                                                       |
 | build      | model, objective                                                                        |
+| preprocessing | what is left to the weights of the network                                           |
 | run        | a run from start to end: load, train, embed, measure, write                             |
+| staged, network_stage | the same from a pretrained network, in stages that are judged                |
+| outcome    | what a run found on its test classes                                                    |
 | metrics    | what is measured, by task                                                               |
 | face_sets  | the face test sets                                                                      |
 | folders    | run folders: named, found, opened, with what in them is trusted                         |
@@ -21,7 +24,9 @@ from circlet.experiments.folders import experiment_of, next_folder, open_run, se
 from circlet.experiments.keywords import changed
 from circlet.experiments.loading import build_splits, check_task
 from circlet.experiments.loss import LossConfig, build_loss, parse_loss, with_defaults
-from circlet.experiments.run import Outcome, test, train
+from circlet.experiments.outcome import Outcome, rows_of, test
+from circlet.experiments.preprocessing import resolved
+from circlet.experiments.run import train
 from circlet.experiments.testing import FaceSets, TestConfig
 from circlet.experiments.trained import embed_with_run, evaluate_run, keep_evaluation, load_run
 from circlet.training.image_batches import BatchConfig
@@ -48,6 +53,8 @@ __all__ = [
     "open_face_sets",
     "open_run",
     "parse_loss",
+    "resolved",
+    "rows_of",
     "settings_digest",
     "settings_of",
     "test",

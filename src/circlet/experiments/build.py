@@ -14,7 +14,10 @@ from circlet.training.trackers import TRACKERS, Tracker
 
 
 def build_model(config: ModelConfig, channels: int) -> Embedder:
-    """Backbone, pooling and head."""
+    """Backbone, pooling and head; of settings that are `resolved`."""
+    assert config.size is not None
+    assert config.mean is not None
+    assert config.std is not None
     return Embedder(
         backbone(
             config.backbone,
@@ -23,6 +26,7 @@ def build_model(config: ModelConfig, channels: int) -> Embedder:
             weights=config.weights,
             dropout=config.dropout,
             image_size=config.size,
+            pooling=config.pooling,
         ),
         config.embedding_dim,
         image_size=config.size,

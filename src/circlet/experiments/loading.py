@@ -1,9 +1,10 @@
 """From an experiment's description to its images: the splits, and their pixels in the roles of a run."""
 
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from circlet.data import DataError, Splits, hold_out_classes
+from circlet.data import DataError, Splits, hold_out_classes, straddling
 from circlet.data.catalogue import find_data_set
 from circlet.data.pixels import Pixels, load_pixels
 from circlet.data.query_gallery import TestSet, load_test_set
@@ -21,6 +22,12 @@ def build_splits(config: DataConfig) -> Splits:
     options = {name: value for name, value in options.items() if entry.accepts(name)}
     if config.source == "manifest":
         options["root"] = config.images
+    for name, value in (("time_split", config.time_split), ("closed_set", config.closed_set or None)):
+        if value is not None:
+            if not entry.accepts(name):
+                raise ValueError(f"data.{name}: found with the source {config.source}, expected manifest"
+                                 f"{' or folder' if name == 'closed_set' else ''}")  # fmt: skip
+            options[name] = value
     return entry.open_splits(config.root, **options)
 
 
@@ -29,6 +36,12 @@ def check_task(task: Task, splits: Splits) -> None:
     tested = (splits.query, splits.query if splits.gallery is None else splits.gallery)
     if task == "reid" and any(images.cameras is None for images in tested):
         raise DataError("task reid: found images without cameras, expected a camera for each")
+
+
+def warn_of_straddling(splits: Splits) -> None:
+    """Say on standard error which groups and which copies of a file are on both sides of the split."""
+    for sentence in straddling(splits):
+        print(f"warning: {sentence}", file=sys.stderr, flush=True)
 
 
 class RunData(NamedTuple):

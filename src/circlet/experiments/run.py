@@ -4,9 +4,7 @@ Each step is one call into one package: images from `circlet.data`, batches and 
 changes from `circlet.augment`, embeddings from `circlet.models`, metrics from `circlet.evaluate`.
 """
 
-from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -20,49 +18,50 @@ from circlet.distributed import is_rank_0, on_all_ranks, on_rank_0
 from circlet.evaluate import retrieval
 from circlet.experiments.build import build_model, build_objective, build_trackers, without_weights
 from circlet.experiments.experiment import Experiment
-from circlet.experiments.face_sets import face_metrics, open_face_sets
-from circlet.experiments.loading import RunData, check_task, list_broken, load_run_data
-from circlet.experiments.metrics import metrics_of
-from circlet.models import Embedded, Embedder, RawPixels, embed_pixels, embed_test_set
-from circlet.training import Objective, RunFolder, fit, load, load_module
+from circlet.experiments.loading import RunData, check_task, list_broken, load_run_data, warn_of_straddling
+from circlet.experiments.outcome import Outcome, frozen_metrics, test
+from circlet.experiments.staged import train_in_stages
+from circlet.models import Embedder, embed_pixels
+from circlet.training import Objective, RunFolder, fit, load, load_module, model_weights
 from circlet.training.image_batches import TrainBatches
 
-
-class Outcome(NamedTuple):
-    """What a run found on its test classes; metrics by the names of `circlet.evaluate.tasks`."""
-
-    metrics: dict[str, float]
-    raw_pixels: dict[str, float]
-    test_set: TestSet
-    embedded: Embedded
+FROZEN = "frozen.json"
 
 
-def train(experiment: Experiment, splits: Splits, folder: RunFolder, device: torch.device) -> Outcome | None:
+def train(
+    experiment: Experiment, splits: Splits, folder: RunFolder, device: torch.device, *, began: float | None = None
+) -> Outcome | None:
     """Train as described, or go on with the folder's run, then test; result.json and checkpoints are in `folder`.
+
+    experiment: with nothing left open (`resolved`). began: when the time that `transfer.minutes` counts began, by
+    time.monotonic(); None: now.
 
     splits: the images of `build_splits(experiment.data)`. In a process group all ranks call this together; rank 0
     alone tests and writes, and the others get None. Where the training diverges, the FloatingPointError that says so
     is raised once diverged.json has its reason.
     """
     on_all_ranks(lambda: check_task(experiment.task, splits))
+    on_rank_0(lambda: warn_of_straddling(splits))
+    if experiment.transfer.stages:
+        return train_in_stages(experiment, splits, folder, device, began=began)
     data = on_all_ranks(lambda: load_run_data(experiment.data, splits))
     on_rank_0(lambda: list_broken(data, folder.path / "skipped.txt"))
     resumed = on_rank_0(folder.last.exists)
     model, batches, objective = on_all_ranks(lambda: _parts(experiment, data.train, resumed, device))
     size = {"train_classes": data.train.images.num_classes, "train_images": len(data.train)}
     on_rank_0(lambda: folder.begin(size))
+    frozen = on_rank_0(lambda: _before_training(experiment, model, data.test, folder, device, resumed=resumed))
     seconds = _fit(experiment, data, model, batches, objective, folder, device)
     if data.test is None:
         return None
     if folder.best.exists():
-        load_module(model, load(folder.best)["model"], folder.best)
-    outcome = test(model, data.test, experiment, device)
+        load_module(model, model_weights(load(folder.best)), folder.best)
+    outcome = test(model, data.test, experiment, device, frozen=frozen)
     folder.write_json(
         "result.json",
         {
             "checkpoint": folder.chosen.name,
-            "test": outcome.metrics,
-            "raw_pixels": outcome.raw_pixels,
+            **outcome.to_json(),
             **size,
             "test_classes": data.test.query.images.num_classes,
             "test_images": len(data.test.query),
@@ -73,16 +72,21 @@ def train(experiment: Experiment, splits: Splits, folder: RunFolder, device: tor
     return outcome
 
 
-def test(model: Embedder, test_set: TestSet, experiment: Experiment, device: torch.device) -> Outcome:
-    """Metrics of a model on unseen classes by the experiment's task, beside those of the raw pixels."""
-    query, gallery, view = test_set.query, test_set.gallery, experiment.view
-    embedded = embed_test_set(model, query, gallery, view, device)
-    metrics = metrics_of(embedded, test_set, experiment)
-    if experiment.task == "face":
-        metrics |= face_metrics(model, open_face_sets(experiment.faces), experiment, device)
-    plain = replace(experiment, test=replace(experiment.test, expand=0, rerank=False))
-    raw = embed_test_set(RawPixels(model), query, gallery, view.plain(), device)
-    return Outcome(metrics, metrics_of(raw, test_set, plain), test_set, embedded)
+def _before_training(
+    experiment: Experiment,
+    model: Embedder,
+    test_set: TestSet | None,
+    folder: RunFolder,
+    device: torch.device,
+    *,
+    resumed: bool,
+) -> dict[str, float] | None:
+    """What a pretrained network gives before it is trained, kept in frozen.json for a run that goes on."""
+    if test_set is None or not experiment.model.starts_from_weights:
+        return None
+    if not resumed:
+        folder.write_json(FROZEN, frozen_metrics(model, test_set, experiment, device))
+    return folder.read_json(FROZEN) if (folder.path / FROZEN).exists() else None
 
 
 def _parts(
@@ -117,7 +121,7 @@ def _fit(
             experiment.loop,
             folder,
             device=device,
-            augment=Augment(experiment.augment, experiment.model.size),
+            augment=Augment(experiment.augment, experiment.view.size),
             validate=validate,
             observe=Telemetry(Trace(folder.path) if is_rank_0() else None),
             trackers=build_trackers(experiment, folder.path) if is_rank_0() else (),

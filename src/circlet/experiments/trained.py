@@ -1,5 +1,6 @@
 """What is done with a trained run: load it, test it again, embed images with it."""
 
+import sys
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -10,15 +11,16 @@ from torch import Tensor
 
 from circlet.data import ImageSet, Splits
 from circlet.data.pixels import Pixels, load_pixels
-from circlet.data.query_gallery import load_test_set
+from circlet.data.query_gallery import TestSet, load_test_set
 from circlet.experiments.build import build_model, without_weights
 from circlet.experiments.experiment import Experiment
 from circlet.experiments.folders import TO_USE, open_run
 from circlet.experiments.loading import build_splits
-from circlet.experiments.run import Outcome, test
+from circlet.experiments.outcome import Outcome, embed, frozen_metrics, test
 from circlet.experiments.testing import FaceSets, TestConfig
-from circlet.models import Embedder, embed_pixels
-from circlet.training import RunFolder, load, load_module
+from circlet.models import Embedder
+from circlet.models.published import is_packaged
+from circlet.training import RunFolder, load, load_module, model_weights
 
 
 def load_run(
@@ -31,7 +33,7 @@ def load_run(
     folder, experiment = open_run(run, trust, needed=TO_USE)
     model = build_model(without_weights(experiment.model), experiment.data.channels)
     path = checkpoint or folder.chosen
-    load_module(model, load(path)["model"], path)
+    load_module(model, model_weights(load(path)), path)
     return experiment, model.to(device).eval()
 
 
@@ -58,13 +60,26 @@ def evaluate_run(
         splits = Splits(images, images, closed_set=True)
         if images.cameras is None:  # nothing to search across
             experiment = replace(experiment, task="retrieval", test=replace(experiment.test, rerank=False))
-    return experiment, test(model, load_test_set(splits, experiment.data.decoding), experiment, device)
+    test_set = load_test_set(splits, experiment.data.decoding)
+    return experiment, test(model, test_set, experiment, device, frozen=_frozen(run, experiment, test_set, device))
+
+
+def _frozen(run: Path, experiment: Experiment, test_set: TestSet, device: torch.device) -> dict[str, float] | None:
+    """What the network gives without any training, where its weights are at hand; nothing is fetched for it."""
+    config = experiment.model
+    if not config.starts_from_weights or (config.weights is None and not is_packaged(config.backbone)):
+        return None
+    try:
+        model = build_model(config, experiment.data.channels)
+    except (OSError, ValueError) as error:
+        print(f"{run}: the frozen network is left out of the table: {error}", file=sys.stderr)
+        return None
+    return frozen_metrics(model, test_set, experiment, device)
 
 
 def keep_evaluation(run: Path, experiment: Experiment, outcome: Outcome) -> None:
     """Keep what a test on the run's own test classes found in its folder, as evaluation.json."""
-    found = {"test": outcome.metrics, "raw_pixels": outcome.raw_pixels}
-    RunFolder(run).write_json("evaluation.json", {"config": experiment.to_json(), **found})
+    RunFolder(run).write_json("evaluation.json", {"config": experiment.to_json(), **outcome.to_json()})
 
 
 def embed_with_run(
@@ -82,4 +97,4 @@ def embed_with_run(
     experiment, model = load_run(run, device, trust=trust)
     chosen = build_splits(experiment.data).query if images is None else images
     pixels = load_pixels(chosen, replace(experiment.data.decoding, on_error=on_error))
-    return pixels, embed_pixels(model, pixels, experiment.view, device)
+    return pixels, embed(model, pixels, experiment, device)

@@ -15,7 +15,7 @@ from circlet.models.embedding import embed
 from circlet.models.views import View, plain_view
 from circlet.progress import progress
 
-BATCH_SIZE = 256
+BATCH_PIXELS = 2**21  # of a batch: more of them do not fit the caches of a processor
 MAX_RAW_SIDE, RAW_SIDE = 64, 32
 
 
@@ -38,6 +38,15 @@ class Embedded(NamedTuple):
     gallery: Tensor | None
 
 
+def batch_size(size: tuple[int, int]) -> int:
+    """How many images of (height, width) a network is given at once when nothing is trained.
+
+    >>> batch_size((224, 224)), batch_size((32, 32))
+    (41, 256)
+    """
+    return max(8, min(256, BATCH_PIXELS // (size[0] * size[1])))
+
+
 def embed_pixels(
     model: nn.Module,
     pixels: Batched,
@@ -53,12 +62,12 @@ def embed_pixels(
     """
 
     def batches() -> Iterator[Tensor]:
-        with progress("embed", -(-len(pixels) // BATCH_SIZE)) as shown:
-            for decoded in pixels.batches(BATCH_SIZE):
+        with progress("embed", len(pixels), unit="image") as shown:
+            for decoded in pixels.batches(batch_size(view.size)):
                 images = decoded.to(device)
                 whole = images.shape[2], images.shape[3]
                 yield plain_view(images, whole) if view.five_crops else plain_view(images, view.size, view.crop_share)
-                shown.advance()
+                shown.advance(len(decoded))
 
     return embed(
         model,

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from circlet.models.features import probe
-from circlet.models.pooling import PoolingName, pooling_layer
+from circlet.models.maps import check_pooling
+from circlet.models.pooling import Own, PoolingName, pooling_layer
 
 HeadName = Literal["linear", "linear+bn", "bnneck", "none"]
 
@@ -20,11 +21,12 @@ class Embedder(nn.Module):
     torch.Size([2, 16])
 
     backbone: feature maps (batch, features, h, w) out of normalised images, or vectors (batch, features), which need
-        no pooling ("flatten").
+        no pooling ("own" or "flatten").
     image_size: (height, width) the backbone will see; fixes the number of features after the pooling.
-    head: "linear": to `embedding_dim`; "linear+bn": then batch norm; "bnneck": batch norm with a fixed zero shift
-        between the pooled features and the loss, as in person re-ID (Luo et al. 2019), after a linear layer unless
-        `embedding_dim` is None; "none": the pooled features themselves.
+    pooling: "own": as the backbone was made to, which one of timm must be told too (`backbone`).
+    head: "linear": to `embedding_dim` (None: as many as there are features); "linear+bn": then batch norm; "bnneck":
+        batch norm with a fixed zero shift between the pooled features and the loss, as in person re-ID (Luo et al.
+        2019), after a linear layer unless `embedding_dim` is None; "none": the pooled features themselves.
     dropout: before the head, where there is one.
     mean, std: for each channel, of images in 0 to 1; the image normalised is (image - mean) / std.
 
@@ -49,24 +51,29 @@ class Embedder(nn.Module):
         std: tuple[float, ...] = (0.229, 0.224, 0.225),
     ) -> None:
         super().__init__()
-        if embedding_dim is None and head in ("linear", "linear+bn"):
-            raise ValueError(f"embedding_dim: found None with head {head!r}, expected a number")
         self.channels = channels
         self.image_size = image_size
         for name, values in (("mean", mean), ("std", std)):
             if len(values) not in (1, channels):
                 raise ValueError(f"{name}: found {len(values)} values, expected 1 or {channels}, one for each channel")
             self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
+        check_pooling(backbone, pooling)
         self.backbone = backbone
         self.pooling = pooling_layer(pooling)
         num_features = self._num_features()
         self.embedding_dim = num_features if embedding_dim is None or head == "none" else embedding_dim
-        self.head = _head(head, num_features, self.embedding_dim, dropout, project=embedding_dim is not None)
+        project = embedding_dim is not None or head in ("linear", "linear+bn")
+        self.head = _head(head, num_features, self.embedding_dim, dropout, project=project)
 
     def forward(self, images: Tensor) -> Tensor:
         """Embeddings of `images`: (batch, channels, height, width), uint8 0 to 255 or float 0 to 1."""
-        embeddings: Tensor = self.head(self.pooling(self.backbone(self.normalized(images))))
+        embeddings: Tensor = self.head(self.features(images))
         return embeddings
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the head is given: pooled features (batch, features), of images as in `forward`."""
+        pooled: Tensor = self.pooling(self.backbone(self.normalized(images)))
+        return pooled
 
     def normalized(self, images: Tensor) -> Tensor:
         """The images as the backbone sees them."""
@@ -76,11 +83,11 @@ class Embedder(nn.Module):
     def _num_features(self) -> int:
         """Width of the pooled features, found by a forward pass."""
         features = probe(self.backbone, channels=self.channels, image_size=self.image_size)
-        if features.ndim == 2 and not isinstance(self.pooling, nn.Flatten):
-            raise ValueError(f"pooling: found a layer for feature maps, expected flatten: the backbone gives "
+        if features.ndim == 2 and not isinstance(self.pooling, Own | nn.Flatten):
+            raise ValueError(f"pooling: found a layer for feature maps, expected own or flatten: the backbone gives "
                              f"vectors {tuple(features.shape)}")  # fmt: skip
         with torch.no_grad():
-            return int(self.pooling(features).shape[1])
+            return int(self.pooling.to(features.device)(features).shape[1])
 
 
 def _head(name: HeadName, num_features: int, embedding_dim: int, dropout: float, *, project: bool) -> nn.Module:

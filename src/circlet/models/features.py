@@ -56,17 +56,19 @@ def probe(backbone: nn.Module, *, channels: int, image_size: tuple[int, int], la
     >>> probe(nn.Conv2d(3, 5, 3), channels=3, image_size=(8, 6)).shape
     torch.Size([2, 5, 6, 4])
 
-    ValueError for anything else; it begins with `label`, by default the name of the backbone's class. On the meta
-    device, values are not looked at.
+    ValueError for anything else; it begins with `label`, by default the name of the backbone's class. The images are
+    made on the backbone's device; on the meta device, values are not looked at.
     """
     label = label or f"backbone {type(backbone).__module__}.{type(backbone).__qualname__}"
     shape = (2, channels, *image_size)
-    images = torch.linspace(0, 1, math.prod(shape)).view(shape)
+    device = next((tensor.device for tensor in backbone.parameters()), None)
+    images = torch.linspace(0, 1, math.prod(shape), device=device).view(shape)
     with torch.no_grad(), evaluating(backbone):
         try:
             features: object = backbone(images)
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            raise ValueError(f"{label}: failed on images {shape} ({error}), {EXPECTED}") from error
+        except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise ValueError(f"{label}: failed on images {shape} ({reason}), {EXPECTED}") from error
     if not isinstance(features, Tensor):
         raise ValueError(f"{label}: gave {type(features).__name__}, {EXPECTED}")
     if features.ndim not in (2, 4) or len(features) != 2 or not features.numel():

@@ -1,11 +1,16 @@
-"""Pooling: from a feature map (batch, channels, height, width) to one vector an image."""
+"""Pooling: from a feature map (batch, channels, height, width) to one vector an image.
+
+"own" is what a network was made for. Where that is more than an average (class token, attention), the network does it
+itself and gives vectors; see `backbone`.
+"""
 
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-PoolingName = Literal["average", "max", "average+max", "gem", "flatten"]
+PoolingName = Literal["own", "average", "max", "average+max", "gem", "flatten"]
 
 
 class GeM(nn.Module):
@@ -31,9 +36,23 @@ class AverageMax(nn.Module):
         return x.mean(dim=(2, 3)) + x.amax(dim=(2, 3))
 
 
+class Own(nn.Module):
+    """Vectors as they are: their network has pooled them itself; maps averaged, as those that give maps were made for.
+
+    >>> Own()(torch.ones(2, 5)).shape, Own()(torch.ones(2, 5, 7, 7)).shape
+    (torch.Size([2, 5]), torch.Size([2, 5]))
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels) or (batch, channels, height, width) -> (batch, channels)."""
+        return x if x.ndim == 2 else F.adaptive_avg_pool2d(x, 1).flatten(1)
+
+
 def pooling_layer(name: PoolingName) -> nn.Module:
     """The pooling layer of that name; "flatten" keeps every place, for input of one fixed size."""
     match name:
+        case "own":
+            return Own()
         case "average":
             return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         case "max":
@@ -44,4 +63,4 @@ def pooling_layer(name: PoolingName) -> nn.Module:
             return GeM()
         case "flatten":
             return nn.Flatten()
-    raise ValueError(f"pooling: found {name!r}, expected average, max, average+max, gem or flatten")
+    raise ValueError(f"pooling: found {name!r}, expected own, average, max, average+max, gem or flatten")

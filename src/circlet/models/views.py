@@ -3,6 +3,7 @@
 `embed` adds up the embeddings of all views of an image. Random views, for training, are in `circlet.augment`.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -57,6 +58,9 @@ def plain_view(images: Tensor, size: tuple[int, int], crop_share: float = 1.0) -
     if (round(crop_share * height), round(crop_share * width)) == size:
         top, left = (height - size[0]) // 2, (width - size[1]) // 2
         return images[:, :, top : top + size[0], left : left + size[1]]
+    step = crop_share * math.sqrt(height * width / (size[0] * size[1]))
+    if (halvings := max(0, math.ceil(math.log2(step / 1.5)))) > 0:  # or every second pixel would not be seen at all
+        images = F.interpolate(images, [math.ceil(side / 2**halvings) for side in (height, width)], mode="area")
     eye = torch.eye(2, 3, dtype=images.dtype, device=images.device).expand(len(images), -1, -1)
     grid = crop_share * F.affine_grid(eye, [*images.shape[:2], *size], align_corners=False)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)

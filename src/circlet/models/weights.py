@@ -24,7 +24,7 @@ class LoadedWeights(NamedTuple):
     """A classifier that the network does not have, and whatever lies outside the file's backbone."""
 
 
-def load_weights(module: nn.Module, path: str | PathLike[str]) -> LoadedWeights:
+def load_weights(module: nn.Module, path: str | PathLike[str], *, ignore: tuple[str, ...] = ()) -> LoadedWeights:
     """Load a file of weights into `module`: .safetensors, or what torch.save made of a state dict (.pth, .pt).
 
     >>> import tempfile
@@ -35,7 +35,8 @@ def load_weights(module: nn.Module, path: str | PathLike[str]) -> LoadedWeights:
 
     The tensors may lie in the file's "state_dict" or "model" (as in a circlet checkpoint), and their names may begin
     with "module." or "backbone.". Batch norms of shape (1, features), or without the count of batches, are taken too,
-    as old files have them.
+    as old files have them. ignore: how names begin that may be in the file though not in `module`, beside those of a
+    classifier: of parts that were taken off it.
 
     Raises FileNotFoundError for no such file; ValueError for one that is broken, asks for code to be run, or does not
     fit, of which `module` may have taken a part; ImportError for a .safetensors file without that package.
@@ -43,7 +44,7 @@ def load_weights(module: nn.Module, path: str | PathLike[str]) -> LoadedWeights:
     own = module.state_dict()
     tensors, used, ignored = {}, [], []
     for full_name, name, tensor in _without_prefixes(read_weights(path), own):
-        if name is None or (name.startswith(CLASSIFIERS) and name not in own):
+        if name is None or (name not in own and name.startswith((*CLASSIFIERS, *ignore))):
             ignored.append(full_name)
             continue
         used.append(full_name)
@@ -55,7 +56,8 @@ def load_weights(module: nn.Module, path: str | PathLike[str]) -> LoadedWeights:
         missing, unexpected = module.load_state_dict(tensors, strict=False)
         shapes: list[str] = []
     except RuntimeError as error:
-        missing, unexpected, shapes = [], [], [line.strip() for line in str(error).splitlines()[1:]]
+        missing, unexpected = [n for n in own if n not in tensors], [n for n in tensors if n not in own]
+        shapes = [line.strip() for line in str(error).splitlines()[1:]]
     differences = [
         f"{len(names)} {kind}, such as {names[0]}"
         for kind, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
@@ -72,7 +74,7 @@ def read_weights(path: str | PathLike[str]) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected weights, .pth, .pt or .safetensors")
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-    for wrapper in ("state_dict", "model"):
+    for wrapper in ("state_dict", "averaged", "model"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
     if not isinstance(content, dict) or not content:

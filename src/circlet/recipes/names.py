@@ -8,12 +8,14 @@ from typing import Any
 
 from circlet.experiments import Experiment
 from circlet.extensions import Extensions
+from circlet.recipes.individuals import individuals
 from circlet.recipes.recipe import Recipe
-from circlet.recipes.settings import folder, glyphs, manifest, omniglot
+from circlet.recipes.settings import folder, glyphs, manifest, omniglot, scratch
 from circlet.recipes.tables import paper_recipes
 
 OWN = tuple(
-    Recipe(make().recipe, (make.__doc__ or "").split("\n")[0], make) for make in (glyphs, omniglot, folder, manifest)
+    Recipe(make().recipe, (make.__doc__ or "").split("\n")[0], make)
+    for make in (glyphs, omniglot, folder, manifest, individuals, scratch)
 )
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (*OWN, *paper_recipes())}
 

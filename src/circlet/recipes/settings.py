@@ -1,11 +1,14 @@
 """Recipes for characters and for your own images: each a function that returns an experiment."""
 
+from dataclasses import replace
+
 from circlet.augment import AugmentConfig
 from circlet.experiments.experiment import DataConfig, Experiment, ModelConfig
 from circlet.experiments.loss import LossConfig
 from circlet.losses import CircleLoss
 from circlet.training import LoopConfig, OptimizerConfig
 from circlet.training.image_batches import BatchConfig
+from circlet.transfer import TransferConfig
 
 CHARACTERS = AugmentConfig(
     rotation=15.0,
@@ -45,9 +48,52 @@ def _characters(source: str, *, steps: int) -> Experiment:
 
 
 def folder() -> Experiment:
-    """Your own images: root/class/image (some classes held out for testing), or with train, query, gallery."""
+    """Your own photographs: root/class/image (some classes held out for testing), or with train, query, gallery."""
     return Experiment(
         recipe="folder",
+        data=DataConfig(
+            source="folder",
+            size=None,
+            channels=3,
+            fit="crop",
+            interpolation=None,
+            validation_share=0.2,
+            in_memory=False,
+        ),
+        model=ModelConfig(
+            backbone="efficientnet_lite0",
+            pretrained=True,
+            size=None,
+            crop_share=None,
+            pooling="own",
+            head="linear",
+            embedding_dim=None,
+            mean=None,
+            std=None,
+        ),
+        loss=LossConfig.of(CircleLoss(margin=0.4, gamma=80.0)),
+        batch=BatchConfig(classes=16, samples=5),
+        augment=AugmentConfig(
+            flip=True, crop=(0.4, 1.0), brightness=0.2, contrast=0.2, saturation=0.2, hue=0.02, blur=0.1
+        ),
+        loop=LoopConfig(
+            steps=300,
+            optimizer=OptimizerConfig(
+                learning_rate=1e-4,
+                backbone_lr_scale=3.0,
+                weight_decay=1e-2,
+                warmup=0.1,
+                freeze_batchnorm=True,
+            ),
+        ),
+        transfer=TransferConfig(stages=("closed_form", "head")),
+    )
+
+
+def scratch() -> Experiment:
+    """Your own images where no pretrained network knows anything like them: a small network from random weights."""
+    return Experiment(
+        recipe="scratch",
         data=DataConfig(source="folder", size=(72, 72), channels=3, fit="crop", validation_share=0.1, in_memory=True),
         model=ModelConfig(
             size=(64, 64),
@@ -64,7 +110,6 @@ def folder() -> Experiment:
 
 
 def manifest() -> Experiment:
-    """Your own images, listed in a CSV or Parquet file: columns path and label, and perhaps split and camera."""
+    """Your own photographs, listed in a CSV or Parquet file: columns path and label, and perhaps split and camera."""
     experiment = folder()
-    data = DataConfig(**{**vars(experiment.data), "source": "manifest"})
-    return Experiment(**{**vars(experiment), "recipe": "manifest", "data": data})
+    return replace(experiment, recipe="manifest", data=replace(experiment.data, source="manifest"))

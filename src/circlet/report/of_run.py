@@ -8,9 +8,10 @@ from torch import Tensor
 
 from circlet.analyse import read_trace
 from circlet.data import ImageSet, load_test_set
-from circlet.experiments import Experiment, Outcome, build_loss, build_splits, experiment_of, load_run
+from circlet.experiments import Experiment, Outcome, build_loss, build_splits, experiment_of, load_run, rows_of
+from circlet.experiments.outcome import embed_test_set
 from circlet.files import write_text
-from circlet.models import Embedded, embed_test_set
+from circlet.models import Embedded
 from circlet.report.build import build_report
 from circlet.report.data import ReportData
 from circlet.training import RunFolder
@@ -33,8 +34,8 @@ def run_report(run: Path, device: torch.device, out: Path | None = None, *, trus
     experiment_of(folder, trust, needed=["loss.name"])
     test_set = load_test_set(build_splits(experiment.data), experiment.data.decoding)
     query, gallery = test_set.query, test_set.gallery
-    embedded = embed_test_set(model, query, gallery, experiment.view, device)
-    rows = {"raw pixels": result["raw_pixels"], "embedding": result["test"]}
+    embedded = embed_test_set(model, test_set, experiment, device)
+    rows = rows_of(result)
     images = query.images, None if gallery is None else gallery.images
     return write_report(folder, experiment, rows, images, embedded, out)
 
@@ -43,8 +44,7 @@ def report_of(outcome: Outcome, folder: RunFolder, experiment: Experiment) -> Pa
     """Build the report of what a run has just found; its path."""
     query, gallery = outcome.test_set.query, outcome.test_set.gallery
     images = query.images, None if gallery is None else gallery.images
-    rows = {"raw pixels": outcome.raw_pixels, "embedding": outcome.metrics}
-    return write_report(folder, experiment, rows, images, outcome.embedded)
+    return write_report(folder, experiment, rows_of(outcome.to_json()), images, outcome.embedded)
 
 
 def write_report(

@@ -1,0 +1,54 @@
+"""How sure a mean over queries is, for other *classes*: confidence intervals by bootstrap over the classes.
+
+Queries of one class are alike, so they are drawn together (cluster bootstrap: Davison and Hinkley 1997, section 3.8;
+percentile interval). It says nothing of other seeds of the training; `circlet.compare` has intervals over these.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Interval(NamedTuple):
+    """A mean and the bounds of its confidence interval, which are nan where one value is all there is."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def half_width(self) -> float:
+        """Half the distance between the bounds."""
+        return (self.high - self.low) / 2
+
+
+def class_interval(
+    values: Tensor, labels: Tensor, *, confidence: float = 0.95, draws: int = 2000, seed: int = 0
+) -> Interval:
+    """Mean of `values` (n,) of queries, and its interval over classes drawn with replacement.
+
+    >>> class_interval(torch.tensor([1.0, 1.0, 0.0, 0.0]), torch.tensor([0, 0, 1, 1]))
+    Interval(mean=0.5, low=0.0, high=1.0)
+
+    labels: (n,) integers, the class of each. For a difference between two embeddings, give the differences of the same
+    queries: what is hard for both falls out. One class alone has no interval (nan).
+
+    ValueError for no value, shapes that differ, or a confidence outside 0 to 1.
+    """
+    if values.ndim != 1 or values.shape != labels.shape or not len(values):
+        raise ValueError(f"values, labels: found shapes {tuple(values.shape)} and {tuple(labels.shape)}, expected (n,) "
+                         "twice, n at least 1")  # fmt: skip
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence: found {confidence}, expected a share between 0 and 1")
+    _, index = torch.unique(labels, return_inverse=True)
+    counts = torch.bincount(index).double().numpy()
+    sums = torch.zeros(len(counts), dtype=torch.float64).index_add_(0, index, values.double()).numpy()
+    mean = float(sums.sum() / counts.sum())
+    if len(counts) < 2:
+        return Interval(mean, float("nan"), float("nan"))
+    drawn = np.random.default_rng(seed).multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=draws)
+    means = (drawn @ sums) / (drawn @ counts)
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(mean, float(low), float(high))

@@ -1,0 +1,101 @@
+"""What a run found on its test classes, beside what the pixels and the network give without any training."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from circlet.data.pixels import Pixels
+from circlet.data.query_gallery import TestSet
+from circlet.experiments.experiment import Experiment
+from circlet.experiments.face_sets import face_metrics, open_face_sets
+from circlet.experiments.metrics import metrics_of
+from circlet.models import Embedded, Embedder, RawPixels, embed_pixels
+from circlet.transfer import Frozen, head_of
+
+
+class Outcome(NamedTuple):
+    """What a run found on its test classes; metrics by the names of `circlet.evaluate.tasks`.
+
+    frozen: of the pretrained network before any training; None where it began from random weights. notes: sentences
+    that nobody should miss.
+    """
+
+    metrics: dict[str, float]
+    raw_pixels: dict[str, float]
+    test_set: TestSet
+    embedded: Embedded
+    frozen: dict[str, float] | None = None
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, dict[str, float]]:
+        """By the names of result.json."""
+        frozen = {} if self.frozen is None else {"frozen": self.frozen}
+        return {"test": self.metrics, **frozen, "raw_pixels": self.raw_pixels}
+
+
+def rows_of(content: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """The rows of a table, least first, from what `Outcome.to_json` gives or result.json holds."""
+    names = {"raw_pixels": "raw pixels", "frozen": "frozen network", "test": "embedding"}
+    return {title: content[name] for name, title in names.items() if name in content}
+
+
+def test(
+    model: Embedder,
+    test_set: TestSet,
+    experiment: Experiment,
+    device: torch.device,
+    *,
+    frozen: dict[str, float] | None,
+) -> Outcome:
+    """Metrics of a model on unseen classes by the experiment's task, beside those of the raw pixels.
+
+    frozen: those of the pretrained network before any training; None: there was none.
+    """
+    embedded = embed_test_set(model, test_set, experiment, device)
+    metrics = metrics_of(embedded, test_set, experiment)
+    if experiment.task == "face":
+        metrics |= face_metrics(model, open_face_sets(experiment.faces), experiment, device)
+    if experiment.transfer.stages:
+        raw = embedded_by(_frozen(model, experiment, device).raw_pixels, test_set)
+    else:
+        raw = embedded_by(lambda p: embed_pixels(RawPixels(model), p, experiment.view.plain(), device), test_set)
+    return Outcome(metrics, metrics_of(raw, test_set, plainly(experiment)), test_set, embedded, frozen)
+
+
+def embed_test_set(model: Embedder, test_set: TestSet, experiment: Experiment, device: torch.device) -> Embedded:
+    """Embeddings of the query and the gallery images, as the experiment sees them."""
+    return embedded_by(lambda pixels: embed(model, pixels, experiment, device), test_set)
+
+
+def embed(model: Embedder, pixels: Pixels, experiment: Experiment, device: torch.device) -> Tensor:
+    """Embeddings (n, dim) in unit length; of a run in stages by way of the features that are kept."""
+    if experiment.transfer.stages:
+        return _frozen(model, experiment, device).embeddings(pixels, head_of(model))
+    return embed_pixels(model, pixels, experiment.view, device)
+
+
+def frozen_metrics(
+    model: Embedder, test_set: TestSet, experiment: Experiment, device: torch.device
+) -> dict[str, float]:
+    """What the model's network gives on the test classes without a head; to be called before it is trained."""
+    embedded = embedded_by(_frozen(model, experiment, device).embeddings, test_set)
+    return metrics_of(embedded, test_set, plainly(experiment))
+
+
+def embedded_by(rows: Callable[[Pixels], Tensor], test_set: TestSet) -> Embedded:
+    """The query and the gallery images, as a function makes rows of them."""
+    gallery = None if test_set.gallery is None else rows(test_set.gallery)
+    return Embedded(rows(test_set.query), gallery)
+
+
+def plainly(experiment: Experiment) -> Experiment:
+    """The experiment without what testing adds to the embeddings: expansion and re-ranking."""
+    return replace(experiment, test=replace(experiment.test, expand=0, rerank=False))
+
+
+def _frozen(model: Embedder, experiment: Experiment, device: torch.device) -> Frozen:
+    view = replace(experiment.view, five_crops=False)
+    return Frozen(model, view, replace(experiment.data.decoding, in_memory=False), device)

@@ -1,0 +1,246 @@
+"""A run that starts from a pretrained network: stages on frozen features, then the network itself if there is time.
+
+What every stage gives is judged on training classes held out, and only what is better stays; the frozen network is what
+it all is compared with, on the test classes too.
+"""
+
+import sys
+import time
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+
+from circlet.analyse import Telemetry, Trace
+from circlet.data import Splits
+from circlet.data.pixels import Pixels
+from circlet.distributed import is_rank_0, on_all_ranks, on_rank_0
+from circlet.experiments.build import build_model, build_objective
+from circlet.experiments.experiment import Experiment
+from circlet.experiments.loading import RunData, list_broken, load_run_data
+from circlet.experiments.network_stage import NetworkData, network_data, train_network, training_size
+from circlet.experiments.outcome import Outcome, frozen_metrics, test
+from circlet.models import Embedder
+from circlet.training import RunFolder
+from circlet.transfer import (
+    Facts,
+    Fitting,
+    Frozen,
+    Judgement,
+    LinearMap,
+    Plan,
+    Stage,
+    fit_kept,
+    judge_stages,
+    make_plan,
+    near_duplicates,
+    set_head,
+)
+from circlet.transfer.near_duplicates import told
+
+
+class StagesFound(NamedTuple):
+    """What the stages gave, for stages.json and for people."""
+
+    frozen: dict[str, float] | None
+    stages: list[Stage]
+    sentence: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        stages = [stage.to_json() for stage in self.stages]
+        return {"frozen": self.frozen, "stages": stages, "sentence": self.sentence}
+
+
+class Staged:
+    """One run: its images, its network, and what of them is needed again and again."""
+
+    def __init__(self, experiment: Experiment, data: RunData, device: torch.device) -> None:
+        self.experiment, self.data, self.device = experiment, data, device
+        torch.manual_seed(experiment.loop.seed)
+        self.model: Embedder = build_model(experiment.model, experiment.data.channels)
+        dim = experiment.model.embedding_dim
+        self.fitting = Fitting(experiment.transfer, experiment.batch, self._objective, dim, experiment.loop.seed)
+
+        self.frozen = self.as_it_is()
+
+    def as_it_is(self) -> Frozen:
+        """The network as it is now."""
+        return Frozen(self.model, self.experiment.view, self.experiment.data.decoding, self.device)
+
+    def _objective(self, num_classes: int, embedding_dim: int) -> Any:
+        return build_objective(self.experiment.loss, num_classes, embedding_dim, torch.device("cpu"))
+
+
+def train_in_stages(
+    experiment: Experiment, splits: Splits, folder: RunFolder, device: torch.device, *, began: float | None = None
+) -> Outcome | None:
+    """Train as `experiment.transfer` says, then test; arguments as those of `circlet.experiments.train`.
+
+    began: when the time that `minutes` counts began, by time.monotonic(); None: now.
+    """
+    began = time.monotonic() if began is None else began
+    experiment = replace(experiment, data=replace(experiment.data, in_memory=False))
+    data = on_all_ranks(lambda: load_run_data(replace(experiment.data, validation_share=0.0), splits))
+    on_rank_0(lambda: list_broken(data, folder.path / "skipped.txt"))
+    run = on_all_ranks(lambda: Staged(experiment, data, device))
+    network = network_data(experiment, data.train)
+    plan = on_rank_0(lambda: _planned(run, network, began))
+    size = {"train_classes": data.train.images.num_classes, "train_images": len(data.train)}
+    on_rank_0(lambda: folder.begin(size))
+    judgement = on_rank_0(lambda: _judged(run))
+    stages = list(judgement.stages)
+    on_rank_0(lambda: _warn_of_duplicates(run.frozen, data))
+    before = on_rank_0(lambda: frozen_metrics(run.model, data.test, experiment, device) if data.test else {})
+    set_head(run.model, on_rank_0(lambda: _fit(run, judgement, folder)))
+    if plan.network is not None and network is not None:
+        stages.append(_network(run, judgement, network, plan, folder, began))
+        _say(stages[-1])
+    if not is_rank_0() or data.test is None:
+        return None
+    found = StagesFound(judgement.frozen, stages, _sentence(judgement, stages, data.train))
+    folder.write_json("stages.json", found.to_json())
+    folder.save(folder.model, {"model": {name: value.cpu() for name, value in run.model.state_dict().items()}})
+    outcome = test(run.model, data.test, experiment, device, frozen=before)
+    folder.write_json(
+        "result.json",
+        {
+            "checkpoint": folder.model.name,
+            **outcome.to_json(),
+            **size,
+            "test_classes": data.test.query.images.num_classes,
+            "test_images": len(data.test.query),
+            "train_seconds": round(sum(stage.seconds for stage in stages), 3),
+            "skipped_images": len(data.broken),
+        },
+    )
+    return outcome._replace(notes=(found.sentence, *_on_test_classes(outcome)))
+
+
+def _warn_of_duplicates(frozen: Frozen, data: RunData) -> None:
+    """Say on standard error if test images look like training images to the frozen network."""
+    assert data.test is not None
+    first = frozen.features(data.train)
+    for pixels in filter(None, (data.test.query, data.test.gallery)):
+        if found := near_duplicates(first, frozen.features(pixels)):
+            sentence = told(found, data.train.images.names, pixels.images.names)
+            print(f"warning: {sentence}", file=sys.stderr, flush=True)
+
+
+def _on_test_classes(outcome: Outcome) -> list[str]:
+    """What nobody should miss: where the result is not better than the frozen network on the test classes after all."""
+    if outcome.frozen is None:
+        return []
+    lower = [
+        f"{name} {value:.4f} instead of {outcome.frozen[name]:.4f}"
+        for name, value in outcome.metrics.items()
+        if name in ("map@r", "recall@1", "mAP", "rank-1") and value < outcome.frozen[name]
+    ]
+    return [f"On the test classes it is lower than the frozen network: {', '.join(lower)}."] if lower else []
+
+
+def _planned(run: Staged, network: NetworkData | None, began: float) -> Plan:
+    """The plan, printed; a ValueError where the time is too short."""
+    experiment, data, frozen = run.experiment, run.data, run.frozen
+    model, backbone = experiment.model, experiment.model.backbone
+    assert data.test is not None
+    tested = [data.test.query, data.test.gallery]
+    num_tested = sum(len(pixels) for pixels in tested if pixels is not None)
+    missing = frozen.missing(data.train, *tested)
+    asked = experiment.transfer.minutes is not None or "network" in experiment.transfer.stages
+    rate = frozen.images_per_second(data.train) if missing or asked else float("inf")
+    seen, small = (size[0] * size[1] for size in (experiment.view.size, training_size(experiment)))
+    trained, validated = (0, 0) if network is None else (len(network.train), len(network.validation))
+    facts = Facts(missing, num_tested, trained, validated, rate, small / seen)
+    config = experiment.transfer
+    if config.minutes is not None:  # what has gone by counts too
+        config = replace(config, minutes=max(config.minutes - (time.monotonic() - began) / 60, 1e-3))
+    batch = experiment.batch.classes * experiment.batch.samples
+    plan = make_plan(config, facts, batch, experiment.loop.steps)
+    if network is None:
+        plan = plan._replace(network=None, steps=0)
+    images = data.train.images
+    print(f"{len(images)} images of {images.num_classes} classes to train on, {num_tested} to test; {backbone} at "
+          f"{experiment.view.size[0]} x {experiment.view.size[1]} pixels")  # fmt: skip
+    known = len(images) + num_tested - missing
+    speed = f" at {rate:.0f} images/s" if missing else ""
+    print(
+        f"  features of the frozen network  {plan.features:4.0f} s{speed}{f', {known} known already' if known else ''}"
+    )
+    print(f"  closed form, linear head        {plan.heads:4.0f} s")
+    if plan.network is not None:
+        print(f"  the network, about {plan.steps} steps{plan.network:>{13 - len(str(plan.steps))}.0f} s")
+    elif not model.starts_from_weights or network is None:
+        print("  the network is not trained: too few classes to judge it by")
+    else:
+        print("  the network is not trained: " + ("no time left for it" if config.minutes else "--minutes 20 would"))
+    print(f"  tests, report                   {plan.after:4.0f} s", flush=True)
+    return plan
+
+
+def _judged(run: Staged) -> Judgement:
+    train = run.data.train
+    judgement = judge_stages(train.images, run.frozen.features(train), run.fitting)
+    for stage in judgement.stages:
+        _say(stage)
+    return judgement
+
+
+def _fit(run: Staged, judgement: Judgement, folder: RunFolder) -> LinearMap:
+    """What is kept, fitted to all training classes; its log is left unless that of the network is there already."""
+    train, resumed = run.data.train, folder.last.exists()
+    if not resumed:
+        folder.write_metrics([])
+    observe = None if resumed else Telemetry(Trace(folder.path))
+    found = fit_kept(judgement, train.images, run.frozen.features(train), run.fitting, observe=observe)
+    if not resumed:
+        folder.write_metrics(found.log)
+    return found.head
+
+
+def _network(
+    run: Staged, judgement: Judgement, network: NetworkData, plan: Plan, folder: RunFolder, began: float
+) -> Stage:
+    """Train the network from where the head is; where it is kept, the head is fitted to its new features."""
+    experiment, train = run.experiment, run.data.train
+    place = {name: row for row, name in enumerate(train.images.names)}
+    features = on_rank_0(lambda: run.frozen.features(train))
+    rows = features[[place[name] for name in network.train.images.names]]
+    head = on_rank_0(lambda: fit_kept(judgement, network.train.images, rows, run.fitting).head)
+    seconds = None
+    if experiment.transfer.minutes is not None:
+        seconds = max(60 * experiment.transfer.minutes - (time.monotonic() - began) - plan.after, 1.0)
+    whole = {name: value.clone() for name, value in run.model.state_dict().items()}
+    stage = train_network(
+        experiment, network, run.model, head, folder, run.device, seconds=seconds, steps=max(plan.steps, 1)
+    )
+    if stage.kept:
+        run.frozen = run.as_it_is()
+        again = on_rank_0(lambda: fit_kept(judgement, train.images, run.frozen.features(train), run.fitting).head)
+        set_head(run.model, again)
+    else:
+        run.model.load_state_dict(whole)
+    return stage
+
+
+def _say(stage: Stage) -> None:
+    found, difference = stage.validation, stage.verdict.map_at_r
+    print(f"{stage.name}: MAP@R {found['map@r']:.3f}, Recall@1 {found['recall@1']:.3f} on validation classes "
+          f"({difference.mean:+.3f}, {difference.low:+.3f} to {difference.high:+.3f}): "
+          f"{'kept' if stage.kept else 'not better, left out'}", flush=True)  # fmt: skip
+
+
+def _sentence(judgement: Judgement, stages: list[Stage], train: Pixels) -> str:
+    """What came of it all, in plain words."""
+    kept = [stage.name for stage in stages if stage.kept]
+    if judgement.frozen is None:
+        return (f"{train.images.num_classes} training classes are too few to hold some out and judge by them (expected "
+                "at least 8): the frozen network is the result, untrained.")  # fmt: skip
+    if not kept:
+        return ("Training did not help: on validation classes nothing was better than the frozen network by its "
+                "interval, so the frozen network is the result.")  # fmt: skip
+    verdict = judgement.verdict
+    gained = "" if verdict is None else (
+        f": MAP@R {verdict.map_at_r.mean:+.3f} ({verdict.map_at_r.low:+.3f} to {verdict.map_at_r.high:+.3f}, 95 %)"
+    )  # fmt: skip
+    return f"Better than the frozen network on validation classes: {', '.join(kept)}{gained}."

@@ -1,0 +1,50 @@
+"""From a pretrained network to an embedding of unseen classes, without making it worse.
+
+| file          | what it is                                                                              |
+|---------------|-----------------------------------------------------------------------------------------|
+| features      | what the frozen network sees in images, computed once                                   |
+| closed_form   | heads without training: centring, whitening within classes                              |
+| head          | a linear head, trained on features from there                                           |
+| frozen_stages | both, judged on folds of the training classes                                           |
+| judging       | whether an embedding is better than another, by an interval over classes                |
+| near_duplicates | images on both sides of a split that look the same                                    |
+| plan          | what fits into the time that there is                                                   |
+| config        | the settings                                                                            |
+
+Training of the network itself, the last stage, is `circlet.experiments.network_stage`.
+"""
+
+from circlet.transfer.closed_form import LinearMap, WithinClasses, head_of, projected, set_head, unchanged
+from circlet.transfer.config import TransferConfig
+from circlet.transfer.features import Frozen
+from circlet.transfer.frozen_stages import Fitting, Judgement, Stage, fit_kept, judge_stages
+from circlet.transfer.head import HeadConfig, train_head
+from circlet.transfer.judging import Judged, Verdict, compare, judge
+from circlet.transfer.near_duplicates import near_duplicates
+from circlet.transfer.plan import Facts, Plan, make_plan
+
+__all__ = [
+    "Facts",
+    "Fitting",
+    "Frozen",
+    "HeadConfig",
+    "Judged",
+    "Judgement",
+    "LinearMap",
+    "Plan",
+    "Stage",
+    "TransferConfig",
+    "Verdict",
+    "WithinClasses",
+    "compare",
+    "fit_kept",
+    "head_of",
+    "judge",
+    "judge_stages",
+    "make_plan",
+    "near_duplicates",
+    "projected",
+    "set_head",
+    "train_head",
+    "unchanged",
+]

@@ -1,0 +1,127 @@
+"""What a frozen network sees in images, computed once: its pooled features, by the content of each image.
+
+Rows are kept by `circlet.features` under a digest of the weights, of how images are decoded and seen, and of the view,
+so that training, testing, embedding, comparisons and reports share them. Five crops, and anything random, are not here.
+"""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import replace
+from time import monotonic
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from circlet.data.ahead import map_ahead, num_threads
+from circlet.data.content import content_digest
+from circlet.data.images import ImageSet
+from circlet.data.pixels import Decoding, Pixels, load_pixels
+from circlet.features import FeatureStore, digest, digest_of_module
+from circlet.models import Embedder, RawPixels, View, batch_size, evaluating, plain_view
+from circlet.progress import progress
+from circlet.transfer.closed_form import LinearMap
+
+FORMAT = "features 1"  # another one where the same settings would give other numbers
+
+
+class Frozen:
+    """The backbone and pooling of a model, as they are now, and how they see images.
+
+    view: five crops are none of its business; `decoding`: of the images that are given later. device: where it runs.
+    """
+
+    def __init__(self, model: Embedder, view: View, decoding: Decoding, device: torch.device) -> None:
+        self.model, self.view, self.decoding, self.device = model.to(device), view, decoding, device
+        model.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = digest_of_module(nn.ModuleList([model.backbone, model.pooling]))
+        self._parts = (FORMAT, network, *self._form())
+        self._known: deque[tuple[ImageSet, list[bytes]]] = deque(maxlen=8)
+
+    def features(self, pixels: Pixels, *, mirrored: bool = False) -> Tensor:
+        """(n, features) on the CPU, of the images or of their mirror images; with a progress bar for what is new."""
+
+        def forward(images: Tensor) -> Tensor:
+            return self.model.features(images.flip(3) if mirrored else images)
+
+        return self._rows(pixels, self._store(mirrored=mirrored), forward, "features")
+
+    def raw_pixels(self, pixels: Pixels) -> Tensor:
+        """(n, numbers) unit rows: the pixels as `RawPixels` gives them."""
+        raw = RawPixels(self.model)
+        store = FeatureStore(digest(FORMAT, "raw pixels", *self._form()))
+        return nn.functional.normalize(self._rows(pixels, store, raw, "raw pixels"), dim=1)
+
+    def embeddings(self, pixels: Pixels, head: LinearMap | None = None) -> Tensor:
+        """(n, dim) unit rows on the CPU: `head` on the features, in the views that testing asks for.
+
+        head: on the CPU; by default none, which gives what the network alone makes of the images.
+        """
+        of = nn.Identity() if head is None else head
+        with torch.no_grad():
+            total = of(self.features(pixels))
+            if self.view.flip:
+                total = total + of(self.features(pixels, mirrored=True))
+        return nn.functional.normalize(total, dim=1)
+
+    def missing(self, *sets: Pixels | None) -> int:
+        """How many images have no features yet, of all these sets."""
+        return sum(len(self._store().find(self._keys(pixels)).missing) for pixels in sets if pixels is not None)
+
+    def images_per_second(self, pixels: Pixels, seconds: float = 3.0) -> float:
+        """How fast features are made here, decoding included: measured on the first images, for about that long."""
+        size = batch_size(self.view.size)
+        chosen = load_pixels(pixels.images.subset(range(min(len(pixels), 16 * size))), self._lazily)
+        done, began = 0, 0.0
+        with closing(self._forward(chosen.batches(size), self.model.features)) as rows:
+            for batch in rows:
+                done += len(batch) if began else 0  # the first batch is there to warm up
+                began = began or monotonic()
+                if monotonic() - began > seconds:
+                    break
+        return done / (monotonic() - began) if done else float(len(pixels))
+
+    def _form(self) -> tuple[Any, ...]:
+        decoding, view = self.decoding, self.view
+        seen = tuple(tuple(map(float, part.flatten())) for part in (self.model.mean, self.model.std))
+        how = (*decoding.size, decoding.channels, decoding.fit, decoding.interpolation)
+        return (*seen, *how, *view.size, float(view.crop_share))
+
+    @property
+    def _lazily(self) -> Decoding:
+        return replace(self.decoding, in_memory=False, on_error="raise")
+
+    def _store(self, *, mirrored: bool = False) -> FeatureStore:
+        return FeatureStore(digest(*self._parts, "mirrored" if mirrored else "plain"))
+
+    def _keys(self, pixels: Pixels) -> list[bytes]:
+        """The digests of the images' content; those of the sets seen last are kept."""
+        for known, keys in self._known:
+            if known is pixels.images:
+                return keys
+        images = pixels.images
+        keys = list(map_ahead(lambda i: content_digest(images, i), len(images), threads=num_threads(), ahead=64))
+        self._known.append((images, keys))
+        return keys
+
+    def _rows(self, pixels: Pixels, store: FeatureStore, forward: Callable[[Tensor], Tensor], title: str) -> Tensor:
+        def compute(missing: Any) -> Iterator[tuple[Any, Tensor]]:
+            size, done = batch_size(self.view.size), 0
+            if pixels.memory is not None:
+                batches: Iterator[Tensor] = iter(pixels.memory[torch.from_numpy(missing)].split(size))
+            else:
+                batches = load_pixels(pixels.images.subset(missing), self._lazily).batches(size)
+            with progress(title, len(missing), unit="image") as shown:
+                for rows in self._forward(batches, forward):
+                    yield missing[done : done + len(rows)], rows
+                    done += len(rows)
+                    shown.advance(len(rows))
+
+        return store.rows(self._keys(pixels), compute)
+
+    def _forward(self, batches: Iterator[Tensor], forward: Callable[[Tensor], Tensor]) -> Generator[Tensor, None, None]:
+        with evaluating(self.model), torch.no_grad():
+            for decoded in batches:
+                seen = plain_view(decoded.to(self.device), self.view.size, self.view.crop_share)
+                yield forward(seen.contiguous(memory_format=torch.channels_last)).float().cpu()

@@ -1,0 +1,168 @@
+"""The stages on the features of a frozen network: the closed form, then a linear head from there; judged by folds.
+
+Each fold of the training classes is held out once: what is fitted to the others is judged on it (`judge_stages`). What
+proves better than the frozen network is then fitted to all training classes (`fit_kept`).
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from circlet.data import ImageSet, fold_classes
+from circlet.training.image_batches import BatchConfig
+from circlet.training.objective import Objective
+from circlet.transfer.closed_form import LinearMap, WithinClasses, projected, unchanged
+from circlet.transfer.config import TransferConfig
+from circlet.transfer.head import Observe, TrainedHead, train_head
+from circlet.transfer.judging import LIKELY, SURE, Judged, Verdict, compare, joined, judge
+
+LEAST_CLASSES = 4  # of a fold: among fewer, almost anything is found
+CLOSED_FORM, HEAD = "closed form", "linear head"
+
+MakeObjective = Callable[[int, int], Objective]
+"""(num_classes, embedding_dim) to the loss with fresh class weights, if it has any."""
+
+
+class Stage(NamedTuple):
+    """What a stage gave: validation is that of the embedding with it, verdict the difference to what was kept before.
+
+    settings: what was chosen, as plain values. kept: whether it is part of the result.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    validation: dict[str, float]
+    verdict: Verdict
+    kept: bool
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        difference = {"map@r": list(self.verdict.map_at_r), "recall@1": list(self.verdict.recall_at_1)}
+        plain = {"stage": self.name, "settings": self.settings, "validation": self.validation}
+        return {**plain, "difference": difference, "kept": self.kept, "seconds": round(self.seconds, 1)}
+
+
+class Judgement(NamedTuple):
+    """What the stages on frozen features are worth.
+
+    frozen: what the frozen network gives on the validation classes; None where there are too few to judge. shrinkage:
+    of the closed form that is kept; None: none is. verdict: on all that is kept, against the frozen network; None where
+    nothing is.
+    """
+
+    frozen: dict[str, float] | None
+    stages: list[Stage]
+    shrinkage: float | None
+    verdict: Verdict | None
+
+    @property
+    def kept(self) -> list[str]:
+        """Names of the stages that are part of the result."""
+        return [stage.name for stage in self.stages if stage.kept]
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """How heads are fitted: the settings, the batches, the loss, the length of an embedding (None: of the features)."""
+
+    config: TransferConfig
+    batch: BatchConfig
+    make_objective: MakeObjective
+    embedding_dim: int | None
+    seed: int
+
+    def head(self, features: Tensor, labels: Tensor, start: LinearMap, observe: Observe | None = None) -> TrainedHead:
+        """The linear head trained from `start` on features (n, features) of classes 0..n - 1."""
+        torch.manual_seed(self.seed)
+        objective = self.make_objective(int(labels.max()) + 1, len(start.bias))
+        return train_head(
+            [features], labels, start, objective, self.config.head, self.batch, seed=self.seed, observe=observe
+        )
+
+
+class Fold(NamedTuple):
+    """Features and labels to fit, and to judge on; labels of either count its own classes."""
+
+    features: Tensor
+    labels: Tensor
+    held_out: Tensor
+    held_out_labels: Tensor
+
+
+def judge_stages(images: ImageSet, features: Tensor, fitting: Fitting) -> Judgement:
+    """Which stages of the settings to keep, but for the network's. features: (n, features) of the training images."""
+    config = fitting.config
+    folds = _folds(images, features, config.folds, fitting.seed)
+    if not folds:
+        return Judgement(None, [], None, None)
+    frozen = joined([judge(fold.held_out, fold.held_out_labels) for fold in folds])
+    starts, before, shrinkage = [unchanged(features.shape[1])] * len(folds), frozen, None
+    stages: list[Stage] = []
+    if "closed_form" in config.stages:
+        began = time.monotonic()
+        spreads = [WithinClasses(fold.features, fold.labels) for fold in folds]
+        tried = {s: [spread.whitening(s) for spread in spreads] for s in config.shrinkages}
+        judged = {s: _judged(maps, folds) for s, maps in tried.items()}
+        best = max(judged, key=lambda s: float(judged[s].map_at_r.mean()))
+        stages.append(_stage(CLOSED_FORM, {"shrinkage": best}, judged[best], before, began))
+        if stages[-1].kept:
+            shrinkage, starts, before = best, tried[best], judged[best]
+    if "head" in config.stages and config.head.steps:
+        began = time.monotonic()
+        begun = zip(folds, starts, strict=True)
+        heads = [fitting.head(fold.features, fold.labels, start).head for fold, start in begun]
+        found = _judged(heads, folds)
+        settings = {"steps": config.head.steps, "learning_rate": config.head.learning_rate}
+        stages.append(_stage(HEAD, settings, found, before, began))
+        before = found if stages[-1].kept else before
+    verdict = compare(before, frozen, SURE) if any(stage.kept for stage in stages) else None
+    if verdict is None or not verdict.better:  # a stage may look better than the one before it by chance
+        return Judgement(frozen.summary(), [stage._replace(kept=False) for stage in stages], None, None)
+    return Judgement(frozen.summary(), stages, shrinkage, verdict)
+
+
+def fit_kept(
+    judgement: Judgement, images: ImageSet, features: Tensor, fitting: Fitting, *, observe: Observe | None = None
+) -> TrainedHead:
+    """The head of the stages that are kept, fitted to images and their features (n, features), also of another network.
+
+    Where none is kept it leaves features as they are; where an embedding is shorter than these, it projects at the end.
+    """
+    labels = torch.from_numpy(images.labels)
+    found = TrainedHead(unchanged(features.shape[1]), [])
+    if judgement.shrinkage is not None:
+        found = TrainedHead(WithinClasses(features, labels).whitening(judgement.shrinkage), [])
+    if HEAD in judgement.kept:
+        found = fitting.head(features, labels, found.head, observe)
+    if fitting.embedding_dim not in (None, len(found.head.bias)):
+        assert fitting.embedding_dim is not None
+        found = found._replace(head=projected(found.head, features, fitting.embedding_dim))
+    return found
+
+
+def _folds(images: ImageSet, features: Tensor, wanted: int, seed: int) -> list[Fold]:
+    """Folds by classes (groups of images are not cut), each with `LEAST_CLASSES`; none where there are too few."""
+    number = min(wanted, images.num_classes // LEAST_CLASSES)
+    if number < 2:
+        return []
+    numbered = replace(images, names=tuple(map(str, range(len(images)))))
+    folds = []
+    for parts in fold_classes(numbered, number, seed):
+        rows = [features[[int(name) for name in part.names]] for part in parts]
+        labels = [torch.from_numpy(part.labels) for part in parts]
+        folds.append(Fold(rows[0], labels[0], rows[1], labels[1]))
+    return folds
+
+
+def _judged(heads: list[LinearMap], folds: list[Fold]) -> Judged:
+    return joined([judge(head(fold.held_out), fold.held_out_labels) for head, fold in zip(heads, folds, strict=True)])
+
+
+def _stage(name: str, settings: dict[str, Any], found: Judged, before: Judged, began: float) -> Stage:
+    verdict = compare(found, before, LIKELY)
+    return Stage(name, settings, found.summary(), verdict, verdict.better, time.monotonic() - began)
