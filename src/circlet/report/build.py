@@ -53,6 +53,7 @@ def build_report(run: ReportData) -> str:
         data={name: section.data for name, section in scripted.items() if section is not None},
         run=run,
         metrics=metric_rows(run.metrics),
+        stages=None if run.stages is None else _stages(run.stages),
         training=training_charts(run.log),
         telemetry=telemetry_charts(run.log),
         plane=plane,
@@ -77,6 +78,24 @@ def metric_rows(rows: Mapping[str, Mapping[str, float]]) -> list[tuple[str, list
         )
         for metric in metrics
     ]
+
+
+def _stages(content: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What stages.json holds, as a table; None where nothing could be judged."""
+    if content["frozen"] is None:
+        return None
+    rows = [_stage_row("frozen network", content["frozen"], "", "")]
+    for stage in content["stages"]:
+        mean, low, high = stage["difference"]["map@r"]
+        difference = f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"
+        rows.append(_stage_row(stage["stage"], stage["validation"], difference, "kept" if stage["kept"] else "left out"))
+    has_network = any(stage["stage"] == "network" for stage in content["stages"])
+    return {"sentence": content["sentence"], "rows": rows, "has_network": has_network}
+
+
+def _stage_row(name: str, validation: Mapping[str, float], difference: str, kept: str) -> dict[str, str]:
+    found = {"map_at_r": _number(validation["map@r"]), "recall": _number(validation["recall@1"])}
+    return {"name": name, **found, "difference": difference, "kept": kept}
 
 
 def _number(value: float) -> str:

@@ -25,6 +25,7 @@ class ReportData:
     embedded: their embeddings, in the same order.
     log: lines of metrics.jsonl. trace: the hardest pairs of single anchors by step. loss: what was trained with.
     sampled: what the log's telemetry does not see, in words. details: what is printed as JSON at the end, by heading.
+    stages: what stages.json holds, of a run from a pretrained network.
     reid: the metrics are those of re-ID, which pass over some images: gallery images of class "-1" are left out here.
     """
 
@@ -38,6 +39,7 @@ class ReportData:
     loss: PairLoss | None = None
     sampled: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
+    stages: Mapping[str, Any] | None = None
     reid: bool = False
 
     def __post_init__(self) -> None:

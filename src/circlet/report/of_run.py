@@ -17,6 +17,9 @@ from circlet.report.data import ReportData
 from circlet.training import RunFolder
 
 
+STAGES = "stages.json"
+
+
 def run_report(run: Path, device: torch.device, out: Path | None = None, *, trust: Collection[str] = ()) -> Path:
     """Build the report of a finished run again, into its folder or to `out`; its path.
 
@@ -74,6 +77,7 @@ def write_report(
             log=folder.read_metrics(),
             trace=trace,
             loss=build_loss(experiment.loss),
+            stages=folder.read_json(STAGES) if (folder.path / STAGES).exists() else None,
             reid=experiment.task == "reid",
             sampled=_sampled(experiment),
             details={"Settings": experiment.to_json(), "Environment": folder.read_json("environment.json")},
