@@ -65,6 +65,7 @@ def retrieval(
     ks: Sequence[int] = (1, 2, 4, 8),
     gallery: Tensor | None = None,
     gallery_labels: Tensor | Sequence[int] | None = None,
+    groups: Tensor | Sequence[int] | None = None,
     block_size: int = 4096,
 ) -> RetrievalMetrics:
     r"""Recall@K, R-Precision, MAP@R and MRR by cosine similarity.
@@ -94,6 +95,8 @@ def retrieval(
     ks: the K of Recall@K, each at most the number of candidates.
     gallery: (m, dim) on the same device, or None: the items are each other's gallery.
     gallery_labels: (m,) integers, with `gallery` only.
+    groups: (n,) integers, without `gallery` only: a query passes over all items of its own group, as over itself, such
+        as the other shots of one burst, which anything finds. None: each item is a group of its own.
     block_size: side of the tiles of similarities; decides memory and speed, not the result.
 
     Raises ValueError: a wrong shape, dtype or device, an embedding that is not finite, fewer than two items, an empty
@@ -108,7 +111,7 @@ def retrieval(
 
     Extra memory: O(block_size^2 + n k) for k = max(R, 16), or O(block_size^2) if k > block_size / 8.
     """
-    found, num_candidates = _by_query(embeddings, labels, gallery, gallery_labels, block_size)
+    found, num_candidates = _by_query(embeddings, labels, gallery, gallery_labels, groups, block_size)
     _check_counts(ks, num_candidates)
     has_match = found.has_match
     return RetrievalMetrics(
@@ -127,6 +130,7 @@ def retrieval_by_query(
     *,
     gallery: Tensor | None = None,
     gallery_labels: Tensor | Sequence[int] | None = None,
+    groups: Tensor | Sequence[int] | None = None,
     block_size: int = 4096,
 ) -> QueryMetrics:
     """What every query found, on the CPU; arguments, protocol and errors as those of `retrieval`.
@@ -134,7 +138,7 @@ def retrieval_by_query(
     >>> retrieval_by_query(torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]]), [0, 0, 1]).map_at_r.tolist()
     [1.0, 1.0, 0.0]
     """
-    return _by_query(embeddings, labels, gallery, gallery_labels, block_size)[0]
+    return _by_query(embeddings, labels, gallery, gallery_labels, groups, block_size)[0]
 
 
 @torch.no_grad()
@@ -143,6 +147,7 @@ def _by_query(
     labels: Tensor | Sequence[int],
     gallery: Tensor | None,
     gallery_labels: Tensor | Sequence[int] | None,
+    groups: Tensor | Sequence[int] | None,
     block_size: int,
 ) -> tuple[QueryMetrics, int]:
     """What every query found, and among how many candidates."""
@@ -162,20 +167,36 @@ def _by_query(
         raise ValueError(f"block_size: found {block_size}, expected at least 1")
 
     num_relevant = _count_of(query_labels, item_labels) - own
-    k = min(max(int(num_relevant.max()), _MIN_NEIGHBOURS), num_candidates)
+    passed_over, own_groups = 0, None
+    if groups is not None:
+        if gallery is not None:
+            raise ValueError("groups: found with a gallery, expected none: they are among the queries")
+        own_groups = checked_labels("groups", groups, queries)
+        both = torch.stack([own_groups, query_labels], 1).unique(dim=0, return_inverse=True)[1]
+        num_relevant = num_relevant + own - _count_of(both, both)
+        passed_over = int(own_groups.unique(return_counts=True)[1].max()) - 1
+    k = min(max(int(num_relevant.max()), _MIN_NEIGHBOURS) + passed_over, num_candidates)
     first_hit = torch.empty(len(queries), dtype=torch.int64, device=queries.device)  # number of items before it
     r_precision = torch.empty(len(queries), dtype=torch.float64)
     map_at_r = torch.empty(len(queries), dtype=torch.float64)
     with torch.autocast(queries.device.type, enabled=False):
         for rows, neighbours in nearest(queries, items, k, block_size=block_size):
             hits = item_labels[neighbours] == query_labels[rows, None]
+            if own_groups is not None:  # to the end with them, where they are no hits
+                theirs = own_groups[neighbours] == own_groups[rows, None]
+                order = theirs.int().argsort(dim=1, stable=True)
+                hits = (hits & ~theirs).gather(1, order)
             first_hit[rows] = torch.where(hits.any(1), hits.int().argmax(1), k)
             r_precision[rows], map_at_r[rows] = _at_r(hits.cpu(), num_relevant[rows].cpu())
         missed = ((first_hit == k) & (num_relevant > 0)).nonzero().squeeze(1)
         for part in row_blocks(len(missed), len(item_labels), block_size):
             chosen = missed[part]
             same = query_labels[chosen, None] == item_labels
-            first_hit[chosen] = _num_before_first_hit(similarity_rows(queries, items, chosen), same)
+            similarities = similarity_rows(queries, items, chosen)
+            if own_groups is not None:
+                theirs = own_groups[chosen, None] == own_groups
+                same, similarities = same & ~theirs, similarities.masked_fill(theirs, -torch.inf)
+            first_hit[chosen] = _num_before_first_hit(similarities, same)
 
     return QueryMetrics((num_relevant > 0).cpu(), 1 + first_hit.cpu(), r_precision, map_at_r), num_candidates
 

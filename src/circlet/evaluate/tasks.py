@@ -29,9 +29,17 @@ def expanded(query: Tensor, gallery: Tensor | None, num_neighbours: int) -> Tens
 
 
 def retrieval_metrics(
-    query: Tensor, labels: Tensor, gallery: Tensor | None, gallery_labels: Tensor | None, *, ks: tuple[int, ...]
+    query: Tensor,
+    labels: Tensor,
+    gallery: Tensor | None,
+    gallery_labels: Tensor | None,
+    *,
+    ks: tuple[int, ...],
+    groups: Tensor | None = None,
 ) -> dict[str, float]:
     """recall@K, r_precision, map@r, mrr (`retrieval`), without the Recall@K for which there are too few images.
+
+    groups: of the queries, which pass over those of their own; without a gallery only.
 
     >>> rows, labels = torch.eye(2).repeat(2, 1), torch.tensor([0, 1, 0, 1])
     >>> retrieval_metrics(rows, labels, None, None, ks=(1, 100))
@@ -39,7 +47,7 @@ def retrieval_metrics(
     """
     num_searched = len(query) - 1 if gallery is None else len(gallery)
     kept = tuple(k for k in ks if k <= num_searched)
-    found = retrieval(query, labels, ks=kept, gallery=gallery, gallery_labels=gallery_labels)
+    found = retrieval(query, labels, ks=kept, gallery=gallery, gallery_labels=gallery_labels, groups=groups)
     recalls = {f"recall@{k}": value for k, value in found.recall_at_k.items()}
     return {**recalls, "r_precision": found.r_precision, "map@r": found.map_at_r, "mrr": found.mrr}
 

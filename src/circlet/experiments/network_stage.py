@@ -126,4 +126,5 @@ def train_network(
 
 
 def _judged(pixels: Pixels, labels: Tensor, experiment: Experiment, device: torch.device, model: nn.Module) -> Judged:
-    return judge(embed_pixels(model, pixels, experiment.view, device), labels)
+    groups = None if pixels.images.groups is None else torch.from_numpy(pixels.images.groups)
+    return judge(embed_pixels(model, pixels, experiment.view, device), labels, groups)

@@ -11,6 +11,7 @@ from circlet.experiments.experiment import Experiment
 from circlet.experiments.folders import settings_digest
 from circlet.experiments.loading import build_splits
 from circlet.experiments.loss import LossConfig, build_loss
+from circlet.experiments.preprocessing import resolved
 from circlet.experiments.run import train
 from circlet.training import RunFolder
 
@@ -26,6 +27,7 @@ def finish(experiments: Sequence[Experiment], run_dir: Path, device: torch.devic
     One that diverges is finished too: its folder says why (`RunFolder.diverged`), and has no result. A folder is named
     after its experiment, by a digest of all settings, so that equal settings are run once.
     """
+    experiments = [resolved(experiment) for experiment in experiments]
     for experiment in experiments:
         build_loss(experiment.loss)  # a bad setting stops the figure before its first run
     folders = [RunFolder(run_dir / _name(experiment)) for experiment in experiments]

@@ -173,7 +173,8 @@ def _planned(run: Staged, network: NetworkData | None, began: float) -> Plan:
     elif not model.starts_from_weights or network is None:
         print("  the network is not trained: too few classes to judge it by")
     else:
-        print("  the network is not trained: " + ("no time left for it" if config.minutes else "--minutes 20 would"))
+        why = "no time left for it" if config.minutes else "--minutes 20 would train it"
+        print(f"  the network is not trained: {why}")
     print(f"  tests, report                   {plan.after:4.0f} s", flush=True)
     return plan
 

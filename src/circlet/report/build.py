@@ -88,7 +88,8 @@ def _stages(content: Mapping[str, Any]) -> dict[str, Any] | None:
     for stage in content["stages"]:
         mean, low, high = stage["difference"]["map@r"]
         difference = f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"
-        rows.append(_stage_row(stage["stage"], stage["validation"], difference, "kept" if stage["kept"] else "left out"))
+        kept = "kept" if stage["kept"] else "left out"
+        rows.append(_stage_row(stage["stage"], stage["validation"], difference, kept))
     has_network = any(stage["stage"] == "network" for stage in content["stages"])
     return {"sentence": content["sentence"], "rows": rows, "has_network": has_network}
 

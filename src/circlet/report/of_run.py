@@ -16,7 +16,6 @@ from circlet.report.build import build_report
 from circlet.report.data import ReportData
 from circlet.training import RunFolder
 
-
 STAGES = "stages.json"
 
 

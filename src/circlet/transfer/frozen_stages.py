@@ -92,6 +92,11 @@ class Fold(NamedTuple):
     labels: Tensor
     held_out: Tensor
     held_out_labels: Tensor
+    held_out_groups: Tensor | None
+
+    def judged(self, head: LinearMap) -> Judged:
+        """What a head is worth on the classes held out."""
+        return judge(head(self.held_out), self.held_out_labels, self.held_out_groups)
 
 
 def judge_stages(images: ImageSet, features: Tensor, fitting: Fitting) -> Judgement:
@@ -100,7 +105,7 @@ def judge_stages(images: ImageSet, features: Tensor, fitting: Fitting) -> Judgem
     folds = _folds(images, features, config.folds, fitting.seed)
     if not folds:
         return Judgement(None, [], None, None)
-    frozen = joined([judge(fold.held_out, fold.held_out_labels) for fold in folds])
+    frozen = joined([fold.judged(unchanged(features.shape[1])) for fold in folds])
     starts, before, shrinkage = [unchanged(features.shape[1])] * len(folds), frozen, None
     stages: list[Stage] = []
     if "closed_form" in config.stages:
@@ -155,12 +160,13 @@ def _folds(images: ImageSet, features: Tensor, wanted: int, seed: int) -> list[F
     for parts in fold_classes(numbered, number, seed):
         rows = [features[[int(name) for name in part.names]] for part in parts]
         labels = [torch.from_numpy(part.labels) for part in parts]
-        folds.append(Fold(rows[0], labels[0], rows[1], labels[1]))
+        groups = None if parts[1].groups is None else torch.from_numpy(parts[1].groups)
+        folds.append(Fold(rows[0], labels[0], rows[1], labels[1], groups))
     return folds
 
 
 def _judged(heads: list[LinearMap], folds: list[Fold]) -> Judged:
-    return joined([judge(head(fold.held_out), fold.held_out_labels) for head, fold in zip(heads, folds, strict=True)])
+    return joined([fold.judged(head) for head, fold in zip(heads, folds, strict=True)])
 
 
 def _stage(name: str, settings: dict[str, Any], found: Judged, before: Judged, began: float) -> Stage:

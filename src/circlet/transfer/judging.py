@@ -40,12 +40,12 @@ class Verdict(NamedTuple):
     better: bool
 
 
-def judge(embeddings: Tensor, labels: Tensor) -> Judged:
+def judge(embeddings: Tensor, labels: Tensor, groups: Tensor | None = None) -> Judged:
     """What every query finds among the others of one set of validation classes; those without a match are left out.
 
-    embeddings: (n, dim). labels: (n,) integers.
+    embeddings: (n, dim). labels: (n,) integers. groups: (n,) integers: those of its own group are passed over.
     """
-    found = retrieval_by_query(embeddings, labels)
+    found = retrieval_by_query(embeddings, labels, groups=groups)
     kept = found.has_match
     return Judged(found.map_at_r[kept], found.recall_at(1)[kept], labels[kept])
 
