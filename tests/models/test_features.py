@@ -21,10 +21,32 @@ def test_a_function_a_class_and_a_module():
     assert model(torch.rand(2, 3, 8, 8)).shape == (2, 5)
 
 
+def test_a_function_with_such_parameters_is_told_of_dropout_and_pooling():
+    told = []
+
+    def mine(channels, *, pooling):
+        told.append(pooling)
+        return make(channels)
+
+    backbone(mine, pooling="own")
+    backbone(mine)
+    assert told == ["own", "average"]
+
+
+def test_a_network_on_the_meta_device_is_tried_there():
+    with torch.device("meta"):
+        network = make(3)
+    assert probe(network, channels=3, image_size=(8, 8)).is_meta
+
+
 def test_weights_are_loaded_into_ones_own(tmp_path):
     source = make(3)
     torch.save(source.state_dict(), tmp_path / "mine.pth")
     assert torch.equal(backbone(make, weights=tmp_path / "mine.pth")[0].weight, source[0].weight)
+
+
+def refuses(images):
+    assert images.shape[2] == 16, "16 pixels"
 
 
 class Gives(nn.Module):
@@ -48,6 +70,7 @@ class Gives(nn.Module):
         (lambda x: x.long(), "gave torch.int64"),
         (lambda x: x / 0, "gave values that are not finite"),
         (lambda x: x @ x.new_ones(5, 5), r"failed on images \(2, 3, 8, 8\) \("),
+        (refuses, r"failed on images \(2, 3, 8, 8\) \(16 pixels"),
     ],
 )
 def test_what_is_no_feature_is_named(result, message):

@@ -10,7 +10,7 @@ from circlet.models import Embedder, SmallResNet, backbone, embed, pooling_layer
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("pooling", ["average", "max", "average+max", "gem", "flatten"])
+@pytest.mark.parametrize("pooling", ["own", "average", "max", "average+max", "gem", "flatten"])
 @pytest.mark.parametrize("head", ["linear", "linear+bn", "bnneck", "none"])
 def test_embedder_shapes(channels, pooling, head):
     model = Embedder(
@@ -35,7 +35,9 @@ def test_pooling_formulas():
     torch.testing.assert_close(pooling_layer("average+max")(x), x.mean((2, 3)) + x.amax((2, 3)))
     torch.testing.assert_close(pooling_layer("gem")(x), (x**3).mean((2, 3)) ** (1 / 3))
     torch.testing.assert_close(pooling_layer("flatten")(x), x.reshape(2, -1))
-    with pytest.raises(ValueError, match="pooling: found 'median', expected average"):
+    torch.testing.assert_close(pooling_layer("own")(x), x.mean((2, 3)))
+    assert torch.equal(pooling_layer("own")(x[:, :, 0, 0]), x[:, :, 0, 0])
+    with pytest.raises(ValueError, match="pooling: found 'median', expected own, average"):
         pooling_layer("median")
 
 
@@ -77,6 +79,7 @@ def test_a_backbone_may_give_vectors():
     assert model.embedding_dim == 6
     images = torch.rand(2, 3, 8, 8)
     torch.testing.assert_close(model(images), TakesVectors()(model.normalized(images)))  # no head, so no dropout
+    assert Embedder(TakesVectors(), 4, image_size=(8, 8), pooling="own", head="none").embedding_dim == 6
     with pytest.raises(ValueError, match=r"pooling: found a layer for feature maps, .* vectors \(2, 6\)"):
         Embedder(TakesVectors(), 4, image_size=(8, 8), pooling="gem")
 
@@ -141,7 +144,6 @@ def test_embeddings_can_be_trained_on_and_changed():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"embedding_dim": None, "head": "linear"}, "embedding_dim: found None with head 'linear'"),
         ({"mean": (0.1, 0.2)}, "mean: found 2 values, expected 1 or 3"),
     ],
 )

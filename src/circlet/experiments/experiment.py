@@ -92,7 +92,7 @@ class ModelConfig:
     """Share of each side of a decoded image that the model sees in testing, about its centre; None: as its weights
     expect it."""
     pooling: PoolingName = "flatten"
-    """From feature map to vector; own: as the network was made to."""
+    """From feature map to vector; own: as the network was made to (class token, average, attention)."""
     head: HeadName = "linear+bn"
     """From vector to embedding."""
     embedding_dim: int | None = 256

@@ -33,6 +33,8 @@ def settings_digest(experiment: Experiment, *others: Any, length: int = 8) -> st
 
 # Of the names that settings may have, those that are needed to use a model again; to train on, all are.
 TO_USE = ("data.source", "model.backbone")
+# A network of the hub is made of a known architecture and plain numbers; to use a model, none of its files is fetched.
+CACHED = "timm/hf-hub:"
 
 
 def open_run(
@@ -54,7 +56,8 @@ def experiment_of(
     """
     experiment = settings_of(folder)
     for flag, value in experiment.names().items():
-        if (needed is None or flag in needed) and ":" in value and value not in trust:
+        harmless = needed is not None and value.startswith(CACHED)
+        if (needed is None or flag in needed) and ":" in value and value not in trust and not harmless:
             raise ValueError(f"{folder.path / 'config.json'}: {flag} is {value!r}, found in a file that may be "
                              f"somebody else's; nothing was imported. If you trust it: --trust {value}")  # fmt: skip
     return experiment

@@ -10,11 +10,12 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from circlet.analyse import Telemetry, Trace
 from circlet.augment import Augment
-from circlet.data import hold_out_classes
+from circlet.data import ImageSet, hold_out_classes
+from circlet.data.images import JoinedClassesError
 from circlet.data.pixels import Pixels, load_pixels
 from circlet.distributed import is_rank_0, on_rank_0
 from circlet.experiments.build import build_objective, build_trackers
@@ -23,29 +24,38 @@ from circlet.models import Embedder, add_low_rank, embed_pixels, merge_low_rank,
 from circlet.training import RunFolder, fit
 from circlet.training.image_batches import TrainBatches
 from circlet.transfer import LinearMap, Stage, set_head
-from circlet.transfer.judging import LIKELY, Judged, Verdict, compare, judge
+from circlet.transfer.frozen_stages import LEAST_CLASSES, has_pairs
+from circlet.transfer.judging import Judged, Verdict, compare, judge
 
 MEMORY_BYTES = 2**30  # of decoded images that are kept; more are decoded again in each epoch
 
 
-class NetworkData(NamedTuple):
-    """Images to train the network on, and those of held-out training classes to judge it on."""
+class NetworkImages(NamedTuple):
+    """Images to train the network on, and those of held-out training classes to judge it on.
 
-    train: Pixels
-    validation: Pixels
+    rows, validation_rows: where they are among all training images.
+    """
+
+    train: ImageSet
+    validation: ImageSet
+    rows: list[int]
+    validation_rows: list[int]
 
 
-def network_data(experiment: Experiment, train: Pixels) -> NetworkData | None:
+def network_images(experiment: Experiment, images: ImageSet) -> NetworkImages | None:
     """`data.validation_share` of the training classes held out; None where too few are left on either side."""
-    if train.images.num_classes < 8:
+    if images.num_classes < 2 * LEAST_CLASSES:
         return None
-    share = experiment.data.validation_share or 0.2
-    fitted, held_out = hold_out_classes(train.images, max(share, 4 / train.images.num_classes), experiment.data.seed)
-    decoding = experiment.data.decoding
-    height, width = decoding.size
-    fits = len(fitted) * decoding.channels * height * width <= MEMORY_BYTES
-    load = partial(load_pixels, decoding=replace(decoding, in_memory=fits, on_error="raise"))
-    return NetworkData(load(fitted), load_pixels(held_out, replace(decoding, in_memory=False, on_error="raise")))
+    share = max(experiment.data.validation_share or 0.2, LEAST_CLASSES / images.num_classes)
+    numbered = replace(images, names=tuple(map(str, range(len(images)))))
+    try:
+        parts = hold_out_classes(numbered, share, experiment.data.seed)
+    except JoinedClassesError:
+        return None
+    if not all(map(has_pairs, parts)):
+        return None
+    rows, others = ([int(name) for name in part.names] for part in parts)
+    return NetworkImages(images.subset(rows), images.subset(others), rows, others)
 
 
 def training_size(experiment: Experiment) -> tuple[int, int]:
@@ -66,7 +76,7 @@ def training_size(experiment: Experiment) -> tuple[int, int]:
 
 def train_network(
     experiment: Experiment,
-    data: NetworkData,
+    images: NetworkImages,
     model: Embedder,
     head: LinearMap,
     folder: RunFolder,
@@ -74,20 +84,22 @@ def train_network(
     *,
     seconds: float | None,
     steps: int,
+    confidence: float,
 ) -> Stage:
     """Train `model`, whose head becomes `head`, in place; where that is no better, it is as it was before.
 
-    head: fitted to the images of `data.train` alone. seconds, steps: how long; None: all steps.
+    head: fitted to `images.train` alone. seconds, steps: how long; None: all steps. confidence:
+    with which it has to be better than before.
     """
     began = time.monotonic()
+    train, validation = _loaded(experiment, images)
     set_head(model, head)
     before_state = {name: value.clone() for name, value in model.state_dict().items()}
-    labels = torch.from_numpy(data.validation.images.labels)
-    judged = partial(_judged, data.validation, labels, experiment, device)
+    judged = partial(_judged, validation, experiment, device)
     before = on_rank_0(lambda: judged(model))
     torch.manual_seed(experiment.loop.seed)
     adapters = add_low_rank(model.backbone, experiment.transfer.low_rank) if experiment.transfer.low_rank else 0
-    batches = TrainBatches(data.train, experiment.batch, seed=experiment.loop.seed)
+    batches = TrainBatches(train, experiment.batch, seed=experiment.loop.seed)
     objective = build_objective(experiment.loss, batches.num_classes, model.embedding_dim, device)
     loop = replace(experiment.loop, seconds=seconds, validate_every=max(steps // 4, 1))
     if seconds is not None:
@@ -114,7 +126,7 @@ def train_network(
             model.load_state_dict(mix_states(before_state, after_state, share))
             tried[share] = judged(model)
         best = max(tried, key=lambda share: float(tried[share].map_at_r.mean()))
-        return best, tried[best], compare(tried[best], before, LIKELY)
+        return best, tried[best], compare(tried[best], before, confidence)
 
     share, found, verdict = on_rank_0(choose)
     state = mix_states(before_state, after_state, share) if verdict.better else before_state
@@ -125,6 +137,15 @@ def train_network(
     return Stage("network", settings, found.summary(), verdict, verdict.better, time.monotonic() - began)
 
 
-def _judged(pixels: Pixels, labels: Tensor, experiment: Experiment, device: torch.device, model: nn.Module) -> Judged:
+def _loaded(experiment: Experiment, images: NetworkImages) -> tuple[Pixels, Pixels]:
+    """Their pixels; those to train on in memory if they fit."""
+    decoding = replace(experiment.data.decoding, in_memory=False, on_error="raise")
+    height, width = decoding.size
+    fits = len(images.train) * decoding.channels * height * width <= MEMORY_BYTES
+    return load_pixels(images.train, replace(decoding, in_memory=fits)), load_pixels(images.validation, decoding)
+
+
+def _judged(pixels: Pixels, experiment: Experiment, device: torch.device, model: nn.Module) -> Judged:
     groups = None if pixels.images.groups is None else torch.from_numpy(pixels.images.groups)
+    labels = torch.from_numpy(pixels.images.labels)
     return judge(embed_pixels(model, pixels, experiment.view, device), labels, groups)

@@ -6,10 +6,13 @@ it all is compared with, on the test classes too.
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from circlet.analyse import Telemetry, Trace
 from circlet.data import Splits
@@ -18,7 +21,7 @@ from circlet.distributed import is_rank_0, on_all_ranks, on_rank_0
 from circlet.experiments.build import build_model, build_objective
 from circlet.experiments.experiment import Experiment
 from circlet.experiments.loading import RunData, list_broken, load_run_data
-from circlet.experiments.network_stage import NetworkData, network_data, train_network, training_size
+from circlet.experiments.network_stage import NetworkImages, network_images, train_network, training_size
 from circlet.experiments.outcome import Outcome, frozen_metrics, test
 from circlet.models import Embedder
 from circlet.training import RunFolder
@@ -31,11 +34,14 @@ from circlet.transfer import (
     Plan,
     Stage,
     fit_kept,
+    head_of,
+    judge,
     judge_stages,
     make_plan,
     near_duplicates,
     set_head,
 )
+from circlet.transfer.judging import LIKELY, SURE
 from circlet.transfer.near_duplicates import told
 
 
@@ -59,7 +65,10 @@ class Staged:
         self.experiment, self.data, self.device = experiment, data, device
         torch.manual_seed(experiment.loop.seed)
         self.model: Embedder = build_model(experiment.model, experiment.data.channels)
-        dim = experiment.model.embedding_dim
+        dim, most = experiment.model.embedding_dim, len(head_of(self.model).weight.T)
+        if dim is not None and dim > most:
+            raise ValueError(f"model.embedding_dim: found {dim}, expected at most {most}, the number of features of "
+                             f"{experiment.model.backbone}")  # fmt: skip
         self.fitting = Fitting(experiment.transfer, experiment.batch, self._objective, dim, experiment.loop.seed)
 
         self.frozen = self.as_it_is()
@@ -83,9 +92,10 @@ def train_in_stages(
     experiment = replace(experiment, data=replace(experiment.data, in_memory=False))
     data = on_all_ranks(lambda: load_run_data(replace(experiment.data, validation_share=0.0), splits))
     on_rank_0(lambda: list_broken(data, folder.path / "skipped.txt"))
-    run = on_all_ranks(lambda: Staged(experiment, data, device))
-    network = network_data(experiment, data.train)
-    plan = on_rank_0(lambda: _planned(run, network, began))
+    with _nothing_left(folder):
+        run = on_all_ranks(lambda: Staged(experiment, data, device))
+        network = network_images(experiment, data.train.images)
+        plan = on_rank_0(lambda: _planned(run, network, began))
     size = {"train_classes": data.train.images.num_classes, "train_images": len(data.train)}
     on_rank_0(lambda: folder.begin(size))
     judgement = on_rank_0(lambda: _judged(run))
@@ -139,7 +149,21 @@ def _on_test_classes(outcome: Outcome) -> list[str]:
     return [f"On the test classes it is lower than the frozen network: {', '.join(lower)}."] if lower else []
 
 
-def _planned(run: Staged, network: NetworkData | None, began: float) -> Plan:
+@contextmanager
+def _nothing_left(folder: RunFolder) -> Iterator[None]:
+    """Where a run cannot begin, its folder goes; that of a run which has begun before stays."""
+    try:
+        yield
+    except (ValueError, OSError, ImportError):
+        if is_rank_0() and not (folder.path / "data.json").exists():
+            for name in ("config.json", "environment.json", "search.json", "skipped.txt"):
+                (folder.path / name).unlink(missing_ok=True)
+            with suppress(OSError):  # something else lies in it
+                folder.path.rmdir()
+        raise
+
+
+def _planned(run: Staged, network: NetworkImages | None, began: float) -> Plan:
     """The plan, printed; a ValueError where the time is too short."""
     experiment, data, frozen = run.experiment, run.data, run.frozen
     model, backbone = experiment.model, experiment.model.backbone
@@ -153,10 +177,8 @@ def _planned(run: Staged, network: NetworkData | None, began: float) -> Plan:
     trained, validated = (0, 0) if network is None else (len(network.train), len(network.validation))
     facts = Facts(missing, num_tested, trained, validated, rate, small / seen)
     config = experiment.transfer
-    if config.minutes is not None:  # what has gone by counts too
-        config = replace(config, minutes=max(config.minutes - (time.monotonic() - began) / 60, 1e-3))
     batch = experiment.batch.classes * experiment.batch.samples
-    plan = make_plan(config, facts, batch, experiment.loop.steps)
+    plan = make_plan(config, facts, batch, experiment.loop.steps, gone=time.monotonic() - began)
     if network is None:
         plan = plan._replace(network=None, steps=0)
     images = data.train.images
@@ -200,28 +222,54 @@ def _fit(run: Staged, judgement: Judgement, folder: RunFolder) -> LinearMap:
 
 
 def _network(
-    run: Staged, judgement: Judgement, network: NetworkData, plan: Plan, folder: RunFolder, began: float
+    run: Staged, judgement: Judgement, network: NetworkImages, plan: Plan, folder: RunFolder, began: float
 ) -> Stage:
     """Train the network from where the head is; where it is kept, the head is fitted to its new features."""
     experiment, train = run.experiment, run.data.train
-    place = {name: row for row, name in enumerate(train.images.names)}
-    features = on_rank_0(lambda: run.frozen.features(train))
-    rows = features[[place[name] for name in network.train.images.names]]
-    head = on_rank_0(lambda: fit_kept(judgement, network.train.images, rows, run.fitting).head)
+
+    def fitted() -> LinearMap:  # to what the network is trained on alone
+        return fit_kept(judgement, network.train, run.frozen.features(train)[network.rows], run.fitting).head
+
     seconds = None
     if experiment.transfer.minutes is not None:
         seconds = max(60 * experiment.transfer.minutes - (time.monotonic() - began) - plan.after, 1.0)
     whole = {name: value.clone() for name, value in run.model.state_dict().items()}
     stage = train_network(
-        experiment, network, run.model, head, folder, run.device, seconds=seconds, steps=max(plan.steps, 1)
+        experiment,
+        network,
+        run.model,
+        on_rank_0(fitted),
+        folder,
+        run.device,
+        seconds=seconds,
+        steps=max(plan.steps, 1),
+        confidence=SURE if judgement.verdict is None else LIKELY,
     )
-    if stage.kept:
-        run.frozen = run.as_it_is()
-        again = on_rank_0(lambda: fit_kept(judgement, train.images, run.frozen.features(train), run.fitting).head)
-        set_head(run.model, again)
-    else:
+    if not stage.kept:
         run.model.load_state_dict(whole)
+        return stage
+    run.frozen = run.as_it_is()
+
+    def with_head() -> tuple[Stage, LinearMap]:
+        """Whether the head is better as it was trained, or fitted again to what the network has become."""
+        rows, labels, groups = _held_out(run.frozen.features(train), network)
+        as_trained, again = (judge(head(rows), labels, groups) for head in (head_of(run.model), fitted()))
+        if float(again.map_at_r.mean()) < float(as_trained.map_at_r.mean()):
+            return stage, head_of(run.model)
+        whole_head = fit_kept(judgement, train.images, run.frozen.features(train), run.fitting).head
+        settings = {**stage.settings, "head": "fitted again"}
+        return stage._replace(validation=again.summary(), settings=settings), whole_head
+
+    stage, head = on_rank_0(with_head)
+    set_head(run.model, head)
     return stage
+
+
+def _held_out(features: Tensor, network: NetworkImages) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Features, labels and groups of the validation classes of the network."""
+    images = network.validation
+    groups = None if images.groups is None else torch.from_numpy(images.groups)
+    return features[network.validation_rows], torch.from_numpy(images.labels), groups
 
 
 def _say(stage: Stage) -> None:
@@ -236,12 +284,14 @@ def _sentence(judgement: Judgement, stages: list[Stage], train: Pixels) -> str:
     kept = [stage.name for stage in stages if stage.kept]
     if judgement.frozen is None:
         return (f"{train.images.num_classes} training classes are too few to hold some out and judge by them (expected "
-                "at least 8): the frozen network is the result, untrained.")  # fmt: skip
+                "at least 8, with several images each): the frozen network is the result, untrained.")  # fmt: skip
     if not kept:
         return ("Training did not help: on validation classes nothing was better than the frozen network by its "
                 "interval, so the frozen network is the result.")  # fmt: skip
-    verdict = judgement.verdict
-    gained = "" if verdict is None else (
-        f": MAP@R {verdict.map_at_r.mean:+.3f} ({verdict.map_at_r.low:+.3f} to {verdict.map_at_r.high:+.3f}, 95 %)"
-    )  # fmt: skip
-    return f"Better than the frozen network on validation classes: {', '.join(kept)}{gained}."
+    sentence = f"Better than the frozen network on validation classes: {', '.join(kept)}."
+    if judgement.verdict is not None:
+        mean, low, high = judgement.verdict.map_at_r
+        sentence += f" MAP@R {mean:+.3f} ({low:+.3f} to {high:+.3f}, 95 %) by {' and '.join(judgement.kept)}."
+    if stages[-1].name == "network" and stages[-1].kept:
+        sentence += f" Training the network added {stages[-1].verdict.map_at_r.mean:+.3f} on those that judged it."
+    return sentence

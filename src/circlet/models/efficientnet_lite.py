@@ -43,7 +43,7 @@ class EfficientNetLite(nn.Module):
     ...     EfficientNetLite(0)(torch.empty(2, 3, 224, 224)).shape
     torch.Size([2, 1280, 7, 7])
 
-    number: 0, 1 or 2, with 3.4, 4.2 and 4.8 million parameters, made for images of 224, 240 and 260 pixels.
+    number: 0, 1 or 2, with 3.4, 4.1 and 4.8 million parameters, made for images of 224, 240 and 260 pixels.
     """
 
     def __init__(self, number: int = 0, channels: int = 3) -> None:

@@ -51,7 +51,7 @@ def as_maps(name: str, network: nn.Module, output: object, image_size: tuple[int
         if shape[3] in features and declared in (None, "NHWC"):
             candidates.append(AsMaps(name, "NHWC", shape[3]))
     elif len(shape) == 3 and shape[2] in features:
-        prefix = getattr(network, "num_prefix_tokens", None) or 0
+        prefix = _num_prefix_tokens(network)
         expected += f", {prefix} of them before those of the patches"
         if shape[1] == prefix + (_num_places(network, image_size) or -1):
             candidates.append(AsMaps(name, "tokens", shape[2], prefix))
@@ -72,6 +72,14 @@ def check_pooling(backbone: nn.Module, pooling: str) -> None:
     if pooling == "flatten" and found.layout == "tokens":
         raise ValueError(f"pooling: found flatten with {found.name}, which gives tokens; expected own, average, max, "
                          "average+max or gem")  # fmt: skip
+
+
+def _num_prefix_tokens(network: nn.Module) -> int:
+    """As the network states; without a word, as many as it has class tokens to put in front."""
+    stated: Any = getattr(network, "num_prefix_tokens", None)
+    if stated is None and isinstance(token := getattr(network, "cls_token", None), nn.Parameter):
+        stated = token.shape[1]
+    return stated or 0
 
 
 def _num_places(network: nn.Module, image_size: tuple[int, int]) -> int | None:

@@ -73,14 +73,17 @@ class Frozen:
         """How fast features are made here, decoding included: measured on the first images, for about that long."""
         size = batch_size(self.view.size)
         chosen = load_pixels(pixels.images.subset(range(min(len(pixels), 16 * size))), self._lazily)
-        done, began = 0, 0.0
+        done, began, rate = 0, monotonic(), 0.0
         with closing(self._forward(chosen.batches(size), self.model.features)) as rows:
-            for batch in rows:
-                done += len(batch) if began else 0  # the first batch is there to warm up
-                began = began or monotonic()
-                if monotonic() - began > seconds:
+            for number, batch in enumerate(rows):
+                done += len(batch)
+                now = monotonic()
+                rate = done / max(now - began, 1e-6)
+                if now - began > seconds:
                     break
-        return done / (monotonic() - began) if done else float(len(pixels))
+                if number == 0:  # it was there to warm up, unless it is all there is
+                    done, began = 0, now
+        return rate
 
     def _form(self) -> tuple[Any, ...]:
         decoding, view = self.decoding, self.view

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from circlet.data import ImageSet, fold_classes
+from circlet.data.images import JoinedClassesError
 from circlet.training.image_batches import BatchConfig
 from circlet.training.objective import Objective
 from circlet.transfer.closed_form import LinearMap, WithinClasses, projected, unchanged
@@ -106,6 +108,8 @@ def judge_stages(images: ImageSet, features: Tensor, fitting: Fitting) -> Judgem
     if not folds:
         return Judgement(None, [], None, None)
     frozen = joined([fold.judged(unchanged(features.shape[1])) for fold in folds])
+    if not len(frozen.labels):  # nothing to find outside of one's own group
+        return Judgement(None, [], None, None)
     starts, before, shrinkage = [unchanged(features.shape[1])] * len(folds), frozen, None
     stages: list[Stage] = []
     if "closed_form" in config.stages:
@@ -156,13 +160,24 @@ def _folds(images: ImageSet, features: Tensor, wanted: int, seed: int) -> list[F
     if number < 2:
         return []
     numbered = replace(images, names=tuple(map(str, range(len(images)))))
+    try:
+        cut = fold_classes(numbered, number, seed)
+    except JoinedClassesError:
+        return []
+    if not all(has_pairs(part) for parts in cut for part in parts):
+        return []
     folds = []
-    for parts in fold_classes(numbered, number, seed):
+    for parts in cut:
         rows = [features[[int(name) for name in part.names]] for part in parts]
         labels = [torch.from_numpy(part.labels) for part in parts]
         groups = None if parts[1].groups is None else torch.from_numpy(parts[1].groups)
         folds.append(Fold(rows[0], labels[0], rows[1], labels[1], groups))
     return folds
+
+
+def has_pairs(images: ImageSet) -> bool:
+    """Whether some class has two images: without, there is nothing to learn from and nothing to find."""
+    return bool(np.bincount(images.labels).max(initial=0) > 1)
 
 
 def _judged(heads: list[LinearMap], folds: list[Fold]) -> Judged:

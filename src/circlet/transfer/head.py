@@ -70,7 +70,7 @@ def train_head(
     groups = [{"params": [weight, bias], "lr": config.learning_rate}]
     if own := [p for p in objective.parameters() if p.requires_grad]:
         groups.append({"params": own, "lr": config.learning_rate * _scale(own, weight)})
-    optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.0, fused=True)
     highest = [float(group["lr"]) for group in optimizer.param_groups]
     parameters = [weight, bias, *own]
     sampler = batch_sampler(labels, int(labels.max()) + 1, batch, seed)

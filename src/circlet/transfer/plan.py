@@ -40,7 +40,7 @@ class Plan(NamedTuple):
         return self.features + self.heads + (self.network or 0.0) + self.after
 
 
-def make_plan(config: TransferConfig, facts: Facts, batch_size: int, steps: int) -> Plan:
+def make_plan(config: TransferConfig, facts: Facts, batch_size: int, steps: int, *, gone: float = 0.0) -> Plan:
     """The plan that keeps to `config.minutes`, or that of the stages as they are asked for.
 
     >>> facts = Facts(missing=2640, tested=1320, trained=1056, validated=264, rate=48.0, area_share=0.51)
@@ -54,7 +54,8 @@ def make_plan(config: TransferConfig, facts: Facts, batch_size: int, steps: int)
     Traceback (most recent call last):
     ValueError: minutes: found 0.5, expected at least 1.6: ...
 
-    batch_size: images in a step of the network. steps: of the network, where no time is given.
+    batch_size: images in a step of the network. steps: of the network, where no time is given. gone: seconds of
+    `minutes` that have gone by.
     """
     features = facts.missing / facts.rate
     step = batch_size * facts.area_share * IMAGES_A_STEP / facts.rate
@@ -67,11 +68,12 @@ def make_plan(config: TransferConfig, facts: Facts, batch_size: int, steps: int)
         if "network" not in config.stages:
             return plan
         return Plan(features, HEAD_SECONDS, steps * step, after, steps)
-    seconds = 60 * config.minutes
-    if plan.total > 1.1 * seconds:
-        raise ValueError(f"minutes: found {config.minutes:g}, expected at least {plan.total / 60:.1f}: the features of "
+    seconds = 60 * config.minutes - gone
+    if plan.total + gone > 1.1 * 60 * config.minutes:
+        least = (plan.total + gone) / 60
+        raise ValueError(f"minutes: found {config.minutes:g}, expected at least {least:.1f}: the features of "
                          f"{facts.missing} images take {features:.0f} s here ({facts.rate:.0f} images a second), the "
-                         f"rest {plan.total - features:.0f} s")  # fmt: skip
+                         f"rest {60 * least - features:.0f} s")  # fmt: skip
     left = seconds - features - HEAD_SECONDS - after
     if left < max(LEAST_NETWORK_SECONDS, 10 * step):
         return plan
