@@ -9,7 +9,7 @@
 | build      | model, objective                                                                        |
 | preprocessing | what is left to the weights of the network                                           |
 | run        | a run from start to end: load, train, embed, measure, write                             |
-| staged, network_stage | the same from a pretrained network, in stages that are judged                |
+| staged, network_stage, planning | the same from a pretrained network, in stages that are judged      |
 | outcome    | what a run found on its test classes                                                    |
 | metrics    | what is measured, by task                                                               |
 | face_sets  | the face test sets                                                                      |

@@ -1,0 +1,63 @@
+"""The plan of a run from a pretrained network: measured, printed, and refused before anything is left behind."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from circlet.distributed import is_rank_0
+from circlet.experiments.experiment import Experiment
+from circlet.experiments.loading import RunData
+from circlet.experiments.network_stage import NetworkImages, training_size
+from circlet.training import RunFolder
+from circlet.transfer import Facts, Frozen, Plan, make_plan
+
+
+@contextmanager
+def nothing_left(folder: RunFolder) -> Iterator[None]:
+    """Where a run cannot begin, its folder goes; that of a run which has begun before stays."""
+    try:
+        yield
+    except (ValueError, OSError, ImportError):
+        if is_rank_0() and not (folder.path / "data.json").exists():
+            for name in ("config.json", "environment.json", "search.json", "skipped.txt"):
+                (folder.path / name).unlink(missing_ok=True)
+            with suppress(OSError):  # something else lies in it
+                folder.path.rmdir()
+        raise
+
+
+def planned(experiment: Experiment, data: RunData, frozen: Frozen, network: NetworkImages | None, began: float) -> Plan:
+    """The plan, printed; a ValueError where the time is too short."""
+    model, backbone = experiment.model, experiment.model.backbone
+    assert data.test is not None
+    tested = [data.test.query, data.test.gallery]
+    num_tested = sum(len(pixels) for pixels in tested if pixels is not None)
+    missing = frozen.missing(data.train, *tested)
+    asked = experiment.transfer.minutes is not None or "network" in experiment.transfer.stages
+    rate = frozen.images_per_second(data.train) if missing or asked else float("inf")
+    seen, small = (size[0] * size[1] for size in (experiment.view.size, training_size(experiment)))
+    trained, validated = (0, 0) if network is None else (len(network.train), len(network.validation))
+    facts = Facts(missing, num_tested, trained, validated, rate, small / seen)
+    config = experiment.transfer
+    batch = experiment.batch.classes * experiment.batch.samples
+    plan = make_plan(config, facts, batch, experiment.loop.steps, gone=time.monotonic() - began)
+    if network is None:
+        plan = plan._replace(network=None, steps=0)
+    images = data.train.images
+    print(f"{len(images)} images of {images.num_classes} classes to train on, {num_tested} to test; {backbone} at "
+          f"{experiment.view.size[0]} x {experiment.view.size[1]} pixels")  # fmt: skip
+    known = len(images) + num_tested - missing
+    speed = f" at {rate:.0f} images/s" if missing else ""
+    print(
+        f"  features of the frozen network  {plan.features:4.0f} s{speed}{f', {known} known already' if known else ''}"
+    )
+    print(f"  closed form, linear head        {plan.heads:4.0f} s")
+    if plan.network is not None:
+        print(f"  the network, about {plan.steps} steps{plan.network:>{13 - len(str(plan.steps))}.0f} s")
+    elif not model.starts_from_weights or network is None:
+        print("  the network is not trained: too few classes to judge it by")
+    else:
+        why = "no time left for it" if config.minutes else "--minutes 20 would train it"
+        print(f"  the network is not trained: {why}")
+    print(f"  tests, report                   {plan.after:4.0f} s", flush=True)
+    return plan
