@@ -19,6 +19,7 @@
 | depth                 | the blocks of a network, from input to output                             |
 | low_rank              | low-rank adapters on linear layers and 1x1 convolutions                   |
 | mixing                | the weights between before and after fine-tuning                          |
+| folding               | batch norms folded into convolutions, for inference                       |
 | mode                  | evaluation mode for a while                                               |
 """
 
@@ -30,6 +31,7 @@ from circlet.models.embed_sets import Embedded, RawPixels, batch_size, embed_pix
 from circlet.models.embedder import Embedder, HeadName
 from circlet.models.embedding import embed
 from circlet.models.features import OwnBackbone, as_backbone, probe
+from circlet.models.folding import folded
 from circlet.models.ir_resnet import IRResNet
 from circlet.models.low_rank import add_low_rank, merge_low_rank
 from circlet.models.mgn import MGN
@@ -73,6 +75,7 @@ __all__ = [
     "embed_pixels",
     "embed_test_set",
     "evaluating",
+    "folded",
     "load_weights",
     "merge_low_rank",
     "mix_states",

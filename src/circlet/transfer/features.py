@@ -19,11 +19,11 @@ from circlet.data.content import content_digest
 from circlet.data.images import ImageSet
 from circlet.data.pixels import Decoding, Pixels, load_pixels
 from circlet.features import FeatureStore, digest, digest_of_module
-from circlet.models import Embedder, RawPixels, View, batch_size, evaluating, plain_view
+from circlet.models import Embedder, RawPixels, View, batch_size, evaluating, folded, plain_view
 from circlet.progress import progress
 from circlet.transfer.closed_form import LinearMap
 
-FORMAT = "features 1"  # another one where the same settings would give other numbers
+FORMAT = "features 2"  # another one where the same settings would give other numbers
 
 
 class Frozen:
@@ -34,18 +34,26 @@ class Frozen:
 
     def __init__(self, model: Embedder, view: View, decoding: Decoding, device: torch.device) -> None:
         self.model, self.view, self.decoding, self.device = model.to(device), view, decoding, device
-        model.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        network = digest_of_module(nn.ModuleList([model.backbone, model.pooling]))
-        self._parts = (FORMAT, network, *self._form())
+        self._network = _digest(model)
+        self._parts = (FORMAT, self._network, *self._form())
+        self._backbone: nn.Module | None = None
         self._known: deque[tuple[ImageSet, list[bytes]]] = deque(maxlen=8)
 
     def features(self, pixels: Pixels, *, mirrored: bool = False) -> Tensor:
         """(n, features) on the CPU, of the images or of their mirror images; with a progress bar for what is new."""
 
         def forward(images: Tensor) -> Tensor:
-            return self.model.features(images.flip(3) if mirrored else images)
+            return self._features(images.flip(3) if mirrored else images)
 
         return self._rows(pixels, self._store(mirrored=mirrored), forward, "features")
+
+    def _features(self, images: Tensor) -> Tensor:
+        if self._backbone is None:
+            assert _digest(self.model) == self._network, "the network has been trained since this was made"
+            self._backbone = folded(self.model.backbone, self.model.normalized(images[:1]))
+            self._backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        pooled: Tensor = self.model.pooling(self._backbone(self.model.normalized(images)))
+        return pooled
 
     def raw_pixels(self, pixels: Pixels) -> Tensor:
         """(n, numbers) unit rows: the pixels as `RawPixels` gives them."""
@@ -74,7 +82,7 @@ class Frozen:
         size = batch_size(self.view.size)
         chosen = load_pixels(pixels.images.subset(range(min(len(pixels), 16 * size))), self._lazily)
         done, began, rate = 0, monotonic(), 0.0
-        with closing(self._forward(chosen.batches(size), self.model.features)) as rows:
+        with closing(self._forward(chosen.batches(size), self._features)) as rows:
             for number, batch in enumerate(rows):
                 done += len(batch)
                 now = monotonic()
@@ -128,3 +136,8 @@ class Frozen:
             for decoded in batches:
                 seen = plain_view(decoded.to(self.device), self.view.size, self.view.crop_share)
                 yield forward(seen.contiguous(memory_format=torch.channels_last)).float().cpu()
+
+
+def _digest(model: Embedder) -> str:
+    """Of all that is frozen: the head is none of it."""
+    return digest_of_module(nn.ModuleList([model.backbone, model.pooling]))
