@@ -4,6 +4,7 @@ run = circlet.train(circlet.recipes.folder(root="photos"))
 run = circlet.load("runs/folder-1")
 """
 
+import time
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -107,8 +108,10 @@ def train(
     ValueError for settings or data that do not fit, before a folder is made; FloatingPointError if the training
     diverges. An interrupted run goes on with `circlet.resume(run_dir)`.
     """
+    began = time.monotonic()
     experiment = resolved(experiment)
-    return _trained(experiment, _checked(experiment, data), _new_folder(experiment, run_dir), device, report=report)
+    splits, folder = _checked(experiment, data), _new_folder(experiment, run_dir)
+    return _trained(experiment, splits, folder, device, began, report=report)
 
 
 def resume(
@@ -120,8 +123,9 @@ def resume(
     report: bool = True,
 ) -> Run:
     """Go on with an interrupted run as if nothing had happened; arguments as in `train` and `load`."""
+    began = time.monotonic()
     folder, experiment = open_run(Path(run), trust)
-    return _trained(experiment, _checked(experiment, data), folder, device, report=report)
+    return _trained(experiment, _checked(experiment, data), folder, device, began, report=report)
 
 
 def _checked(experiment: Experiment, data: Splits | None) -> Splits:
@@ -138,10 +142,16 @@ def _new_folder(experiment: Experiment, run_dir: str | Path | None) -> RunFolder
 
 
 def _trained(
-    experiment: Experiment, splits: Splits, folder: RunFolder, device: torch.device | str | None, *, report: bool
+    experiment: Experiment,
+    splits: Splits,
+    folder: RunFolder,
+    device: torch.device | str | None,
+    began: float,
+    *,
+    report: bool,
 ) -> Run:
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    outcome = experiments.train(experiment, splits, folder, chosen)
+    outcome = experiments.train(experiment, splits, folder, chosen, began=began)
     if report and outcome is not None:
         report_of(outcome, folder, experiment)
     return Run(folder.path, trust=tuple(experiment.names().values()), device=chosen)

@@ -42,7 +42,7 @@ def photos(tmp_path_factory):
 @pytest.fixture(scope="session")
 def run(photos, tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "first"
-    assert main(["train", "folder", "--root", str(photos), "--run-dir", str(path), *SMALL]) == 0
+    assert main(["train", "scratch", "--root", str(photos), "--run-dir", str(path), *SMALL]) == 0
     return path
 
 
@@ -68,7 +68,9 @@ def test_help_of_every_verb_shows_an_example(verb, capsys):
     assert f"circlet {verb} " in text
 
 
-@pytest.mark.parametrize("recipe", ["glyphs", "omniglot", "folder", "manifest", "circle-r50-market"])
+@pytest.mark.parametrize(
+    "recipe", ["glyphs", "omniglot", "folder", "manifest", "scratch", "individuals", "circle-r50-market"]
+)
 def test_help_of_train_shows_the_recipe_and_its_settings(recipe, capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["train", recipe, "--help"])
@@ -134,7 +136,10 @@ def test_manifest_with_cameras(run, photos, tmp_path, capsys):
     assert main(["evaluate", str(run), "--root", "list.csv", *images]) == 0
     table = pyarrow.parquet.read_table("embeddings.parquet")
     assert table["camera"].to_pylist()[:3] == [0, 1, 0]
-    assert main(["train", "manifest", "--root", "list.csv", *images, "--run-dir", "m", *SMALL]) == 0
+    assert (
+        main(["train", "scratch", "--data.source", "manifest", "--root", "list.csv", *images, "--run-dir", "m", *SMALL])
+        == 0
+    )
 
 
 @pytest.mark.subprocess
@@ -149,7 +154,7 @@ def test_class_level_out_of_memory_images(photos):
         "--batch.sampler",
         "shuffle",
     ]
-    assert main(["train", "folder", "--root", str(photos), "--run-dir", "c", *SMALL, *arguments]) == 0
+    assert main(["train", "scratch", "--root", str(photos), "--run-dir", "c", *SMALL, *arguments]) == 0
 
 
 @pytest.mark.subprocess
@@ -158,7 +163,7 @@ def test_broken_images_stop_the_run_or_are_listed(photos, tmp_path, capsys):
 
     root = shutil.copytree(photos, tmp_path / "damaged")
     (root / "class 3" / "2.png").write_bytes(b"not an image")
-    arguments = ["train", "folder", "--root", str(root), *SMALL]
+    arguments = ["train", "scratch", "--root", str(root), *SMALL]
     assert main([*arguments, "--run-dir", "a"]) == 1
     assert "class 3/2.png" in capsys.readouterr().err
     for memory in ("in-memory", "no-in-memory"):
@@ -175,7 +180,7 @@ def test_hostile_class_names_stay_text(tmp_path):
         folder.mkdir(parents=True)
         for i in range(4):
             Image.new("L", (8, 8), 40 * c + i).save(folder / f"{i}.png")
-    arguments = ["train", "folder", "--root", str(root), "--run-dir", "<b>run", *SMALL, "--data.channels", "1",
+    arguments = ["train", "scratch", "--root", str(root), "--run-dir", "<b>run", *SMALL, "--data.channels", "1",
                  "--model.mean", "0.5", "--model.std", "0.5"]  # fmt: skip
     assert main(arguments) == 0
     page = (tmp_path / "<b>run" / "report.html").read_text()
@@ -199,13 +204,13 @@ def test_too_few_classes(classes, message, tmp_path, capsys):
         (root / f"{c}").mkdir()
         for i in range(3):
             Image.new("L", (8, 8), 100 * c + i).save(root / f"{c}" / f"{i}.png")
-    arguments = ["train", "folder", "--root", str(root), *SMALL, "--data.validation-share", "0"]
+    arguments = ["train", "scratch", "--root", str(root), *SMALL, "--data.validation-share", "0"]
     assert main(arguments) == 1
     assert message in capsys.readouterr().err
 
 
 def test_existing_run_folder_is_refused(run, photos, capsys):
-    assert main(["train", "folder", "--root", str(photos), "--run-dir", str(run), *SMALL]) == 1
+    assert main(["train", "scratch", "--root", str(photos), "--run-dir", str(run), *SMALL]) == 1
     assert "exists and is not an empty folder" in capsys.readouterr().err
 
 
@@ -253,7 +258,7 @@ def test_a_checkpoint_of_another_architecture(run, tmp_path, capsys):
 @pytest.mark.subprocess
 def test_killed_and_resumed_ends_like_the_uninterrupted_run(run, photos, tmp_path):
     """SIGKILL at no particular moment, in a process of its own; then --resume."""
-    command = [sys.executable, "-m", "circlet", "train", "folder", "--root", str(photos), "--run-dir", "cut", *SMALL]
+    command = [sys.executable, "-m", "circlet", "train", "scratch", "--root", str(photos), "--run-dir", "cut", *SMALL]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     for _ in range(600):
         if (tmp_path / "cut" / "last.pt").exists():
@@ -277,7 +282,7 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "
 @pytest.mark.subprocess
 def test_two_ranks_asked_to_stop_and_resumed_on_one(photos, tmp_path):
     arguments = ["--loss.level", "joint", "--loss.memory", "20", "--steps", "150", "--loop.checkpoint-every", "2"]
-    command = [*TORCHRUN, "folder", "--root", str(photos), "--run-dir", "ranks", *SMALL, *arguments]
+    command = [*TORCHRUN, "scratch", "--root", str(photos), "--run-dir", "ranks", *SMALL, *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for _ in range(1200):
         if (tmp_path / "ranks" / "last.pt").exists() or process.poll() is not None:

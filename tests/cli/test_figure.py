@@ -110,8 +110,8 @@ def photos(tmp_path):
 
 @pytest.fixture
 def small(monkeypatch):
-    """The folder recipe with images and batches of a size for tests."""
-    whole = RECIPES["folder"]()
+    """The recipe `scratch` with images and batches of a size for tests."""
+    whole = RECIPES["scratch"]()
     recipe = replace(
         whole,
         data=replace(whole.data, size=(20, 20), validation_share=0.0),
@@ -119,11 +119,11 @@ def small(monkeypatch):
         batch=replace(whole.batch, classes=3, samples=3),
         loop=replace(whole.loop, precision="fp32"),
     )
-    monkeypatch.setitem(RECIPES, "folder", replace(RECIPES["folder"], make=lambda: recipe))
+    monkeypatch.setitem(RECIPES, "scratch", replace(RECIPES["scratch"], make=lambda: recipe))
 
 
 def test_runs_are_made_once_and_gone_on_with(photos, small, tmp_path, capsys, monkeypatch):
-    arguments = ["3", "--recipe", "folder", "--root", str(photos), "--steps", "2", "--losses", "circle:gamma=32",
+    arguments = ["3", "--recipe", "scratch", "--root", str(photos), "--steps", "2", "--losses", "circle:gamma=32",
                  "arcface", "--gammas", "16", "32", "--margins", "-0.1", "0.25", "--out", "3.svg"]  # fmt: skip
     assert figure(*arguments) == 0
     runs = sorted((tmp_path / "runs" / "figures").iterdir())
@@ -147,7 +147,7 @@ def test_runs_are_made_once_and_gone_on_with(photos, small, tmp_path, capsys, mo
 
 def test_metrics_are_known_before_the_training(photos, small, tmp_path):
     assert series.metric_names(RECIPES["circle-r50-market"]())[0] == "rank-1"
-    base = RECIPES["folder"](root=photos, steps=1)
+    base = RECIPES["scratch"](root=photos, steps=1)
     base = replace(base, ks=(1, 2))
     (folder,) = series.finish([base], tmp_path / "runs", torch.device("cpu"))
     assert list(folder.read_result()["test"]) == series.metric_names(base)
@@ -164,7 +164,7 @@ def test_a_run_that_diverges_is_shown_as_such(photos, small, tmp_path, capsys, m
         return real(experiment, splits, folder, device)
 
     monkeypatch.setattr(series, "train", train)
-    arguments = ["3", "--recipe", "folder", "--root", str(photos), "--steps", "1", "--losses", "arcface", "circle",
+    arguments = ["3", "--recipe", "scratch", "--root", str(photos), "--steps", "1", "--losses", "arcface", "circle",
                  "--gammas", "32", "--margins", "--out", "3.svg"]  # fmt: skip
     assert figure(*arguments) == 0
     assert "diverged: step 2: the loss is nan" in capsys.readouterr().out
@@ -203,7 +203,7 @@ def test_convergence_of_given_runs(tmp_path):
 
 
 def test_convergence_of_runs_made_for_it(photos, small, tmp_path):
-    arguments = ["--recipe", "folder", "--root", str(photos), "--steps", "4", "--log-every", "1",
+    arguments = ["--recipe", "scratch", "--root", str(photos), "--steps", "4", "--log-every", "1",
                  "--losses", "circle:gamma=32", "am_softmax", "--level", "class"]  # fmt: skip
     assert figure("4", *arguments, "--out", "4.svg") == 0
     assert figure("5", *arguments, "--out", "5.svg") == 0

@@ -30,7 +30,7 @@ def run(tmp_path_factory):
         for i in range(4):
             Image.new("RGB", (16, 16), tuple(rng.integers(0, 255, 3).tolist())).save(root / f"class <{c}>" / f"{i}.png")
     path = tmp_path_factory.mktemp("runs") / "first"
-    assert main(["train", "folder", "--root", str(root), "--run-dir", str(path), *SMALL]) == 0
+    assert main(["train", "scratch", "--root", str(root), "--run-dir", str(path), *SMALL]) == 0
     return path
 
 
@@ -46,7 +46,7 @@ def test_it_is_built_again_with_the_numbers_of_the_run(run, capsys):
     result = json.loads((run / "result.json").read_text())
     recall, raw = (result[row]["recall@1"] for row in ("test", "raw_pixels"))
     assert f'<th scope="row">Recall@1</th><td>{raw:.3f}</td><td>{recall:.3f}</td>' in page
-    assert "folder: circle loss" in page
+    assert "scratch: circle loss" in page
     assert "Training" in headings(page)
     assert "class &lt;" in page
     assert "class <" not in page.split("<script")[0]

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from circlet.evaluate import RetrievalMetrics, retrieval
+from circlet.evaluate.retrieval import retrieval_by_query
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "retrieval.npz", allow_pickle=False)
 KS = tuple(GOLDEN["ks"].tolist())
@@ -168,6 +169,52 @@ def test_ks_of_online_products():
     expected = {k: hits[:, :k].any(1).double().mean().item() for k in ks}
     assert retrieval(embeddings, labels, ks=ks).recall_at_k == pytest.approx(expected, abs=1e-12)
     assert len(set(expected.values())) == 4
+
+
+# Query by query
+
+
+@given(query=exact_sets(), gallery=st.one_of(st.none(), exact_sets(1)), block_size=st.integers(1, 40))
+def test_by_query_is_the_oracle_of_one_query_at_a_time(query, gallery, block_size):
+    embeddings, labels = query
+    given = {} if gallery is None else {"gallery": gallery[0], "gallery_labels": gallery[1]}
+    found = retrieval_by_query(embeddings, labels, **given, block_size=block_size)
+    unit = torch.nn.functional.normalize(embeddings.double())
+    items, item_labels = (
+        (unit, labels) if gallery is None else (torch.nn.functional.normalize(gallery[0].double()), gallery[1])
+    )
+    for q, label in enumerate(labels):
+        similarity = (items @ unit[q]).tolist()
+        order = sorted((-s, g) for g, s in enumerate(similarity) if gallery is not None or g != q)
+        rel = [item_labels[g] == label for _, g in order]
+        R = sum(rel)
+        assert bool(found.has_match[q]) == (R > 0)
+        assert [found.recall_at(k)[q].item() for k in (1, 2, 5)] == [float(any(rel[:k])) for k in (1, 2, 5)]
+        if R:
+            assert found.rank[q] == rel.index(True) + 1
+            assert found.r_precision[q].item() == pytest.approx(sum(rel[:R]) / R)
+            precision = sum(sum(rel[: i + 1]) / (i + 1) for i in range(R) if rel[i]) / R
+            assert found.map_at_r[q].item() == pytest.approx(precision)
+
+
+@given(seed=st.integers(0, 2**16), num_classes=st.sampled_from([1, 4, 40]))
+def test_means_over_the_queries_are_the_metrics(seed, num_classes):
+    embeddings, labels = random_set(seed, num_classes=num_classes, noise=2.0)
+    found, whole = retrieval_by_query(embeddings, labels), retrieval(embeddings, labels)
+    kept = found.has_match
+    assert whole.num_lone_queries == int((~kept).sum())
+    assert {k: found.recall_at(k).mean().item() for k in whole.recall_at_k} == whole.recall_at_k
+    for name in ("r_precision", "map_at_r"):
+        assert getattr(found, name)[kept].mean().item() == getattr(whole, name)
+    assert (1 / found.rank[kept].double()).mean().item() == pytest.approx(whole.mrr)
+
+
+def test_by_query_of_lone_items():
+    found = retrieval_by_query(torch.eye(4), [0, 1, 2, 3])
+    assert not found.has_match.any()
+    assert found.recall_at(3).tolist() == [0.0] * 4
+    with pytest.raises(ValueError, match="embeddings: found 1 item, expected at least 2"):
+        retrieval_by_query(torch.ones(1, 2), [0])
 
 
 # Invariances

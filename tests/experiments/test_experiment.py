@@ -1,5 +1,7 @@
 """Experiments as dataclasses: what they refuse, and their way to JSON and back."""
 
+from dataclasses import replace
+
 import pytest
 
 from circlet.experiments import Experiment, LossConfig
@@ -13,9 +15,23 @@ def test_json_there_and_back(recipe):
 
 
 def test_settings_that_an_older_run_does_not_know_have_their_defaults():
-    content = RECIPES["folder"]().to_json()
+    content = RECIPES["scratch"]().to_json()
     del content["loss"]["memory"], content["loop"]["chunk"], content["loop"]["optimizer"]["freeze_batchnorm"]
-    assert Experiment.from_json(content) == RECIPES["folder"]()
+    del content["transfer"]
+    assert Experiment.from_json(content) == RECIPES["scratch"]()
+
+
+def test_what_stages_need_is_checked_at_once():
+    folder = RECIPES["folder"]()
+    for changed, message in (
+        ({"model": replace(folder.model, pretrained=False)}, "transfer.stages: found with efficientnet_lite0 from ran"),
+        ({"model": replace(folder.model, head="linear+bn")}, r"model.head: found linear\+bn with transfer.stages"),
+        ({"test": replace(folder.test, crop=True)}, "test.crop: found with transfer.stages, expected none"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            replace(folder, **changed)
+        plain = replace(folder, transfer=replace(folder.transfer, stages=()))
+        replace(plain, **changed)
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ import torch
 from circlet.data import ImageSet
 from circlet.data.catalogue import DATA_SETS
 from circlet.data.pixels import Pixels
-from circlet.experiments import build_loss
+from circlet.experiments import build_loss, resolved
 from circlet.experiments.build import build_model
 from circlet.models import embed, embed_pixels
+from circlet.models.published import is_packaged
 from circlet.recipes import RECIPES, find_recipe
 from circlet.recipes.names import OWN
 
@@ -28,9 +29,9 @@ def embedding_shape(config):
 
 
 def test_every_row_of_the_tables_has_a_recipe():
-    assert len(OWN) == 4
+    assert [recipe.name for recipe in OWN] == ["glyphs", "omniglot", "folder", "manifest", "individuals", "scratch"]
     assert len(PAPER) == 10 + 8 + 6
-    assert len(RECIPES) == 4 + 10 + 8 + 6 + 4
+    assert len(RECIPES) == 6 + 10 + 8 + 6 + 4
 
 
 @pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe not in OWN])
@@ -47,6 +48,29 @@ def test_recipe_can_be_built(name):
             "retrieval": "re-identification" if "vehicleid" in name else "retrieval",
         }[experiment.task]
     )
+
+
+@pytest.mark.parametrize("name", ["folder", "manifest", "individuals"])
+def test_recipes_for_photographs_start_from_a_network_of_a_package(name):
+    """Behind any firewall, in stages that are judged, and with what its weights expect."""
+    experiment = RECIPES[name]()
+    assert is_packaged(experiment.model.backbone)
+    assert experiment.model.pretrained
+    assert experiment.transfer.stages == ("closed_form", "head")
+    assert not experiment.data.in_memory
+    found = resolved(experiment)
+    assert found.model.size == (224, 224)
+    assert found.data.size == (256, 256)
+    build_loss(experiment.loss)
+    assert embedding_shape(replace(found.model, pretrained=False)) == (2, 1280)
+
+
+def test_from_scratch_nothing_is_left_open_and_nothing_is_pretrained():
+    experiment = RECIPES["scratch"]()
+    assert resolved(experiment) is experiment
+    assert not experiment.model.starts_from_weights
+    assert experiment.transfer.stages == ()
+    assert embedding_shape(experiment.model) == (2, 256)
 
 
 @pytest.mark.parametrize("name", RECIPES)

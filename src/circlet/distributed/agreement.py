@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from circlet.distributed.collectives import naming_collective, num_ranks, rank_in
+from circlet.distributed.collectives import alone, naming_collective, num_ranks, rank_in
 
 T = TypeVar("T")
 
@@ -49,11 +49,16 @@ def on_rank_0(work: Callable[[], T]) -> T:
 
     Where it fails, rank 0 raises the error and the others exit with status 1.
     """
-    found = [on_all_ranks(lambda: work() if is_rank_0() else None)]
+    found = [on_all_ranks(lambda: _alone(work) if is_rank_0() else None)]
     if num_ranks(None) > 1:
         with naming_collective("broadcast of what rank 0 has found"):
             dist.broadcast_object_list(found, src=0, group=untimed_group())
     return found[0]  # type: ignore[return-value]
+
+
+def _alone(work: Callable[[], T]) -> T:
+    with alone():  # the others wait, so that what it does must not wait for them
+        return work()
 
 
 def any_rank(flag: bool) -> bool:

@@ -7,6 +7,7 @@ which collective of the loss it was.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -21,9 +22,22 @@ _reduce_scatter_single = getattr(dist, "reduce_scatter_single", None) or dist.re
 _DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
+_ALONE = ContextVar("circlet_alone", default=False)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within it this rank is the only one: for work that one rank does while the others wait, in no collective."""
+    token = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(token)
+
+
 def num_ranks(group: Group) -> int:
-    """World size; 1 without an initialised process group."""
-    return dist.get_world_size(group) if dist.is_available() and dist.is_initialized() else 1
+    """World size; 1 without an initialised process group, and for what rank 0 does while the others wait."""
+    return dist.get_world_size(group) if dist.is_available() and dist.is_initialized() and not _ALONE.get() else 1
 
 
 def own_or_world(group: Group) -> Group:

@@ -4,6 +4,8 @@ Each step is one call into one package: images from `circlet.data`, batches and 
 changes from `circlet.augment`, embeddings from `circlet.models`, metrics from `circlet.evaluate`.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -43,7 +45,8 @@ def train(
     on_all_ranks(lambda: check_task(experiment.task, splits))
     on_rank_0(lambda: warn_of_straddling(splits))
     if experiment.transfer.stages:
-        return train_in_stages(experiment, splits, folder, device, began=began)
+        with divergence_noted(folder):
+            return train_in_stages(experiment, splits, folder, device, began=began)
     data = on_all_ranks(lambda: load_run_data(experiment.data, splits))
     on_rank_0(lambda: list_broken(data, folder.path / "skipped.txt"))
     resumed = on_rank_0(folder.last.exists)
@@ -111,9 +114,9 @@ def _fit(
     folder: RunFolder,
     device: torch.device,
 ) -> float:
-    """Seconds of training; a run that diverges leaves its reason in the folder."""
+    """Seconds of training."""
     validate = partial(_validate, data.validation, experiment, device) if experiment.data.validation_share else None
-    try:
+    with divergence_noted(folder):
         return fit(
             model,
             objective,
@@ -126,6 +129,13 @@ def _fit(
             observe=Telemetry(Trace(folder.path) if is_rank_0() else None),
             trackers=build_trackers(experiment, folder.path) if is_rank_0() else (),
         )
+
+
+@contextmanager
+def divergence_noted(folder: RunFolder) -> Iterator[None]:
+    """A run that diverges within it leaves its reason in the folder."""
+    try:
+        yield
     except FloatingPointError as error:
         if is_rank_0():
             folder.end_without_result(str(error))

@@ -4,6 +4,7 @@ What every stage gives is judged on training classes held out, and only what is 
 it all is compared with, on the test classes too.
 """
 
+import copy
 import sys
 import time
 from dataclasses import replace
@@ -22,7 +23,7 @@ from circlet.experiments.loading import RunData, list_broken, load_run_data
 from circlet.experiments.network_stage import NetworkImages, network_images, train_network
 from circlet.experiments.outcome import Outcome, frozen_metrics, test
 from circlet.experiments.planning import nothing_left, planned
-from circlet.models import Embedder
+from circlet.models import Embedder, add_low_rank
 from circlet.training import RunFolder
 from circlet.transfer import (
     Fitting,
@@ -62,6 +63,8 @@ class Staged:
         self.experiment, self.data, self.device = experiment, data, device
         torch.manual_seed(experiment.loop.seed)
         self.model: Embedder = build_model(experiment.model, experiment.data.channels)
+        if experiment.transfer.low_rank:  # on a copy: a network without a layer for them is an error at once
+            add_low_rank(copy.deepcopy(self.model.backbone), experiment.transfer.low_rank)
         dim, most = experiment.model.embedding_dim, len(head_of(self.model).weight.T)
         if dim is not None and dim > most:
             raise ValueError(f"model.embedding_dim: found {dim}, expected at most {most}, the number of features of "

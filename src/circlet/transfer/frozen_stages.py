@@ -86,6 +86,11 @@ class Fitting:
             [features], labels, start, objective, self.config.head, self.batch, seed=self.seed, observe=observe
         )
 
+    def shortened(self, head: LinearMap, features: Tensor) -> LinearMap:
+        """The head, followed by a projection where an embedding is to be shorter than the features."""
+        dim = self.embedding_dim
+        return head if dim is None or dim == len(head.bias) else projected(head, features, dim)
+
 
 class Fold(NamedTuple):
     """Features and labels to fit, and to judge on; labels of either count its own classes."""
@@ -102,7 +107,12 @@ class Fold(NamedTuple):
 
 
 def judge_stages(images: ImageSet, features: Tensor, fitting: Fitting) -> Judgement:
-    """Which stages of the settings to keep, but for the network's. features: (n, features) of the training images."""
+    """Which stages of the settings to keep, but for the network's. features: (n, features) of the training images.
+
+    Of features without any meaning, where nothing can be gained, something is kept in 3 of 100 cases with 40 classes,
+    and in 8 with 12: the best of several shrinkages is taken, and folds are not independent. What is kept then does
+    neither good nor harm.
+    """
     config = fitting.config
     folds = _folds(images, features, config.folds, fitting.seed)
     if not folds:
@@ -116,7 +126,7 @@ def judge_stages(images: ImageSet, features: Tensor, fitting: Fitting) -> Judgem
         began = time.monotonic()
         spreads = [WithinClasses(fold.features, fold.labels) for fold in folds]
         tried = {s: [spread.whitening(s) for spread in spreads] for s in config.shrinkages}
-        judged = {s: _judged(maps, folds) for s, maps in tried.items()}
+        judged = {s: _judged(maps, folds, fitting) for s, maps in tried.items()}
         best = max(judged, key=lambda s: float(judged[s].map_at_r.mean()))
         stages.append(_stage(CLOSED_FORM, {"shrinkage": best}, judged[best], before, began))
         if stages[-1].kept:
@@ -125,11 +135,13 @@ def judge_stages(images: ImageSet, features: Tensor, fitting: Fitting) -> Judgem
         began = time.monotonic()
         begun = zip(folds, starts, strict=True)
         heads = [fitting.head(fold.features, fold.labels, start).head for fold, start in begun]
-        found = _judged(heads, folds)
+        found = _judged(heads, folds, fitting)
         settings = {"steps": config.head.steps, "learning_rate": config.head.learning_rate}
         stages.append(_stage(HEAD, settings, found, before, began))
         before = found if stages[-1].kept else before
-    verdict = compare(before, frozen, SURE) if any(stage.kept for stage in stages) else None
+    verdict = None
+    if any(stage.kept for stage in stages):
+        verdict = compare(before, frozen, SURE)
     if verdict is None or not verdict.better:  # a stage may look better than the one before it by chance
         return Judgement(frozen.summary(), [stage._replace(kept=False) for stage in stages], None, None)
     return Judgement(frozen.summary(), stages, shrinkage, verdict)
@@ -148,10 +160,7 @@ def fit_kept(
         found = TrainedHead(WithinClasses(features, labels).whitening(judgement.shrinkage), [])
     if HEAD in judgement.kept:
         found = fitting.head(features, labels, found.head, observe)
-    if fitting.embedding_dim not in (None, len(found.head.bias)):
-        assert fitting.embedding_dim is not None
-        found = found._replace(head=projected(found.head, features, fitting.embedding_dim))
-    return found
+    return found._replace(head=fitting.shortened(found.head, features))
 
 
 def _folds(images: ImageSet, features: Tensor, wanted: int, seed: int) -> list[Fold]:
@@ -180,8 +189,10 @@ def has_pairs(images: ImageSet) -> bool:
     return bool(np.bincount(images.labels).max(initial=0) > 1)
 
 
-def _judged(heads: list[LinearMap], folds: list[Fold]) -> Judged:
-    return joined([fold.judged(head) for head, fold in zip(heads, folds, strict=True)])
+def _judged(heads: list[LinearMap], folds: list[Fold], fitting: Fitting) -> Judged:
+    """What heads are worth on the folds that they were not fitted to; as short as embeddings are to be."""
+    pairs = zip(heads, folds, strict=True)
+    return joined([fold.judged(fitting.shortened(head, fold.features)) for head, fold in pairs])
 
 
 def _stage(name: str, settings: dict[str, Any], found: Judged, before: Judged, began: float) -> Stage:

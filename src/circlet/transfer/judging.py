@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from circlet.evaluate.intervals import Interval, class_interval
+from circlet.evaluate.intervals import Interval, class_t_interval
 from circlet.evaluate.retrieval import retrieval_by_query
 
 SURE = 0.95  # that what was trained is better than what was there before any training
@@ -71,7 +71,7 @@ def compare(after: Judged, before: Judged, confidence: float = SURE) -> Verdict:
     >>> compare(before._replace(map_at_r=before.map_at_r + 0.1 * (labels % 2) - 0.05), before).better
     False
     """
-    map_at_r = class_interval(after.map_at_r - before.map_at_r, after.labels, confidence=confidence)
-    recall = class_interval(after.recall_at_1 - before.recall_at_1, after.labels, confidence=confidence)
+    map_at_r = class_t_interval(after.map_at_r - before.map_at_r, after.labels, confidence=confidence)
+    recall = class_t_interval(after.recall_at_1 - before.recall_at_1, after.labels, confidence=confidence)
     loses = recall.mean < -RECALL_LOST or recall.high < 0
     return Verdict(map_at_r, recall, map_at_r.low > 0 and not loses)
