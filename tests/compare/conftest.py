@@ -3,8 +3,10 @@
 from dataclasses import replace
 
 import pytest
+import torch
 from PIL import Image, ImageDraw
 
+from circlet.models.small import SmallResNet
 from circlet.recipes import RECIPES
 
 
@@ -24,8 +26,8 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny(photos):
-    """The folder recipe on it, for a few steps."""
-    whole = RECIPES["folder"]()
+    """The recipe scratch on it, for a few steps."""
+    whole = RECIPES["scratch"]()
     return replace(
         whole,
         data=replace(whole.data, root=photos, size=(20, 20), validation_share=0.0),
@@ -34,3 +36,21 @@ def tiny(photos):
         loop=replace(whole.loop, steps=4, log_every=1, checkpoint_every=2, precision="fp32"),
         ks=(1, 2),
     )
+
+
+@pytest.fixture(scope="session")
+def pretrained(photos, tmp_path_factory):
+    """The folder recipe on it: a tiny network from a file of weights, heads on its frozen features."""
+    weights = tmp_path_factory.mktemp("weights") / "small.pth"
+    torch.manual_seed(0)
+    torch.save(SmallResNet(3).state_dict(), weights)
+    whole = RECIPES["folder"]()
+    return replace(
+        whole,
+        data=replace(whole.data, root=photos, size=(20, 20), interpolation="bicubic"),
+        model=replace(whole.model, backbone="small", pretrained=False, weights=weights, size=(16, 16), crop_share=1.0,
+                      pooling="average", mean=(0.5,), std=(0.5,)),
+        batch=replace(whole.batch, classes=4, samples=3),
+        transfer=replace(whole.transfer, shrinkages=(0.3, 1.0), head=replace(whole.transfer.head, steps=3)),
+        ks=(1, 2),
+    )  # fmt: skip

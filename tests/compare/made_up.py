@@ -4,7 +4,7 @@ from math import nan
 
 import numpy as np
 
-from circlet.compare.comparison import Candidate, Entry, Result
+from circlet.compare.result import Candidate, Entry, Result
 from circlet.recipes import RECIPES
 
 LABELS = ("circle:pair", "am_softmax:class", "triplet:pair")

@@ -144,7 +144,7 @@ def test_page_is_whole_and_says_what_it_rests_on(made):
     assert "<script" not in page
     assert not re.search(r"https?:", re.sub(r"base64,[^\"]+", "", page))
     assert page.count("data:image/png;base64,") == 2
-    for text in ("2 at once, 1 CPU thread each, on cpu", "the recipe folder, which was made for circle loss at level",
+    for text in ("2 at once, 1 CPU thread each, on cpu", "the recipe scratch, which was made for circle loss at level",
                  "2 seeds: the intervals rest on 2 runs", "were not searched", "34% of the training classes",
                  "paired by seed", "gamma 32", "6 classes that no run"):  # fmt: skip
         assert text in page
@@ -381,11 +381,11 @@ def test_errors_of_the_command_leave_nothing_behind(arguments, message, tmp_path
 
 def test_the_command_writes_its_three_files(made, tiny, monkeypatch, capsys, no_processes):
     _, folder, result = made
-    monkeypatch.setitem(RECIPES, "folder", lambda: tiny)
-    arguments = ["folder", "--losses", "circle:pair:gamma=32", "am_softmax", "--seeds", "2", "--search", "2",
+    monkeypatch.setitem(RECIPES, "scratch", lambda: tiny)
+    arguments = ["scratch", "--losses", "circle:pair:gamma=32", "am_softmax", "--seeds", "2", "--search", "2",
                  "--search-steps", "2", "--validation-share", "0.34", "--out", str(folder)]  # fmt: skip
     assert main(["compare", *arguments]) == 0
     assert markdown(result) in capsys.readouterr().out
     assert (folder / "comparison.csv").read_text() == csv_text(result)
-    assert "`circlet compare folder --losses circle:pair:gamma=32" in (folder / "comparison.md").read_text()
+    assert "`circlet compare scratch --losses circle:pair:gamma=32" in (folder / "comparison.md").read_text()
     assert (folder / "comparison.html").read_text().startswith("<!doctype html>")

@@ -5,20 +5,31 @@ classes and is judged on the others; the best MAP@R wins. Only then, with the se
 training classes (but for those that a recipe with validation_share holds out to choose its checkpoint), once for each
 seed, and is tested once. Nothing is chosen by a test metric.
 
+Of a recipe that starts from a pretrained network in stages, each run is that of a linear head on the features of the
+frozen network (`heads`), from a start that is the same for all (`start`).
+
 A run that diverges has no metrics. In the search it loses; in the comparison it is shown as diverged, and means and
 differences are of the other seeds.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import torch
+
+from circlet.compare.classes import read_classes
 from circlet.compare.contenders import Contender, at_edge, candidates, in_common, settings_text
-from circlet.compare.runs import COST, Machine, Run, finish
-from circlet.compare.statistics import Interval, mean_interval, paired_difference
-from circlet.experiments import Experiment, LossConfig
+from circlet.compare.costs import COST
+from circlet.compare.heads import HeadWorkers
+from circlet.compare.result import Candidate, Entry, Result, steps_of
+from circlet.compare.runs import Machine, Run, finish
+from circlet.compare.start import Start, find_start, for_heads
+from circlet.experiments import Experiment, LossConfig, build_splits
+from circlet.experiments.head_runs import compute_features
 from circlet.training import RunFolder
 
 
@@ -28,7 +39,8 @@ class Plan:
 
     base: the experiment, of which the loss and the seed are changed; the first seed is its own. contenders: the first
     is the baseline, unless another label is given. search: candidate settings for each loss, 0 for none, trained for
-    search_steps (None: as long as the others). validation_share: of the training classes, to judge them.
+    search_steps (None: as long as the others). validation_share: of the training classes, to judge them. keep_models:
+    leave a checkpoint of every head that is tested, 20 MB and more each (runs without stages always leave one).
     """
 
     base: Experiment
@@ -38,6 +50,7 @@ class Plan:
     search_steps: int | None = None
     validation_share: float = 0.2
     baseline: str | None = None
+    keep_models: bool = False
 
     def __post_init__(self) -> None:
         labels = [contender.label for contender in self.contenders]
@@ -61,132 +74,81 @@ class Plan:
         return self.baseline or self.contenders[0].label
 
 
-# Shown of each task, the last one as the measure of difference; those that a run does not have are left out.
-HEADLINES = ("recall@1", "r_precision", "rank-1", "mINP", "lfw", "cfp-fp", "agedb-30", "ytf", "ijb-c@1e-4", "megaface",
-             "mAP (trapezoid)", "mAP", "map@r")  # fmt: skip
-
-
-NO_INTERVAL = Interval(math.nan, math.nan, math.nan)
-
-
-class Candidate(NamedTuple):
-    """A setting that the search tried, and the MAP@R that it reached on validation classes; NaN: it diverged."""
-
-    settings: str
-    map_at_r: float
-
-
-class Entry(NamedTuple):
-    """A contender's part of the result; lists are by seed.
-
-    settings and chosen_by say what was run and why; at_edge: a wider search might have chosen otherwise. test: metrics
-    on the test classes. cost: cost.json, with train_seconds. loss_curve: (step, training loss). diverged: why a run has
-    no metrics, else None.
-    """
-
-    label: str
-    settings: str
-    chosen_by: str
-    candidates: list[Candidate]
-    at_edge: bool
-    test: list[dict[str, float]]
-    cost: list[dict[str, Any]]
-    loss_curve: list[list[tuple[int, float]]]
-    diverged: list[str | None]
-
-    @property
-    def num_diverged(self) -> int:
-        """How many of its runs have diverged."""
-        return sum(reason is not None for reason in self.diverged)
-
-    def values(self, metric: str) -> list[float]:
-        """A metric on the test classes, by seed; NaN where the run diverged."""
-        return [test.get(metric, math.nan) for test in self.test]
-
-    def interval(self, metric: str) -> Interval:
-        """Its mean and 95 % interval over the seeds that have not diverged; NaN where all have."""
-        return _interval(self.values(metric))
-
-
-class Result(NamedTuple):
-    """A finished comparison. experiment: what all runs share (its loss is the recipe's, and was not used)."""
-
-    entries: list[Entry]
-    baseline: str
-    experiment: Experiment
-    seeds: list[int]
-    raw_pixels: dict[str, float]
-    environment: dict[str, Any]
-    facts: dict[str, Any]
-
-    @property
-    def headline(self) -> list[str]:
-        """The metrics that are shown; the last is the one by which losses are told apart."""
-        return [name for name in HEADLINES if name in self.metrics]
-
-    @property
-    def metrics(self) -> list[str]:
-        """All metrics on the test classes."""
-        return list(next(test for entry in self.entries for test in entry.test if test))
-
-    def difference(self, entry: Entry, metric: str) -> Interval:
-        """Of an entry to the baseline, paired by seed, of those that have diverged with neither; NaN without any."""
-        baseline = next(other for other in self.entries if other.label == self.baseline)
-        pairs = zip(entry.values(metric), baseline.values(metric), strict=True)
-        kept = [pair for pair in pairs if not any(map(math.isnan, pair))]
-        if not kept:
-            return NO_INTERVAL
-        own, others = zip(*kept, strict=True)
-        return paired_difference(own, others)
-
-
 def compare(plan: Plan, folder: Path, machine: Machine) -> Result:
     """Search, train, test; runs are below `folder`, and those that are there are not made again.
 
     Raises ValueError where every run has diverged, and where one cannot be made.
     """
-    base = in_common(plan.base, plan.contenders)
-    tried = _search(plan, base, folder, machine)
+    if not plan.base.transfer.stages:
+        return _compare(plan, in_common(plan.base, plan.contenders), folder, partial(finish, machine=machine))
+    base = in_common(for_heads(plan.base), plan.contenders)
+    start = find_start(base, folder, machine.device)
+    prepare = partial(_compute_features, base, machine.device)
+    with HeadWorkers(machine, start, folder, prepare) as workers:
+        return _compare(plan, base, folder, workers.finish, start)
+
+
+def _compute_features(base: Experiment, device: torch.device) -> None:
+    compute_features(base, build_splits(base.data), device)
+
+
+Finish = Callable[[Sequence[Run]], list[RunFolder]]
+
+
+def _compare(plan: Plan, base: Experiment, folder: Path, finish: Finish, start: Start | None = None) -> Result:
+    tried = _search(plan, base, folder, finish)
     chosen = [
         _best(found) if found else contender.loss for contender, found in zip(plan.contenders, tried, strict=True)
     ]
     seeds = [base.loop.seed + i for i in range(plan.seeds)]
+    keep_model = plan.keep_models and start is not None
     runs = [
-        Run(folder / "runs", f"{contender.label}-seed-{seed}", _experiment(base, loss, seed=seed))
+        Run(
+            folder / "runs", f"{contender.label}-seed-{seed}", _experiment(base, loss, seed=seed), keep_model=keep_model
+        )
         for contender, loss in zip(plan.contenders, chosen, strict=True)
         for seed in seeds
     ]
     runs = sorted(runs, key=lambda run: run.experiment.loop.seed)  # after the first seed there is one of each
-    folders = dict(zip((run.name for run in runs), finish(runs, machine), strict=True))
+    folders = dict(zip((run.name for run in runs), finish(runs), strict=True))
     entries = []
     for contender, loss, found in zip(plan.contenders, chosen, tried, strict=True):
         own = [folders[f"{contender.label}-seed-{seed}"] for seed in seeds]
         entries.append(_entry(contender, loss, found, own))
-    results = [run.read_result() for run in folders.values() if run.diverged is None]
-    if not results:
+    finished = [run for run in folders.values() if run.diverged is None]
+    if not finished:
         raise ValueError(f"losses: found that all runs diverged, such as {entries[0].label}: {entries[0].diverged[0]}")
-    facts = {name: results[0][name] for name in ("train_classes", "train_images", "test_classes", "test_images")}
+    result = finished[0].read_result()
+    facts = {name: result[name] for name in ("train_classes", "train_images", "test_classes", "test_images")}
     if plan.search:
-        facts |= {"validation_share": plan.validation_share, "search_steps": plan.search_steps or base.loop.steps}
+        facts |= {"validation_share": plan.validation_share, "search_steps": plan.search_steps or steps_of(base)}
     costs = [cost for entry in entries for cost in entry.cost]
     for name in ("jobs", "threads", "device"):
         facts[name] = sorted({cost[name] for cost in costs if name in cost})
     environment = next(iter(folders.values())).read_json("environment.json")
-    return Result(entries, plan.baseline_label, base, seeds, results[0]["raw_pixels"], environment, facts)
+    whole = Result(entries, plan.baseline_label, base, seeds, result["raw_pixels"], environment, facts)
+    if start is None:
+        return whole._replace(frozen=result.get("frozen"), frozen_classes=read_classes(finished[0].path, "frozen"))
+    return whole._replace(
+        frozen=start.frozen,
+        closed_form=start.closed_form,
+        frozen_classes=start.frozen_classes,
+        closed_form_classes=start.closed_form_classes,
+        facts={**facts, "shrinkage": start.shrinkage, "models": plan.keep_models},
+    )
 
 
-def _search(plan: Plan, base: Experiment, folder: Path, machine: Machine) -> list[list[tuple[LossConfig, float]]]:
+def _search(plan: Plan, base: Experiment, folder: Path, finish: Finish) -> list[list[tuple[LossConfig, float]]]:
     """Settings tried for each contender, with their MAP@R; none where there is nothing to choose."""
-    steps = plan.search_steps or base.loop.steps
     runs: list[list[tuple[LossConfig, Run]]] = []
     for contender in plan.contenders:
         tried = candidates(contender, plan.search) if plan.search else []
         runs.append([])
         for number, loss in enumerate(tried if len(tried) > 1 else [], 1):
-            experiment = _experiment(base, loss, seed=base.loop.seed, steps=steps)
+            experiment = _experiment(base, loss, seed=base.loop.seed, steps=plan.search_steps)
             run = Run(folder / "search", f"{contender.label}-candidate-{number}", experiment, plan.validation_share)
             runs[-1].append((loss, run))
-    finish([run for own in runs for _, run in own], machine)
+    finish([run for own in runs for _, run in own])
     return [[(loss, _map_at_r(RunFolder(run.path))) for loss, run in own] for own in runs]
 
 
@@ -200,13 +162,15 @@ def _best(found: Sequence[tuple[LossConfig, float]]) -> LossConfig:
     return max(found, key=lambda pair: -math.inf if math.isnan(pair[1]) else pair[1])[0]
 
 
-def _interval(values: Sequence[float]) -> Interval:
-    kept = [value for value in values if not math.isnan(value)]
-    return mean_interval(kept) if kept else NO_INTERVAL
-
-
 def _experiment(base: Experiment, loss: LossConfig, *, seed: int, steps: int | None = None) -> Experiment:
-    return replace(base, loss=loss, loop=replace(base.loop, seed=seed, steps=steps or base.loop.steps))
+    """steps: None: those of `base`."""
+    experiment = replace(base, loss=loss, loop=replace(base.loop, seed=seed))
+    if steps is None:
+        return experiment
+    if not base.transfer.stages:
+        return replace(experiment, loop=replace(experiment.loop, steps=steps))
+    transfer = replace(base.transfer, head=replace(base.transfer.head, steps=steps))
+    return replace(experiment, transfer=transfer)
 
 
 def _entry(
@@ -226,4 +190,5 @@ def _entry(
         [{**cost, "train_seconds": result["train_seconds"]} for cost, result in zip(costs, results, strict=True)],
         [[(line["step"], line["loss"]) for line in folder.read_metrics() if "loss" in line] for folder in folders],
         reasons,
+        [read_classes(folder.path) for folder in folders],
     )

@@ -19,9 +19,12 @@ from pathlib import Path
 
 import torch
 
-from circlet.compare.runs import COST
+from circlet.compare.classes import ClassValues, by_class, write_classes
+from circlet.compare.costs import keep_costs
 from circlet.data import Splits, hold_out_classes
-from circlet.experiments import Experiment, build_splits, train
+from circlet.experiments import Experiment, Outcome, build_splits, train
+from circlet.experiments.head_runs import frozen_network
+from circlet.experiments.outcome import embedded_by, plainly
 from circlet.training import RunFolder
 
 
@@ -33,35 +36,16 @@ def main(arguments: list[str]) -> None:
     experiment = Experiment.from_json(json.load(sys.stdin))
     splits = build_splits(experiment.data)
     if share:
-        splits = without_test_classes(splits, share)
-        plain = replace(experiment.test, expand=0, rerank=False, draws=0)
-        data = replace(experiment.data, validation_share=0.0)
-        experiment = replace(experiment, task="retrieval", data=data, test=plain)
+        splits, experiment = without_test_classes(splits, share), of_search(experiment)
     there = (path / "config.json").is_file()
     folder = RunFolder(path) if there else RunFolder.create(path, experiment.to_json(), validation_share=share)
-    before = folder.read_json(COST) if (path / COST).exists() else {}
-    began = time.monotonic()
-
-    def note(finished: bool) -> None:
-        cost = {
-            "finished": finished,
-            "sessions": before.get("sessions", 0) + 1,
-            "wall_seconds": before.get("wall_seconds", 0.0) + time.monotonic() - began,
-            "cpu_seconds": before.get("cpu_seconds", 0.0) + time.process_time(),
-            "peak_memory_mib": max(before.get("peak_memory_mib", 0.0), peak_memory_mib()),
-            "threads": threads,
-            "jobs": max(before.get("jobs", 0), jobs),
-            "device": str(device),
-        }
-        if device.type == "cuda":
-            peak = torch.cuda.max_memory_allocated(device) / 2**20
-            cost["peak_device_memory_mib"] = max(before.get("peak_device_memory_mib", 0.0), peak)
-        folder.write_json(COST, cost)
-
-    note(finished=False)  # a session that is killed counts all the same
+    note = keep_costs(folder, device, threads=threads, jobs=jobs)
     finished = False
     try:
-        train(experiment, splits, folder, device)
+        outcome = train(experiment, splits, folder, device)
+        if outcome is not None and not share:
+            classes = by_class(outcome.embedded, outcome.test_set, experiment)
+            write_classes(path, classes, frozen_classes(outcome, experiment, device))
         finished = True
     except FloatingPointError as error:
         print(f"diverged: {error}", file=sys.stderr)
@@ -82,23 +66,26 @@ def stop_without(parent: int, seconds: float = 1.0) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def of_search(experiment: Experiment) -> Experiment:
+    """The experiment as a search makes it: the test is retrieval, plainly, and no classes choose a checkpoint."""
+    plain = replace(experiment.test, expand=0, rerank=False, draws=0)
+    data = replace(experiment.data, validation_share=0.0)
+    return replace(experiment, task="retrieval", data=data, test=plain)
+
+
+def frozen_classes(outcome: Outcome, experiment: Experiment, device: torch.device) -> ClassValues:
+    """What the network gave in each test class before it was trained, by features that the run has left in the cache;
+    empty for a run that began from random weights.
+    """
+    if outcome.frozen is None:
+        return {}
+    embedded = embedded_by(frozen_network(experiment, device).embeddings, outcome.test_set)
+    return by_class(embedded, outcome.test_set, plainly(experiment))
+
+
 def without_test_classes(splits: Splits, share: float) -> Splits:
     """Training classes alone: train on the rest, validate on a share of them; the test classes are left out."""
     return Splits(*hold_out_classes(splits.train, share))
-
-
-def peak_memory_mib() -> float:
-    """Largest resident memory of this process so far, in MiB.
-
-    On Linux VmHWM, since ru_maxrss starts from that of the process that started this one.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
-    import resource  # macOS, in bytes
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 if __name__ == "__main__":

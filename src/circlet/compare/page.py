@@ -9,9 +9,11 @@ import math
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from circlet.compare.comparison import Result
 from circlet.compare.plots import interval_plot, loss_curves
-from circlet.compare.tables import device_memory, headings, table_rows
+from circlet.compare.result import Result
+from circlet.compare.significance import LEVEL
+from circlet.compare.tables import device_memory, difference_headings, difference_rows, headings, table_rows
+from circlet.compare.verdicts import by_classes_alone, verdicts
 from circlet.pages import data_uri, page
 from circlet.recipes.recipe import leaves
 
@@ -30,6 +32,15 @@ def build_page(result: Result, command: list[str]) -> str:
         f"{experiment.recipe}: {len(result.entries)} losses, {_number(len(result.seeds), 'seed')}",
         styles=("compare/templates/comparison.css",),
         summary=summary(result),
+        verdicts=verdicts(result),
+        by_classes=by_classes_alone(result),
+        difference_headings=difference_headings(result),
+        differences=difference_rows(result),
+        level=f"{LEVEL:g}",
+        of_heads=result.of_heads,
+        frozen=result.frozen is not None,
+        closed_form=result.closed_form is not None,
+        with_models=not result.of_heads or result.facts.get("models", False),
         headings=headings(result),
         rows=table_rows(result),
         made=_made(result.facts),
@@ -47,16 +58,18 @@ def build_page(result: Result, command: list[str]) -> str:
 
 def summary(result: Result) -> str:
     """One paragraph: the protocol, and which losses differ from the baseline."""
-    facts, loop, batch = result.facts, result.experiment.loop, result.experiment.batch
+    facts, batch = result.facts, result.experiment.batch
     seeds = f"{_number(len(result.seeds), 'seed')} ({', '.join(map(str, result.seeds))})"
     told = (
-        f"Each loss trained for {loop.steps} steps of {batch.classes * batch.samples} images on "
+        f"Each loss trained {_trained(result)}for {result.steps} steps of {batch.classes * batch.samples} images on "
         f"{facts['train_images']} images of {facts['train_classes']} classes, with {seeds}, and was tested once on "
         f"{facts['test_images']} images of {facts['test_classes']} classes that no run and no choice of settings has "
         "seen."
     )
     if len(result.seeds) == 1:
         return told + " One seed: no interval, and no difference can be told from chance."
+    if result.of_heads:  # seeds differ by little there: the classes decide (`verdicts`)
+        return told
     better: list[str] = []
     worse: list[str] = []
     unclear: list[str] = []
@@ -81,16 +94,25 @@ def summary(result: Result) -> str:
     return f"{told} {result.headline[-1]} against {result.baseline}, by the paired intervals: {'; '.join(verdicts)}."
 
 
+def _trained(result: Result) -> str:
+    if not result.of_heads:
+        return ""
+    shrinkage = result.facts["shrinkage"]
+    start = f"the closed form (whitening within classes, shrinkage {shrinkage:g})" if shrinkage else "the identity"
+    return f"a linear head on the features of the frozen {result.experiment.model.backbone}, from {start}, "
+
+
 def caveats(result: Result) -> list[str]:
     """What a reader should hold against the numbers."""
-    n, loop = len(result.seeds), result.experiment.loop
+    n, steps = len(result.seeds), result.steps
     searched = [entry.label for entry in result.entries if len(entry.candidates) > 1]
     unsearched = [entry.label for entry in result.entries if len(entry.candidates) < 2]
     texts = [
         f"{_number(n, 'seed')}: the intervals rest on {_number(n, 'run')} a loss. They hold the chance of "
-        "weights, batches and augmentation, not that of other data or other test classes; and with several losses "
-        "against one baseline, one interval in twenty misses by chance.",
-        f"One budget: {loop.steps} steps. A loss that learns slowly at first may overtake in a longer run.",
+        f"{'class weights and batches' if result.of_heads else 'weights, batches and augmentation'}, not that of other "
+        "data or other test classes; and with several losses against one baseline, one interval in twenty misses by "
+        "chance.",
+        f"One budget: {steps} steps. A loss that learns slowly at first may overtake in a longer run.",
         f"The learning rate, its warm-up and all else but the loss are those of the recipe {result.experiment.recipe}, "
         f"which was made for {result.experiment.loss.name} loss at level {result.experiment.loss.level}; they were not "
         "chosen for each loss.",
@@ -98,10 +120,19 @@ def caveats(result: Result) -> list[str]:
     if diverged := [f"{entry.label} in {entry.num_diverged} of {n}" for entry in result.entries if entry.num_diverged]:
         texts.append(f"Training diverged (loss or weights were no longer finite): {', '.join(diverged)}. Means, costs "
                      "and differences are of the other runs, so such a loss looks better than it is.")  # fmt: skip
-    if result.experiment.data.validation_share:
+    if result.of_heads:
+        texts.append("Only a linear head was trained, on features of a network that stays as it is: a loss that is "
+                     "best here need not be best to train the network itself with.")  # fmt: skip
+        if result.facts["shrinkage"] is None:
+            texts.append("No closed form was better than the frozen network on validation classes (or there were too "
+                         "few to tell), so heads begin at the features as they are.")  # fmt: skip
+    if result.frozen_classes or any(entry.classes for entry in result.entries):
+        texts.append("Differences over the test classes: the loss that stands first among several stands there partly "
+                     "by chance; the correction counts for its p-value, not for its interval.")  # fmt: skip
+    if result.experiment.data.validation_share and not result.of_heads:
         texts.append(f"Each run held out {result.experiment.data.validation_share:.0%} of the training classes to "
                      "choose its checkpoint, as the recipe does.")  # fmt: skip
-    if result.experiment.batch.sampler == "pk" and _levels(result) != {"pair"}:
+    if result.experiment.batch.sampler == "pk" and not result.of_heads and _levels(result) != {"pair"}:
         texts.append("So that all see the same batches, class-level losses too are trained on P classes x K images, "
                      "and no loss on classes that are made up in training (composed, warped): those have no class "
                      "weight. The recipe's own runs may use both, and do better.")  # fmt: skip

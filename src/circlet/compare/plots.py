@@ -4,13 +4,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from circlet.compare.comparison import Result
+from circlet.compare.result import Result
 from circlet.compare.tables import row_name
+from circlet.compare.verdicts import by_classes_alone, to_baseline
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DOT, RUN, BASELINE = "#1f6fb4", "#888888", "#c51b7d"
+FROZEN, CLOSED_FORM = "#e08214", "#35978f"
 
 
 def interval_plot(result: Result) -> "Figure":
@@ -25,10 +27,16 @@ def interval_plot(result: Result) -> "Figure":
         for place, entry in zip(places, entries, strict=True):
             colour = BASELINE if entry.label == result.baseline else DOT
             _dots(axes, place, entry.values(metric), entry.interval(metric), colour)
+        for metrics, colour in ((result.frozen, FROZEN), (result.closed_form, CLOSED_FORM)):
+            if metrics is not None and metric in metrics:
+                axes.axvline(metrics[metric], color=colour, linewidth=1, linestyle="--")
         axes.set_title(metric, fontsize=10)
+    over_classes = to_baseline(result) if by_classes_alone(result) else {}
     for place, entry in zip(places, entries, strict=True):
         if entry.label != result.baseline:
-            _dots(panels[-1], place, [], result.difference(entry, result.headline[-1]), DOT)
+            found = over_classes.get(entry.label)
+            difference = result.difference(entry, result.headline[-1]) if found is None else found.interval
+            _dots(panels[-1], place, [], difference, DOT)
     panels[-1].axvline(0, color=BASELINE, linewidth=1)
     panels[-1].set_title(f"{result.headline[-1]}, difference to\n{result.baseline}", fontsize=10)
     panels[0].set_yticks(places, [row_name(entry) for entry in entries])

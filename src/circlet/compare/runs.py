@@ -13,22 +13,26 @@ from typing import Any
 
 import torch
 
+from circlet.compare.costs import COST
 from circlet.experiments import Experiment, settings_digest
 from circlet.training import RunFolder
 from circlet.training.stop import stop_requests
 
-COST = "cost.json"  # of a run, beside its result.json
 SECONDS_BETWEEN_LOOKS = 0.1
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run to be made. validation_share: 0, or the share of the training classes that it is tested on instead."""
+    """A run to be made. validation_share: 0, or the share of the training classes that it is tested on instead.
+
+    keep_model: of a head (`heads`): leave a checkpoint too.
+    """
 
     parent: Path
     name: str
     experiment: Experiment
     validation_share: float = 0.0
+    keep_model: bool = False
 
     @property
     def path(self) -> Path:
@@ -39,8 +43,10 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether result and costs are there; a run that has diverged has ended too."""
-        path = self.path / COST
-        return path.is_file() and bool(RunFolder(self.path).read_json(COST)["finished"])
+        folder = RunFolder(self.path)
+        if not (self.path / COST).is_file() or not folder.read_json(COST)["finished"]:
+            return False
+        return not self.keep_model or folder.model.exists() or folder.diverged is not None
 
 
 @dataclass(frozen=True)
@@ -82,10 +88,10 @@ def finish(runs: Sequence[Run], machine: Machine) -> list[RunFolder]:
                     process = working.pop(run)
                     if process.returncode:
                         raise ValueError(f"{run.name}: the run ended with status {process.returncode}; the end of "
-                                         f"{_log(run)}:\n{_end_of(_log(run))}")  # fmt: skip
+                                         f"{_log(run)}:\n{end_of(_log(run))}")  # fmt: skip
                     done += 1
                     left = (time.monotonic() - started) / done * (total - done)
-                    print(f"{run.name}: {_result(run)}; {done} of {total} done, {left:.0f} s left", flush=True)
+                    print(f"{run.name}: {result_text(run)}; {done} of {total} done, {left:.0f} s left", flush=True)
         finally:
             for process in working.values():
                 with suppress(ProcessLookupError):
@@ -118,11 +124,13 @@ def _log(run: Run) -> Path:
     return run.path.with_name(f"{run.path.name}.log")
 
 
-def _end_of(path: Path) -> str:
+def end_of(path: Path) -> str:
+    """The last lines of a log."""
     return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-5:])
 
 
-def _result(run: Run) -> str:
+def result_text(run: Run) -> str:
+    """What a finished run found, in a few words."""
     folder = RunFolder(run.path)
     if (reason := folder.diverged) is not None:
         return f"diverged ({reason})"

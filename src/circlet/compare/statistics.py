@@ -1,26 +1,15 @@
 """Means over seeds with their uncertainty: t intervals, and differences between runs of the same seed.
 
-The interval says how far the mean over other *seeds* may lie; it knows nothing of other data or other classes.
+The interval says how far the mean over other *seeds* may lie; it knows nothing of other data or other classes
+(`significance`).
 """
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
-
-class Interval(NamedTuple):
-    """A mean and the bounds of its confidence interval, which are nan where one value is all there is."""
-
-    mean: float
-    low: float
-    high: float
-
-    @property
-    def half_width(self) -> float:
-        """Distance from the mean to either bound."""
-        return (self.high - self.low) / 2
+from circlet.evaluate.intervals import Interval as Interval
 
 
 def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval:

@@ -11,6 +11,7 @@
 | run        | a run from start to end: load, train, embed, measure, write                             |
 | staged, network_stage, planning | the same from a pretrained network, in stages that are judged      |
 | outcome    | what a run found on its test classes                                                    |
+| head_runs  | many heads on the features of one frozen network: what they share                       |
 | metrics    | what is measured, by task                                                               |
 | face_sets  | the face test sets                                                                      |
 | folders    | run folders: named, found, opened, with what in them is trusted                         |
