@@ -32,8 +32,8 @@ def run_report(run: Path, device: torch.device, out: Path | None = None, *, trus
         raise FileNotFoundError(f"{folder.path}: no result.json in it; expected a finished run (to finish it: circlet "
                                 f"train --resume {folder.path})")  # fmt: skip
     if not folder.chosen.exists():
-        raise FileNotFoundError(f"{folder.path}: no checkpoint in it; a run of circlet compare on frozen features leaves "
-                                "one with --keep-models")  # fmt: skip
+        raise FileNotFoundError(f"{folder.path}: no checkpoint in it; a run of circlet compare on frozen features "
+                                "leaves one with --keep-models")  # fmt: skip
     result = folder.read_result()
     experiment, model = load_run(run, device, trust=trust)
     experiment_of(folder, trust, needed=["loss.name"])
