@@ -93,9 +93,7 @@ def batch_sampler(
     if config.sampler == "pk":
         most = max(num_classes // ranks, 1) * ranks  # a class stays on one rank
         classes = min(config.classes, most)
-        return PKSampler(
-            labels, classes, config.samples, categories=categories, seed=seed, rank=rank, num_ranks=ranks
-        )
+        return PKSampler(labels, classes, config.samples, categories=categories, seed=seed, rank=rank, num_ranks=ranks)
     batch_size = min(config.classes * config.samples, len(labels))
     return ShuffledBatches(len(labels), batch_size, seed=seed, rank=rank, num_ranks=ranks)
 
