@@ -101,7 +101,7 @@ def train(
 ) -> Run:
     """Train as described, test on unseen classes, and give the finished run.
 
-    experiment: of a recipe, such as `circlet.recipes.folder(root="photos", steps=500)`. data: the images, instead of
+    experiment: of a recipe, such as `circlet.recipes.folder(root="photos", minutes=20)`. data: the images, instead of
     those that the experiment names; such a run cannot be tested again without them. run_dir: folder to make; None:
     runs/<recipe>-<number>. device: None: a GPU if there is one. report: whether the report is built too.
 

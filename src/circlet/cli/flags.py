@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from circlet.experiments import Experiment, LossConfig, with_defaults
-from circlet.experiments.experiment import at_level
+from circlet.experiments.experiment import at_level, with_network
 from circlet.losses import find_loss
 from circlet.losses.catalogue import EXTENSIONS
 
@@ -24,6 +24,8 @@ def parse(kind: type[T], arguments: Sequence[str], experiment: Experiment, *, pr
     With `--loss.name` of another loss its own numbers and level are the defaults, not those of the experiment's loss.
     """
     base = _with_named_loss(experiment, arguments)
+    if any(_value_of(flag, arguments) is not None for flag in ("--steps", "--loop.steps")):
+        base = with_network(base)
     _refuse_unknown(base.loss, arguments)
     loss = _loss_flags(base.loss)
     flags = _subclass(Experiment, ("loss", type(loss), field(default=loss)))

@@ -47,7 +47,9 @@ circle-r50-market. Your own is package.module:function.
 examples:
   circlet train
   circlet train omniglot --root ../shared/data/omniglot
-  circlet train folder --root photos --loss.name triplet --steps 1000
+  circlet train folder --root photos
+  circlet train folder --root photos --minutes 20
+  circlet train folder --root photos --model.backbone efficientnet_lite2 --loss.name proxy_anchor
   circlet train folder --root photos --loss.name mypackage.losses:MyLoss --loss.gamma 32
   circlet train circle-cub --root CUB_200_2011 --model.weights bn_inception.pth
   circlet train --resume runs/folder-1
@@ -146,5 +148,5 @@ def _say_if_from_nothing(experiment: Experiment) -> None:
 
 def _description() -> str:
     listed = [*OWN, *map(find_recipe, EXTENSIONS.registered())]
-    recipes = "\n".join(f"  {recipe.name:<10} {recipe.summary}" for recipe in listed)
+    recipes = "\n".join(f"  {recipe.name:<12} {recipe.summary}" for recipe in listed)
     return DESCRIPTION.format(default=next(iter(RECIPES)), recipes=recipes)

@@ -202,6 +202,14 @@ class Experiment:
         return experiment
 
 
+def with_network(experiment: Experiment) -> Experiment:
+    """The experiment with the network trained too, if it has stages: who says how many steps wants them taken."""
+    stages = experiment.transfer.stages
+    if not stages or "network" in stages:
+        return experiment
+    return replace(experiment, transfer=replace(experiment.transfer, stages=(*stages, "network")))
+
+
 def at_level(experiment: Experiment, level: Level) -> Experiment:
     """The experiment at another level of labels: with class weights without made-up classes, which have no weight.
 

@@ -1,6 +1,6 @@
 """Settings of an experiment as keywords, as Python users give them.
 
-    changed(experiment, root="photos", steps=500, loss=circlet.TripletLoss(margin=0.2), batch__classes=8)
+    changed(experiment, root="photos", minutes=20, loss=circlet.TripletLoss(margin=0.2), batch__classes=8)
 
 A keyword is a part (`loop=LoopConfig(...)`), a setting of a part (`loop__steps=500`, as in scikit-learn), or one of the
 short names that the command line has too. Losses, data sets, backbones, transforms and trackers may be objects; a run
@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from circlet.experiments.experiment import Experiment, at_level
+from circlet.experiments.experiment import Experiment, at_level, with_network
 from circlet.experiments.loss import LossConfig
 from circlet.extensions import import_path
 from circlet.losses import PairLoss
@@ -43,6 +43,8 @@ def changed(experiment: Experiment, **settings: Any) -> Experiment:
         else:
             whole[section] = value
     experiment = replace(experiment, **whole)
+    if "steps" in parts.get("loop", {}):
+        experiment = with_network(experiment)
     for section, values in parts.items():
         experiment = replace(experiment, **{section: _part(getattr(experiment, section), section, values)})
     return experiment

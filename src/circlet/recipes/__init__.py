@@ -1,6 +1,6 @@
 """Recipes: whole experiments by name, each a function with keyword settings.
 
-    circlet.recipes.folder(root="photos", steps=500, loss=circlet.TripletLoss(margin=0.2))
+    circlet.recipes.folder(root="photos", minutes=20, loss=circlet.TripletLoss(margin=0.2))
 
 | file           | what it is                                                                          |
 |----------------|-------------------------------------------------------------------------------------|

@@ -19,7 +19,7 @@ class Setting(NamedTuple):
 
 @dataclass(frozen=True)
 class Recipe:
-    """`recipe()` is its experiment, `recipe(root="photos", steps=500)` the same with other settings.
+    """`recipe()` is its experiment, `recipe(root="photos", minutes=20)` the same with other settings.
 
     make: gives the experiment. stated: settings that the paper states, by name, or by the first part of it, each with
     where; chosen: likewise, settings on which the paper is silent. figures: the paper's results in percent, by

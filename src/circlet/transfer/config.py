@@ -16,9 +16,9 @@ class TransferConfig:
     """Stages of training from a pretrained network; each is kept only if validation classes say that it is better."""
 
     stages: tuple[StageName, ...] = ()
-    """In this order: closed_form: centring or whitening of the frozen network's features; head: a linear head on these
-    features, trained from there; network: the network itself, from there. Without any: the model is trained as a whole
-    from the start. `--minutes` adds the network where the time allows it."""
+    """closed_form: the frozen network's features, whitened; head: a linear head on them, trained from there; network:
+    the network too, from there (--minutes adds it where the time allows, --steps always). Without any stage, all is
+    trained from the start."""
     minutes: Annotated[float | None, tyro.conf.arg(aliases=["--minutes"])] = None
     """Time for everything, from the first image to the report, kept within a tenth; None: what the stages take."""
     shrinkages: tuple[float, ...] = (0.1, 0.3, 1.0)
