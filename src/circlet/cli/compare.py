@@ -1,6 +1,7 @@
 """`circlet compare`: several losses, fairly, over several seeds; a page, a table and a CSV file."""
 
 import shlex
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -55,8 +56,9 @@ class CompareArguments:
     """Settings tried for each loss before the comparison, those of its paper first; 0: these alone."""
     search_steps: int | None = None
     """Steps of each run of the search; by default as many as the others."""
-    validation_share: float = 0.2
-    """Share of the training classes on which the search judges settings."""
+    validation_share: float | None = None
+    """Share of the training classes on which the search judges settings; by default .2, for heads on frozen features
+    .4: they take few classes to train, and many to be judged by."""
     baseline: str | None = None
     """Loss that the others are compared with, as in --losses; by default the first."""
     jobs: int | None = None
@@ -81,18 +83,22 @@ def main(arguments: list[str]) -> None:
     parsed = parse(CompareArguments, arguments[given:], base, prog=prog, description=DESCRIPTION)
     experiment = resolved(parsed.experiment)
     of_heads = bool(experiment.transfer.stages)
+    if "network" in experiment.transfer.stages:
+        raise ValueError("transfer.stages: found network (--steps trains it), expected heads alone: a comparison "
+                         "trains them on frozen features (--transfer.head.steps)")  # fmt: skip
     if experiment.loss != base.loss:
         raise ValueError("loss: found --loss flags, expected the settings in --losses, such as circle:pair:gamma=32")
     losses = parsed.losses or (LOSSES_OF_HEADS if of_heads else LOSSES)
     contenders = [parse_contender(text, experiment.loss.level) for text in losses]
     baseline = None if parsed.baseline is None else parse_contender(parsed.baseline, experiment.loss.level).label
+    share = parsed.validation_share if parsed.validation_share is not None else 0.4 if of_heads else 0.2
     plan = Plan(
         experiment,
         tuple(contenders),
         parsed.seeds,
         parsed.search,
         parsed.search_steps,
-        parsed.validation_share,
+        share,
         baseline,
         parsed.keep_models,
     )
@@ -103,13 +109,15 @@ def main(arguments: list[str]) -> None:
     open_face_sets(experiment.faces)
     build_splits(experiment.data)  # missing data are an error before the first run, and are downloaded once
     folder = parsed.out or Path("runs") / f"compare-{base.folder_name}"
+    began = time.monotonic()
     result = compare(plan, folder, machine)
+    took = time.monotonic() - began
     command = ["circlet", "compare", *arguments]
     table = markdown(result)
     page = build_page(result, command)
     verdicts = verdicts_markdown(result)
     told = f"{table}\n{verdicts}" if verdicts else table
-    text = f"`{shlex.join(command)}`\n\n{told}"
+    text = f"`{shlex.join(command)}`\n\nThe last session took {took:.0f} s.\n\n{told}"
     for name, content in (("html", page), ("md", text), ("csv", csv_text(result))):
         path = folder / f"comparison.{name}"
         write_text(path, content)
