@@ -78,3 +78,14 @@ def test_a_central_view_that_needs_scaling_is_scaled():
     view = plain_view(ramp, (64, 64), 0.9)
     assert view[0, 0, 0, -1] - view[0, 0, 0, 0] == pytest.approx(0.9, abs=0.01)
     torch.testing.assert_close(view.flip(3), 1 - view)
+
+
+@pytest.mark.parametrize("place", [(-1, -1), (-1, 1), (0, 0), (1, -1), (1, 1)])
+def test_corners_are_cut_out_or_scaled_alike(place):
+    images = torch.rand(2, 3, 20, 30)
+    cut = plain_view(images, (16, 24), 0.8, place=place)
+    top, left = ({-1: 0, 0: space // 2, 1: space}[at] for at, space in zip(place, (4, 6), strict=True))
+    assert torch.equal(cut, images[:, :, top : top + 16, left : left + 24])
+    scaled = plain_view(images.double(), (12, 18), 0.8, place=place)
+    expected = plain_view(cut.double(), (12, 18))
+    torch.testing.assert_close(scaled[:, :, 1:-1, 1:-1], expected[:, :, 1:-1, 1:-1], atol=1e-6, rtol=0)

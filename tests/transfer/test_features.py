@@ -12,6 +12,7 @@ from circlet.data import every_image
 from circlet.data.pixels import Decoding, load_pixels
 from circlet.models import Embedder, RawPixels, SmallResNet, View, embed_pixels
 from circlet.transfer import Frozen, LinearMap, features, head_of
+from circlet.transfer.features import LOOKS
 
 CPU = torch.device("cpu")
 DECODING = Decoding((20, 20), 3, "crop", False, 0, "raise", "bilinear")
@@ -87,9 +88,9 @@ def test_missing_counts_what_is_not_there(photos):
     pixels, frozen = pixels_of(photos), Counted()
     half = pixels_of(photos)
     half = load_pixels(half.images.subset(range(5)), DECODING)
-    assert frozen.missing(pixels, None) == 12
+    assert (frozen.missing(pixels), frozen.missing(pixels, 3)) == (12, 36)
     frozen.features(half)
-    assert (frozen.missing(pixels), frozen.missing(half), frozen.missing(half, pixels)) == (7, 0, 7)
+    assert (frozen.missing(pixels), frozen.missing(half), frozen.missing(pixels, 2)) == (7, 0, 19)
     frozen.passed = 0
     frozen.features(pixels)
     assert frozen.passed == 7
@@ -177,12 +178,28 @@ def test_embeddings_are_those_of_the_model(flip, photos):
     assert frozen.passed == 12 * (1 + flip)
 
 
+def test_looks_are_the_parts_of_the_image_and_their_mirror_images(photos):
+    pixels, frozen = pixels_of(photos), Counted()
+    found = frozen.looks(pixels, 10)
+    assert found.shape[:2] == (10, 12)
+    assert torch.equal(frozen.looks(pixels), found[:1])
+    assert frozen.passed == 120
+    decoded = torch.cat(list(pixels.batches(12)))  # 20 x 20, of which 16 x 16 are seen
+    corners = {(-1, -1): (0, 0), (1, 1): (4, 4), (-1, 1): (0, 4), (1, -1): (4, 0), (0, 0): (2, 2)}
+    for look, rows in zip(LOOKS, found, strict=True):
+        y, x = corners[look.place]
+        seen = decoded[:, :, y : y + 16, x : x + 16].float() / 255
+        with torch.no_grad():
+            expected = frozen.model.eval().features(seen.flip(3) if look.mirrored else seen)
+        torch.testing.assert_close(rows, expected, atol=1e-4, rtol=1e-3)
+
+
 def test_mirror_images_are_kept_apart(photos):
     pixels, frozen = pixels_of(photos), Counted()
-    plain, mirrored = frozen.features(pixels), frozen.features(pixels, mirrored=True)
+    plain, mirrored = frozen.features(pixels), frozen.features(pixels, LOOKS[1])
     assert frozen.passed == 24
     assert not torch.allclose(plain, mirrored, atol=1e-4)
-    assert torch.equal(frozen.features(pixels, mirrored=True), mirrored)
+    assert torch.equal(frozen.features(pixels, LOOKS[1]), mirrored)
     assert frozen.passed == 24
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from circlet import transfer
 from circlet.data import FileReader, ImageSet
 from circlet.losses import CircleLoss
 from circlet.training import Objective
@@ -16,14 +17,21 @@ from circlet.transfer import (
     HeadConfig,
     TransferConfig,
     WithinClasses,
-    fit_kept,
     judge,
-    judge_stages,
     unchanged,
 )
 from circlet.transfer.frozen_stages import CLOSED_FORM, HEAD, LEAST_CLASSES, _folds
 
 DIM = 8
+
+
+def judge_stages(images, features, fitting):
+    """Of one look at each image."""
+    return transfer.judge_stages(images, features[None], fitting)
+
+
+def fit_kept(judgement, images, features, fitting, **others):
+    return transfer.fit_kept(judgement, images, features[None], fitting, **others)
 
 
 def images_of(labels, groups=None):
@@ -71,8 +79,8 @@ def test_what_is_held_out_is_judged_by_what_the_others_gave():
     fitting = a_fitting("closed_form", shrinkages=(0.3,))
     (stage,) = judge_stages(images, features, fitting).stages
     values = []
-    for fold in _folds(images, features, 3, fitting.seed):
-        whitening = WithinClasses(fold.features, fold.labels).whitening(0.3)
+    for fold in _folds(images, features[None], 3, fitting.seed):
+        whitening = WithinClasses(fold.looks[0], fold.labels).whitening(0.3)
         values.append(judge(whitening(fold.held_out), fold.held_out_labels).map_at_r)
     assert stage.validation["map@r"] == pytest.approx(float(torch.cat(values).mean()))
     assert stage.settings == {"shrinkage": 0.3}
@@ -144,14 +152,14 @@ def test_no_two_images_of_a_class_judge_nothing():
 
 def test_folds_hold_out_each_class_once_with_its_own_features():
     images, features = a_set(num_classes=13)
-    folds = _folds(images, features, 5, seed=0)
+    folds = _folds(images, features[None], 5, seed=0)
     assert len(folds) == 13 // LEAST_CLASSES
     held_out = torch.cat([fold.held_out for fold in folds])
     assert torch.equal(held_out.sort(dim=0).values, features.sort(dim=0).values)
     for fold in folds:
         assert len(fold.held_out_labels.unique()) >= LEAST_CLASSES
         assert len(fold.labels.unique()) + len(fold.held_out_labels.unique()) == 13
-        assert not (fold.features[:, None] == fold.held_out).all(2).any()
+        assert not (fold.looks[0][:, None] == fold.held_out).all(2).any()
 
 
 def test_groups_are_not_cut_and_not_found():

@@ -40,7 +40,9 @@ class Images:
         """To train on all training classes, or on all but that share of them, and to be tested on the others."""
         if share not in self.known:
             splits = without_test_classes(self.splits, share) if share else self.splits
-            self.known[share] = HeadRuns(self.frozen, load_lazily(self.experiment, splits))
+            self.known[share] = HeadRuns(
+                self.frozen, load_lazily(self.experiment, splits), self.experiment.transfer.looks
+            )
         return self.known[share]
 
 

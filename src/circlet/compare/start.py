@@ -59,7 +59,11 @@ def find_start(experiment: Experiment, folder: Path, device: torch.device) -> St
 
 
 def _found(experiment: Experiment, device: torch.device) -> Start:
-    heads = HeadRuns(frozen_network(experiment, device), load_lazily(experiment, build_splits(experiment.data)))
+    heads = HeadRuns(
+        frozen_network(experiment, device),
+        load_lazily(experiment, build_splits(experiment.data)),
+        experiment.transfer.looks,
+    )
     test_set, plain = heads.test_set, plainly(experiment)
     embedded = heads.embedded()
     found = Start(

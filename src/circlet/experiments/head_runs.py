@@ -37,7 +37,7 @@ def compute_features(experiment: Experiment, splits: Splits, device: torch.devic
     """Leave the features of all images in the cache, so that several processes need not each compute them."""
     frozen, data = frozen_network(experiment, device), load_lazily(experiment, splits)
     assert data.test is not None
-    frozen.features(data.train)
+    frozen.looks(data.train, experiment.transfer.looks)
     embedded_by(frozen.embeddings, data.test)
 
 
@@ -48,37 +48,37 @@ class HeadRuns:
     they are in the cache (`circlet.features`), and those to train on stay in memory here.
     """
 
-    def __init__(self, frozen: Frozen, data: RunData) -> None:
+    def __init__(self, frozen: Frozen, data: RunData, looks: int = 1) -> None:
         assert data.test is not None
         self.frozen, self.data = frozen, data
         self.test_set: TestSet = data.test
-        self.features = frozen.features(data.train)
+        self.looks = frozen.looks(data.train, looks)
         self.labels = torch.from_numpy(data.train.images.labels)
         self._starts: dict[float | None, LinearMap] = {}
 
     def choose_start(self, experiment: Experiment) -> Judgement:
         """Which closed form heads begin at: judged by folds of the training classes, whatever the loss."""
         config = replace(experiment.transfer, stages=("closed_form",))
-        return judge_stages(self.data.train.images, self.features, _fitting(replace(experiment, transfer=config)))
+        return judge_stages(self.data.train.images, self.looks, _fitting(replace(experiment, transfer=config)))
 
     def start(self, shrinkage: float | None) -> LinearMap:
         """The closed form of all training images; None: the features as they are."""
         if shrinkage not in self._starts:
-            found = unchanged(self.features.shape[1])
+            found = unchanged(self.looks.shape[2])
             if shrinkage is not None:
-                found = WithinClasses(self.features, self.labels).whitening(shrinkage)
+                found = WithinClasses(self.looks[0], self.labels).whitening(shrinkage)
             self._starts[shrinkage] = found
         return self._starts[shrinkage]
 
     def train(self, experiment: Experiment, shrinkage: float | None, observe: Observe | None = None) -> TrainedHead:
         """The head with the experiment's loss and seed, from that start. FloatingPointError where it diverges."""
-        found = _fitting(experiment).head(self.features, self.labels, self.start(shrinkage), observe)
+        found = _fitting(experiment).head(self.looks, self.labels, self.start(shrinkage), observe)
         return found._replace(head=self.shortened(found.head, experiment))
 
     def shortened(self, head: LinearMap, experiment: Experiment) -> LinearMap:
         """The map with as many numbers at its end as the experiment's embeddings have."""
         dim = experiment.model.embedding_dim
-        return head if dim is None or dim == len(head.bias) else projected(head, self.features, dim)
+        return head if dim is None or dim == len(head.bias) else projected(head, self.looks[0], dim)
 
     def embedded(self, head: LinearMap | None = None) -> Embedded:
         """Embeddings of the test images; None: what the network alone gives."""

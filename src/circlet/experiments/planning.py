@@ -30,9 +30,11 @@ def planned(experiment: Experiment, data: RunData, frozen: Frozen, network: Netw
     """The plan, printed; a ValueError where the time is too short."""
     model, backbone = experiment.model, experiment.model.backbone
     assert data.test is not None
-    tested = [data.test.query, data.test.gallery]
-    num_tested = sum(len(pixels) for pixels in tested if pixels is not None)
-    missing = frozen.missing(data.train, *tested)
+    tested = [pixels for pixels in (data.test.query, data.test.gallery) if pixels is not None]
+    num_tested = sum(map(len, tested))
+    looks, views = experiment.transfer.looks, 2 if experiment.test.flip else 1
+    wanted = looks * len(data.train) + views * num_tested
+    missing = frozen.missing(data.train, looks) + sum(frozen.missing(pixels, views) for pixels in tested)
     asked = experiment.transfer.minutes is not None or "network" in experiment.transfer.stages
     rate = frozen.images_per_second(data.train) if missing or asked else float("inf")
     seen, small = (size[0] * size[1] for size in (experiment.view.size, training_size(experiment)))
@@ -46,7 +48,7 @@ def planned(experiment: Experiment, data: RunData, frozen: Frozen, network: Netw
     images = data.train.images
     print(f"{len(images)} images of {images.num_classes} classes to train on, {num_tested} to test; {backbone} at "
           f"{experiment.view.size[0]} x {experiment.view.size[1]} pixels")  # fmt: skip
-    known = len(images) + num_tested - missing
+    known = wanted - missing
     speed = f" at {rate:.0f} images/s" if missing else ""
     print(
         f"  features of the frozen network  {plan.features:4.0f} s{speed}{f', {known} known already' if known else ''}"

@@ -73,6 +73,10 @@ class Staged:
 
         self.frozen = self.as_it_is()
 
+    def looks(self) -> Tensor:
+        """Features (looks, n, features) of the training images."""
+        return self.frozen.looks(self.data.train, self.experiment.transfer.looks)
+
     def as_it_is(self) -> Frozen:
         """The network as it is now."""
         return Frozen(self.model, self.experiment.view, self.experiment.data.decoding, self.device)
@@ -151,7 +155,7 @@ def _on_test_classes(outcome: Outcome) -> list[str]:
 
 def _judged(run: Staged) -> Judgement:
     train = run.data.train
-    judgement = judge_stages(train.images, run.frozen.features(train), run.fitting)
+    judgement = judge_stages(train.images, run.looks(), run.fitting)
     for stage in judgement.stages:
         _say(stage)
     return judgement
@@ -163,7 +167,7 @@ def _fit(run: Staged, judgement: Judgement, folder: RunFolder) -> LinearMap:
     if not resumed:
         folder.write_metrics([])
     observe = None if resumed else Telemetry(Trace(folder.path))
-    found = fit_kept(judgement, train.images, run.frozen.features(train), run.fitting, observe=observe)
+    found = fit_kept(judgement, train.images, run.looks(), run.fitting, observe=observe)
     if not resumed:
         folder.write_metrics(found.log)
     return found.head
@@ -176,7 +180,7 @@ def _network(
     experiment, train = run.experiment, run.data.train
 
     def fitted() -> LinearMap:  # to what the network is trained on alone
-        return fit_kept(judgement, network.train, run.frozen.features(train)[network.rows], run.fitting).head
+        return fit_kept(judgement, network.train, run.looks()[:, network.rows], run.fitting).head
 
     seconds = None
     if experiment.transfer.minutes is not None:
@@ -204,7 +208,7 @@ def _network(
         as_trained, again = (judge(head(rows), labels, groups) for head in (head_of(run.model), fitted()))
         if float(again.map_at_r.mean()) < float(as_trained.map_at_r.mean()):
             return stage, head_of(run.model)
-        whole_head = fit_kept(judgement, train.images, run.frozen.features(train), run.fitting).head
+        whole_head = fit_kept(judgement, train.images, run.looks(), run.fitting).head
         settings = {**stage.settings, "head": "fitted again"}
         return stage._replace(validation=again.summary(), settings=settings), whole_head
 

@@ -44,25 +44,32 @@ def views(images: Tensor, *, flip: bool = False, crop: tuple[int, int] | None = 
     return [*kept, *(view.flip(3) for view in kept)] if flip else kept
 
 
-def plain_view(images: Tensor, size: tuple[int, int], crop_share: float = 1.0) -> Tensor:
+def plain_view(
+    images: Tensor, size: tuple[int, int], crop_share: float = 1.0, *, place: tuple[int, int] = (0, 0)
+) -> Tensor:
     """The central `crop_share` of each side of the images, scaled to `size`; float 0 to 1.
 
     >>> plain_view(torch.full((2, 1, 8, 8), 255, dtype=torch.uint8), (4, 4)).unique()
     tensor([1.])
 
-    images: (batch, channels, height, width), uint8 or float 0 to 1. Where nothing is left to scale, as for the central
+    images: (batch, channels, height, width), uint8 or float 0 to 1. place: -1, 0 or 1 down and across: that part at the
+    top or left, in the middle, or at the bottom or right. Where nothing is left to scale, as for the central
     227 of 256 pixels, the pixels are cut out as they are.
     """
     images = images.float() / 255 if images.dtype == torch.uint8 else images
     height, width = images.shape[2:]
     if (round(crop_share * height), round(crop_share * width)) == size:
-        top, left = (height - size[0]) // 2, (width - size[1]) // 2
+        top, left = (
+            (space if at > 0 else space // 2 if at == 0 else 0)
+            for at, space in zip(place, (height - size[0], width - size[1]), strict=True)
+        )
         return images[:, :, top : top + size[0], left : left + size[1]]
     step = crop_share * math.sqrt(height * width / (size[0] * size[1]))
     if (halvings := max(0, math.ceil(math.log2(step / 1.5)))) > 0:  # or every second pixel would not be seen at all
         images = F.interpolate(images, [math.ceil(side / 2**halvings) for side in (height, width)], mode="area")
     eye = torch.eye(2, 3, dtype=images.dtype, device=images.device).expand(len(images), -1, -1)
     grid = crop_share * F.affine_grid(eye, [*images.shape[:2], *size], align_corners=False)
+    grid = grid + (1 - crop_share) * grid.new_tensor([place[1], place[0]])
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 

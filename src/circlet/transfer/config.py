@@ -25,6 +25,9 @@ class TransferConfig:
     """Tried by closed_form: how much of the average variance is added to all (whitening)."""
     folds: int = 3
     """Parts of the training classes, each of which judges once; fewer where a part would have less than 4 classes."""
+    looks: int = 1
+    """Looks at each training image that the head is trained on: 1: as in testing; 2: its mirror image too; up to 10:
+    its corners and theirs. Each takes the network once more."""
     head: HeadConfig = field(default_factory=HeadConfig)
     mixes: tuple[float, ...] = (0.5, 0.75, 1.0)
     """Tried after network: shares of the trained weights in the mean with those before (WiSE-FT)."""
@@ -48,6 +51,8 @@ class TransferConfig:
             raise ValueError(f"transfer.shrinkages: found {self.shrinkages}, expected numbers of 0 or more")
         if self.folds < 2:
             raise ValueError(f"transfer.folds: found {self.folds}, expected at least 2")
+        if not 1 <= self.looks <= 10:
+            raise ValueError(f"transfer.looks: found {self.looks}, expected 1 to 10")
         if not self.mixes or not all(0 < share <= 1 for share in self.mixes):
             raise ValueError(f"transfer.mixes: found {self.mixes}, expected shares above 0 and at most 1")
         if self.low_rank < 0:

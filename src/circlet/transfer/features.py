@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,18 @@ from circlet.models import Embedder, RawPixels, View, batch_size, evaluating, fo
 from circlet.progress import progress
 from circlet.transfer.closed_form import LinearMap
 
+
+class Seen(NamedTuple):
+    """A fixed look at an image: which part of it (`circlet.models.plain_view`), and whether mirrored."""
+
+    place: tuple[int, int] = (0, 0)
+    mirrored: bool = False
+
+
+# As in testing first, its mirror image, then the corners and theirs: what random crops and flips would show.
+LOOKS = tuple(
+    Seen(place, mirrored) for place in ((0, 0), (-1, -1), (1, 1), (-1, 1), (1, -1)) for mirrored in (False, True)
+)
 FORMAT = "features 2"  # another one where the same settings would give other numbers
 
 
@@ -39,13 +51,13 @@ class Frozen:
         self._backbone: nn.Module | None = None
         self._known: deque[tuple[ImageSet, list[bytes]]] = deque(maxlen=8)
 
-    def features(self, pixels: Pixels, *, mirrored: bool = False) -> Tensor:
-        """(n, features) on the CPU, of the images or of their mirror images; with a progress bar for what is new."""
+    def features(self, pixels: Pixels, look: Seen = LOOKS[0]) -> Tensor:
+        """(n, features) on the CPU, of the images as they are looked at; with a progress bar for what is new."""
+        return self._rows(pixels, self._store(look), self._features, "features", look)
 
-        def forward(images: Tensor) -> Tensor:
-            return self._features(images.flip(3) if mirrored else images)
-
-        return self._rows(pixels, self._store(mirrored=mirrored), forward, "features")
+    def looks(self, pixels: Pixels, count: int = 1) -> Tensor:
+        """(count, n, features): the first `count` of `LOOKS`."""
+        return torch.stack([self.features(pixels, look) for look in LOOKS[:count]])
 
     def _features(self, images: Tensor) -> Tensor:
         if self._backbone is None:
@@ -59,7 +71,7 @@ class Frozen:
         """(n, numbers) unit rows: the pixels as `RawPixels` gives them."""
         raw = RawPixels(self.model)
         store = FeatureStore(digest(FORMAT, "raw pixels", *self._form()))
-        return nn.functional.normalize(self._rows(pixels, store, raw, "raw pixels"), dim=1)
+        return nn.functional.normalize(self._rows(pixels, store, raw, "raw pixels", LOOKS[0]), dim=1)
 
     def embeddings(self, pixels: Pixels, head: LinearMap | None = None) -> Tensor:
         """(n, dim) unit rows on the CPU: `head` on the features, in the views that testing asks for.
@@ -70,19 +82,20 @@ class Frozen:
         with torch.no_grad():
             total = of(self.features(pixels))
             if self.view.flip:
-                total = total + of(self.features(pixels, mirrored=True))
+                total = total + of(self.features(pixels, LOOKS[1]))
         return nn.functional.normalize(total, dim=1)
 
-    def missing(self, *sets: Pixels | None) -> int:
-        """How many images have no features yet, of all these sets."""
-        return sum(len(self._store().find(self._keys(pixels)).missing) for pixels in sets if pixels is not None)
+    def missing(self, pixels: Pixels, count: int = 1) -> int:
+        """How many features are not there yet, of that many looks at the images."""
+        keys = self._keys(pixels)
+        return sum(len(self._store(look).find(keys).missing) for look in LOOKS[:count])
 
     def images_per_second(self, pixels: Pixels, seconds: float = 3.0) -> float:
         """How fast features are made here, decoding included: measured on the first images, for about that long."""
         size = batch_size(self.view.size)
         chosen = load_pixels(pixels.images.subset(range(min(len(pixels), 16 * size))), self._lazily)
         done, began, rate = 0, monotonic(), 0.0
-        with closing(self._forward(chosen.batches(size), self._features)) as rows:
+        with closing(self._forward(chosen.batches(size), self._features, LOOKS[0])) as rows:
             for number, batch in enumerate(rows):
                 done += len(batch)
                 now = monotonic()
@@ -103,8 +116,8 @@ class Frozen:
     def _lazily(self) -> Decoding:
         return replace(self.decoding, in_memory=False, on_error="raise")
 
-    def _store(self, *, mirrored: bool = False) -> FeatureStore:
-        return FeatureStore(digest(*self._parts, "mirrored" if mirrored else "plain"))
+    def _store(self, look: Seen) -> FeatureStore:
+        return FeatureStore(digest(*self._parts, *look.place, int(look.mirrored)))
 
     def _keys(self, pixels: Pixels) -> list[bytes]:
         """The digests of the images' content; those of the sets seen last are kept."""
@@ -116,7 +129,9 @@ class Frozen:
         self._known.append((images, keys))
         return keys
 
-    def _rows(self, pixels: Pixels, store: FeatureStore, forward: Callable[[Tensor], Tensor], title: str) -> Tensor:
+    def _rows(
+        self, pixels: Pixels, store: FeatureStore, forward: Callable[[Tensor], Tensor], title: str, look: Seen
+    ) -> Tensor:
         def compute(missing: Any) -> Iterator[tuple[Any, Tensor]]:
             size, done = batch_size(self.view.size), 0
             if pixels.memory is not None:
@@ -124,17 +139,20 @@ class Frozen:
             else:
                 batches = load_pixels(pixels.images.subset(missing), self._lazily).batches(size)
             with progress(title, len(missing), unit="image") as shown:
-                for rows in self._forward(batches, forward):
+                for rows in self._forward(batches, forward, look):
                     yield missing[done : done + len(rows)], rows
                     done += len(rows)
                     shown.advance(len(rows))
 
         return store.rows(self._keys(pixels), compute)
 
-    def _forward(self, batches: Iterator[Tensor], forward: Callable[[Tensor], Tensor]) -> Generator[Tensor, None, None]:
+    def _forward(
+        self, batches: Iterator[Tensor], forward: Callable[[Tensor], Tensor], look: Seen
+    ) -> Generator[Tensor, None, None]:
         with evaluating(self.model), torch.no_grad():
             for decoded in batches:
-                seen = plain_view(decoded.to(self.device), self.view.size, self.view.crop_share)
+                seen = plain_view(decoded.to(self.device), self.view.size, self.view.crop_share, place=look.place)
+                seen = seen.flip(3) if look.mirrored else seen
                 yield forward(seen.contiguous(memory_format=torch.channels_last)).float().cpu()
 
 

@@ -78,12 +78,12 @@ class Fitting:
     embedding_dim: int | None
     seed: int
 
-    def head(self, features: Tensor, labels: Tensor, start: LinearMap, observe: Observe | None = None) -> TrainedHead:
-        """The linear head trained from `start` on features (n, features) of classes 0..n - 1."""
+    def head(self, looks: Tensor, labels: Tensor, start: LinearMap, observe: Observe | None = None) -> TrainedHead:
+        """The linear head trained from `start` on the features (looks, n, features) of images of these classes."""
         torch.manual_seed(self.seed)
         objective = self.make_objective(int(labels.max()) + 1, len(start.bias))
         return train_head(
-            [features], labels, start, objective, self.config.head, self.batch, seed=self.seed, observe=observe
+            list(looks), labels, start, objective, self.config.head, self.batch, seed=self.seed, observe=observe
         )
 
     def shortened(self, head: LinearMap, features: Tensor) -> LinearMap:
@@ -93,9 +93,9 @@ class Fitting:
 
 
 class Fold(NamedTuple):
-    """Features and labels to fit, and to judge on; labels of either count its own classes."""
+    """Features and labels to fit, and to judge on; labels of either count its own classes. looks: (looks, n, dim)."""
 
-    features: Tensor
+    looks: Tensor
     labels: Tensor
     held_out: Tensor
     held_out_labels: Tensor
@@ -106,25 +106,27 @@ class Fold(NamedTuple):
         return judge(head(self.held_out), self.held_out_labels, self.held_out_groups)
 
 
-def judge_stages(images: ImageSet, features: Tensor, fitting: Fitting) -> Judgement:
-    """Which stages of the settings to keep, but for the network's. features: (n, features) of the training images.
+def judge_stages(images: ImageSet, looks: Tensor, fitting: Fitting) -> Judgement:
+    """Which stages of the settings to keep, but for the network's.
+
+    looks: (looks, n, features), of the training images as they are seen in testing, and perhaps otherwise too.
 
     Of features without any meaning, where nothing can be gained, something is kept in 3 of 100 cases with 40 classes,
     and in 8 with 12: the best of several shrinkages is taken, and folds are not independent. What is kept then does
     neither good nor harm.
     """
     config = fitting.config
-    folds = _folds(images, features, config.folds, fitting.seed)
+    folds = _folds(images, looks, config.folds, fitting.seed)
     if not folds:
         return Judgement(None, [], None, None)
-    frozen = joined([fold.judged(unchanged(features.shape[1])) for fold in folds])
+    frozen = joined([fold.judged(unchanged(looks.shape[2])) for fold in folds])
     if not len(frozen.labels):  # nothing to find outside of one's own group
         return Judgement(None, [], None, None)
-    starts, before, shrinkage = [unchanged(features.shape[1])] * len(folds), frozen, None
+    starts, before, shrinkage = [unchanged(looks.shape[2])] * len(folds), frozen, None
     stages: list[Stage] = []
     if "closed_form" in config.stages:
         began = time.monotonic()
-        spreads = [WithinClasses(fold.features, fold.labels) for fold in folds]
+        spreads = [WithinClasses(fold.looks[0], fold.labels) for fold in folds]
         tried = {s: [spread.whitening(s) for spread in spreads] for s in config.shrinkages}
         judged = {s: _judged(maps, folds, fitting) for s, maps in tried.items()}
         best = max(judged, key=lambda s: float(judged[s].map_at_r.mean()))
@@ -134,7 +136,7 @@ def judge_stages(images: ImageSet, features: Tensor, fitting: Fitting) -> Judgem
     if "head" in config.stages and config.head.steps:
         began = time.monotonic()
         begun = zip(folds, starts, strict=True)
-        heads = [fitting.head(fold.features, fold.labels, start).head for fold, start in begun]
+        heads = [fitting.head(fold.looks, fold.labels, start).head for fold, start in begun]
         found = _judged(heads, folds, fitting)
         settings = {"steps": config.head.steps, "learning_rate": config.head.learning_rate}
         stages.append(_stage(HEAD, settings, found, before, began))
@@ -148,22 +150,22 @@ def judge_stages(images: ImageSet, features: Tensor, fitting: Fitting) -> Judgem
 
 
 def fit_kept(
-    judgement: Judgement, images: ImageSet, features: Tensor, fitting: Fitting, *, observe: Observe | None = None
+    judgement: Judgement, images: ImageSet, looks: Tensor, fitting: Fitting, *, observe: Observe | None = None
 ) -> TrainedHead:
-    """The head of the stages that are kept, fitted to images and their features (n, features), also of another network.
+    """The head of the stages that are kept, fitted to images and their features (looks, n, features), also of another network.
 
     Where none is kept it leaves features as they are; where an embedding is shorter than these, it projects at the end.
     """
     labels = torch.from_numpy(images.labels)
-    found = TrainedHead(unchanged(features.shape[1]), [])
+    found = TrainedHead(unchanged(looks.shape[2]), [])
     if judgement.shrinkage is not None:
-        found = TrainedHead(WithinClasses(features, labels).whitening(judgement.shrinkage), [])
+        found = TrainedHead(WithinClasses(looks[0], labels).whitening(judgement.shrinkage), [])
     if HEAD in judgement.kept:
-        found = fitting.head(features, labels, found.head, observe)
-    return found._replace(head=fitting.shortened(found.head, features))
+        found = fitting.head(looks, labels, found.head, observe)
+    return found._replace(head=fitting.shortened(found.head, looks[0]))
 
 
-def _folds(images: ImageSet, features: Tensor, wanted: int, seed: int) -> list[Fold]:
+def _folds(images: ImageSet, looks: Tensor, wanted: int, seed: int) -> list[Fold]:
     """Folds by classes (groups of images are not cut), each with `LEAST_CLASSES`; none where there are too few."""
     number = min(wanted, images.num_classes // LEAST_CLASSES)
     if number < 2:
@@ -177,10 +179,10 @@ def _folds(images: ImageSet, features: Tensor, wanted: int, seed: int) -> list[F
         return []
     folds = []
     for parts in cut:
-        rows = [features[[int(name) for name in part.names]] for part in parts]
+        rows = [looks[:, [int(name) for name in part.names]] for part in parts]
         labels = [torch.from_numpy(part.labels) for part in parts]
         groups = None if parts[1].groups is None else torch.from_numpy(parts[1].groups)
-        folds.append(Fold(rows[0], labels[0], rows[1], labels[1], groups))
+        folds.append(Fold(rows[0], labels[0], rows[1][0], labels[1], groups))
     return folds
 
 
@@ -192,7 +194,7 @@ def has_pairs(images: ImageSet) -> bool:
 def _judged(heads: list[LinearMap], folds: list[Fold], fitting: Fitting) -> Judged:
     """What heads are worth on the folds that they were not fitted to; as short as embeddings are to be."""
     pairs = zip(heads, folds, strict=True)
-    return joined([fold.judged(fitting.shortened(head, fold.features)) for head, fold in pairs])
+    return joined([fold.judged(fitting.shortened(head, fold.looks[0])) for head, fold in pairs])
 
 
 def _stage(name: str, settings: dict[str, Any], found: Judged, before: Judged, began: float) -> Stage:
