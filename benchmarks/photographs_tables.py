@@ -83,14 +83,15 @@ def write_results(work: Path, results: Path, order: Sequence[str]) -> str:
     if not groups:
         return "\n".join(reasons)
     table = main_table(groups)
-    text = f"{where(runs)}\n\n{table}\n{by_split(groups)}\n{notes(groups, reasons)}"
+    rest = f"{where(runs)}\n\n{by_split(groups)}\n{notes(groups, reasons)}"
     results.mkdir(exist_ok=True)
-    (results / "photographs.md").write_text(text)
+    (results / "photographs.md").write_text(table)
+    (results / "photographs_splits.md").write_text(rest)
     write_csv(runs, results / "photographs.csv")
     plot(groups, results / "photographs.png")
     if results == RESULTS:
         README.write_text(MARKED.sub(lambda match: match[1] + table + match[2], README.read_text()))
-    return text
+    return f"{table}\n{rest}"
 
 
 def grouped(runs: list[Run], order: Sequence[str]) -> list[Group]:

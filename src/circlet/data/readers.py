@@ -8,6 +8,7 @@ A reader is a function `(index) -> PIL image`. It may offer more, which nobody n
 A reader that names its files may be called from several threads at once (`circlet.data.ahead`).
 """
 
+import inspect
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -71,12 +72,12 @@ class Chosen:
 
 
 def file_of(read: Reader, index: int) -> str | None:
-    """What the reader's `file` says, None without one."""
-    file: Callable[[int], str | None] | None = getattr(read, "file", None)
-    return None if file is None else file(index)
+    """What the reader's `file` says; None without such a method: a reader of others may mean anything by the name."""
+    file: Callable[[int], str | None] | None = getattr(type(read), "file", None)
+    return read.file(index) if inspect.isfunction(file) else None  # type: ignore[attr-defined]
 
 
 def content_of(read: Reader, index: int) -> bytes | None:
-    """What the reader's `content` gives, None without one."""
-    content: Callable[[int], bytes | None] | None = getattr(read, "content", None)
-    return None if content is None else content(index)
+    """What the reader's `content` gives; None without such a method."""
+    content: Callable[[int], bytes | None] | None = getattr(type(read), "content", None)
+    return read.content(index) if inspect.isfunction(content) else None  # type: ignore[attr-defined]

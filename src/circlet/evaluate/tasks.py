@@ -39,11 +39,11 @@ def retrieval_metrics(
 ) -> dict[str, float]:
     """recall@K, r_precision, map@r, mrr (`retrieval`), without the Recall@K for which there are too few images.
 
-    groups: of the queries, which pass over those of their own; without a gallery only.
-
     >>> rows, labels = torch.eye(2).repeat(2, 1), torch.tensor([0, 1, 0, 1])
     >>> retrieval_metrics(rows, labels, None, None, ks=(1, 100))
     {'recall@1': 1.0, 'r_precision': 1.0, 'map@r': 1.0, 'mrr': 1.0}
+
+    groups: of the queries, which pass over those of their own; without a gallery only.
     """
     num_searched = len(query) - 1 if gallery is None else len(gallery)
     kept = tuple(k for k in ks if k <= num_searched)

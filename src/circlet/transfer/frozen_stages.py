@@ -152,7 +152,7 @@ def judge_stages(images: ImageSet, looks: Tensor, fitting: Fitting) -> Judgement
 def fit_kept(
     judgement: Judgement, images: ImageSet, looks: Tensor, fitting: Fitting, *, observe: Observe | None = None
 ) -> TrainedHead:
-    """The head of the stages that are kept, fitted to images and their features (looks, n, features), also of another network.
+    """The head of the stages that are kept, fitted to images by their features (looks, n, dim); of any network.
 
     Where none is kept it leaves features as they are; where an embedding is shorter than these, it projects at the end.
     """
