@@ -128,8 +128,10 @@ def train_network(
         for share in experiment.transfer.mixes:
             model.load_state_dict(mix_states(before_state, after_state, share))
             tried[share] = judged(model)
-        best = max(tried, key=lambda share: float(tried[share].map_at_r.mean()))
-        return best, tried[best], compare(tried[best], before, confidence)
+        verdicts = {share: compare(found, before, confidence) for share, found in tried.items()}
+        # Of those that are better in all respects the best: a smaller share may keep Recall@1 where a larger does not.
+        best = max(tried, key=lambda share: (verdicts[share].better, float(tried[share].map_at_r.mean())))
+        return best, tried[best], verdicts[best]
 
     share, found, verdict = on_rank_0(choose)
     state = mix_states(before_state, after_state, share) if verdict.better else before_state
