@@ -20,7 +20,8 @@ from circlet.compare.classes import by_class, write_classes
 from circlet.compare.costs import keep_costs
 from circlet.compare.one_run import of_search, without_test_classes
 from circlet.experiments import Experiment, build_splits
-from circlet.experiments.head_runs import HeadRuns, frozen_network, load_lazily
+from circlet.experiments.head_runs import HeadRuns, frozen_network
+from circlet.experiments.loading import load_lazily
 from circlet.experiments.metrics import metrics_of
 from circlet.training import RunFolder
 from circlet.transfer import LinearMap, set_head
@@ -41,7 +42,7 @@ class Images:
         if share not in self.known:
             splits = without_test_classes(self.splits, share) if share else self.splits
             self.known[share] = HeadRuns(
-                self.frozen, load_lazily(self.experiment, splits), self.experiment.transfer.looks
+                self.frozen, load_lazily(self.experiment.data, splits), self.experiment.transfer.looks
             )
         return self.known[share]
 

@@ -12,7 +12,8 @@ import torch
 
 from circlet.compare.classes import ClassValues, by_class
 from circlet.experiments import Experiment, build_splits, settings_digest
-from circlet.experiments.head_runs import HeadRuns, frozen_network, load_lazily
+from circlet.experiments.head_runs import HeadRuns, frozen_network
+from circlet.experiments.loading import load_lazily
 from circlet.experiments.metrics import metrics_of
 from circlet.experiments.outcome import plainly
 from circlet.files import nan_for_null, read_json, write_json
@@ -61,7 +62,7 @@ def find_start(experiment: Experiment, folder: Path, device: torch.device) -> St
 def _found(experiment: Experiment, device: torch.device) -> Start:
     heads = HeadRuns(
         frozen_network(experiment, device),
-        load_lazily(experiment, build_splits(experiment.data)),
+        load_lazily(experiment.data, build_splits(experiment.data)),
         experiment.transfer.looks,
     )
     test_set, plain = heads.test_set, plainly(experiment)

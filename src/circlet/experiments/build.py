@@ -11,6 +11,7 @@ from circlet.experiments.loss import LossConfig, build_loss
 from circlet.models import Embedder, backbone
 from circlet.training import Objective
 from circlet.training.trackers import TRACKERS, Tracker
+from circlet.transfer import Fitting
 
 
 def build_model(config: ModelConfig, channels: int) -> Embedder:
@@ -56,6 +57,16 @@ def build_objective(config: LossConfig, num_classes: int, embedding_dim: int, de
         centers=config.centers,
         device=device if num_ranks(None) > 1 else None,
     )
+
+
+def fitting_of(experiment: Experiment) -> Fitting:
+    """How heads on frozen features are fitted, with the experiment's loss."""
+
+    def make_objective(num_classes: int, embedding_dim: int) -> Objective:
+        return build_objective(experiment.loss, num_classes, embedding_dim, torch.device("cpu"))
+
+    dim, seed = experiment.model.embedding_dim, experiment.loop.seed
+    return Fitting(experiment.transfer, experiment.batch, make_objective, dim, seed)
 
 
 def build_trackers(experiment: Experiment, folder: Path) -> list[Tracker]:

@@ -11,31 +11,23 @@ import torch
 
 from circlet.data import Splits
 from circlet.data.query_gallery import TestSet
-from circlet.experiments.build import build_model, build_objective
+from circlet.experiments.build import build_model, fitting_of
 from circlet.experiments.experiment import Experiment
-from circlet.experiments.loading import RunData, load_run_data
-from circlet.experiments.outcome import embedded_by
+from circlet.experiments.loading import RunData, load_lazily
+from circlet.experiments.outcome import embedded_by, frozen_of
 from circlet.models import Embedded
-from circlet.training import Objective
-from circlet.transfer import Fitting, Frozen, Judgement, LinearMap, WithinClasses, judge_stages, projected, unchanged
+from circlet.transfer import Frozen, Judgement, LinearMap, WithinClasses, judge_stages, projected, unchanged
 from circlet.transfer.head import Observe, TrainedHead
 
 
 def frozen_network(experiment: Experiment, device: torch.device) -> Frozen:
     """The experiment's pretrained network as it is before any training; of settings that are `resolved`."""
-    model = build_model(experiment.model, experiment.data.channels)
-    view = replace(experiment.view, five_crops=False)
-    return Frozen(model, view, replace(experiment.data.decoding, in_memory=False), device)
-
-
-def load_lazily(experiment: Experiment, splits: Splits) -> RunData:
-    """The images of the splits in their roles; none is decoded before it is asked for, none held out to validate."""
-    return load_run_data(replace(experiment.data, in_memory=False, validation_share=0.0), splits)
+    return frozen_of(build_model(experiment.model, experiment.data.channels), experiment, device)
 
 
 def compute_features(experiment: Experiment, splits: Splits, device: torch.device) -> None:
     """Leave the features of all images in the cache, so that several processes need not each compute them."""
-    frozen, data = frozen_network(experiment, device), load_lazily(experiment, splits)
+    frozen, data = frozen_network(experiment, device), load_lazily(experiment.data, splits)
     assert data.test is not None
     frozen.looks(data.train, experiment.transfer.looks)
     embedded_by(frozen.embeddings, data.test)
@@ -59,7 +51,7 @@ class HeadRuns:
     def choose_start(self, experiment: Experiment) -> Judgement:
         """Which closed form heads begin at: judged by folds of the training classes, whatever the loss."""
         config = replace(experiment.transfer, stages=("closed_form",))
-        return judge_stages(self.data.train.images, self.looks, _fitting(replace(experiment, transfer=config)))
+        return judge_stages(self.data.train.images, self.looks, fitting_of(replace(experiment, transfer=config)))
 
     def start(self, shrinkage: float | None) -> LinearMap:
         """The closed form of all training images; None: the features as they are."""
@@ -72,7 +64,7 @@ class HeadRuns:
 
     def train(self, experiment: Experiment, shrinkage: float | None, observe: Observe | None = None) -> TrainedHead:
         """The head with the experiment's loss and seed, from that start. FloatingPointError where it diverges."""
-        found = _fitting(experiment).head(self.looks, self.labels, self.start(shrinkage), observe)
+        found = fitting_of(experiment).head(self.looks, self.labels, self.start(shrinkage), observe)
         return found._replace(head=self.shortened(found.head, experiment))
 
     def shortened(self, head: LinearMap, experiment: Experiment) -> LinearMap:
@@ -98,11 +90,3 @@ class HeadRuns:
             "test_images": len(test),
             "skipped_images": len(self.data.broken),
         }
-
-
-def _fitting(experiment: Experiment) -> Fitting:
-    def make_objective(num_classes: int, embedding_dim: int) -> Objective:
-        return build_objective(experiment.loss, num_classes, embedding_dim, torch.device("cpu"))
-
-    dim, seed = experiment.model.embedding_dim, experiment.loop.seed
-    return Fitting(experiment.transfer, experiment.batch, make_objective, dim, seed)

@@ -1,6 +1,7 @@
 """From an experiment's description to its images: the splits, and their pixels in the roles of a run."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,6 +69,11 @@ def load_run_data(config: DataConfig, splits: Splits) -> RunData:
         return RunData(training, None, None)
     test_set = load_test_set(splits, config.decoding)
     return RunData(training, test_set, None if validation is None else load_pixels(validation, config.decoding))
+
+
+def load_lazily(config: DataConfig, splits: Splits) -> RunData:
+    """The images of a run; none is decoded before it is asked for, none held out of the training to validate."""
+    return load_run_data(replace(config, in_memory=False, validation_share=0.0), splits)
 
 
 def list_broken(data: RunData, path: Path) -> None:

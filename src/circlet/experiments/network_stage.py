@@ -25,8 +25,8 @@ from circlet.training import LoopConfig, RunFolder, fit
 from circlet.training.image_batches import TrainBatches
 from circlet.training.precision import autocast_dtype
 from circlet.transfer import LinearMap, Stage, set_head
-from circlet.transfer.frozen_stages import LEAST_CLASSES, has_pairs
-from circlet.transfer.judging import Judged, Verdict, compare, judge
+from circlet.transfer.frozen_stages import LEAST_CLASSES, has_pairs, numbered, numbers
+from circlet.transfer.judging import Judged, Verdict, compare, judge_images
 
 MEMORY_BYTES = 2**30  # of decoded images that are kept; more are decoded again in each epoch
 
@@ -48,14 +48,13 @@ def network_images(experiment: Experiment, images: ImageSet) -> NetworkImages | 
     if images.num_classes < 2 * LEAST_CLASSES:
         return None
     share = max(experiment.data.validation_share or 0.2, LEAST_CLASSES / images.num_classes)
-    numbered = replace(images, names=tuple(map(str, range(len(images)))))
     try:
-        parts = hold_out_classes(numbered, share, experiment.data.seed)
+        parts = hold_out_classes(numbered(images), share, experiment.data.seed)
     except JoinedClassesError:
         return None
     if not all(map(has_pairs, parts)):
         return None
-    rows, others = ([int(name) for name in part.names] for part in parts)
+    rows, others = map(numbers, parts)
     return NetworkImages(images.subset(rows), images.subset(others), rows, others)
 
 
@@ -178,6 +177,4 @@ def _loaded(experiment: Experiment, images: NetworkImages) -> tuple[Pixels, Pixe
 
 
 def _judged(pixels: Pixels, experiment: Experiment, device: torch.device, model: nn.Module) -> Judged:
-    groups = None if pixels.images.groups is None else torch.from_numpy(pixels.images.groups)
-    labels = torch.from_numpy(pixels.images.labels)
-    return judge(embed_pixels(model, pixels, experiment.view, device), labels, groups)
+    return judge_images(embed_pixels(model, pixels, experiment.view, device), pixels.images)

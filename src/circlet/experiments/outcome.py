@@ -59,7 +59,7 @@ def test(
     if experiment.task == "face":
         metrics |= face_metrics(model, open_face_sets(experiment.faces), experiment, device)
     if experiment.transfer.stages:
-        raw = embedded_by(_frozen(model, experiment, device).raw_pixels, test_set)
+        raw = embedded_by(frozen_of(model, experiment, device).raw_pixels, test_set)
     else:
         raw = embedded_by(lambda p: embed_pixels(RawPixels(model), p, experiment.view.plain(), device), test_set)
     return Outcome(metrics, metrics_of(raw, test_set, plainly(experiment)), test_set, embedded, frozen)
@@ -73,7 +73,7 @@ def embed_test_set(model: Embedder, test_set: TestSet, experiment: Experiment, d
 def embed(model: Embedder, pixels: Pixels, experiment: Experiment, device: torch.device) -> Tensor:
     """Embeddings (n, dim) in unit length; of a run in stages by way of the features that are kept."""
     if experiment.transfer.stages:
-        return _frozen(model, experiment, device).embeddings(pixels, head_of(model))
+        return frozen_of(model, experiment, device).embeddings(pixels, head_of(model))
     return embed_pixels(model, pixels, experiment.view, device)
 
 
@@ -81,7 +81,7 @@ def frozen_metrics(
     model: Embedder, test_set: TestSet, experiment: Experiment, device: torch.device
 ) -> dict[str, float]:
     """What the model's network gives on the test classes without a head; to be called before it is trained."""
-    embedded = embedded_by(_frozen(model, experiment, device).embeddings, test_set)
+    embedded = embedded_by(frozen_of(model, experiment, device).embeddings, test_set)
     return metrics_of(embedded, test_set, plainly(experiment))
 
 
@@ -96,6 +96,7 @@ def plainly(experiment: Experiment) -> Experiment:
     return replace(experiment, test=replace(experiment.test, expand=0, rerank=False))
 
 
-def _frozen(model: Embedder, experiment: Experiment, device: torch.device) -> Frozen:
+def frozen_of(model: Embedder, experiment: Experiment, device: torch.device) -> Frozen:
+    """The model's network as it is now, looking at images as the experiment does."""
     view = replace(experiment.view, five_crops=False)
     return Frozen(model, view, replace(experiment.data.decoding, in_memory=False), device)

@@ -28,7 +28,7 @@ def nothing_left(folder: RunFolder) -> Iterator[None]:
 
 def planned(experiment: Experiment, data: RunData, frozen: Frozen, network: NetworkImages | None, began: float) -> Plan:
     """The plan, printed; a ValueError where the time is too short."""
-    model, backbone = experiment.model, experiment.model.backbone
+    backbone = experiment.model.backbone
     assert data.test is not None
     tested = [pixels for pixels in (data.test.query, data.test.gallery) if pixels is not None]
     num_tested = sum(map(len, tested))
@@ -56,7 +56,7 @@ def planned(experiment: Experiment, data: RunData, frozen: Frozen, network: Netw
     print(f"  closed form, linear head        {plan.heads:4.0f} s")
     if plan.network is not None:
         print(f"  the network, about {plan.steps} steps{plan.network:>{13 - len(str(plan.steps))}.0f} s")
-    elif not model.starts_from_weights or network is None:
+    elif network is None:
         print("  the network is not trained: too few classes to judge it by")
     else:
         why = "no time left for it" if config.minutes else "--minutes 20 would train it"

@@ -17,16 +17,15 @@ from circlet.analyse import Telemetry, Trace
 from circlet.data import Splits
 from circlet.data.pixels import Pixels
 from circlet.distributed import is_rank_0, on_all_ranks, on_rank_0
-from circlet.experiments.build import build_model, build_objective
+from circlet.experiments.build import build_model, fitting_of
 from circlet.experiments.experiment import Experiment
-from circlet.experiments.loading import RunData, list_broken, load_run_data
+from circlet.experiments.loading import RunData, list_broken, load_lazily
 from circlet.experiments.network_stage import NetworkImages, network_images, train_network
-from circlet.experiments.outcome import Outcome, frozen_metrics, test
+from circlet.experiments.outcome import Outcome, frozen_metrics, frozen_of, test
 from circlet.experiments.planning import nothing_left, planned
 from circlet.models import Embedder, add_low_rank
 from circlet.training import RunFolder
 from circlet.transfer import (
-    Fitting,
     Frozen,
     Judgement,
     LinearMap,
@@ -34,7 +33,7 @@ from circlet.transfer import (
     Stage,
     fit_kept,
     head_of,
-    judge,
+    judge_images,
     judge_stages,
     near_duplicates,
     set_head,
@@ -69,20 +68,12 @@ class Staged:
         if dim is not None and dim > most:
             raise ValueError(f"model.embedding_dim: found {dim}, expected at most {most}, the number of features of "
                              f"{experiment.model.backbone}")  # fmt: skip
-        self.fitting = Fitting(experiment.transfer, experiment.batch, self._objective, dim, experiment.loop.seed)
-
-        self.frozen = self.as_it_is()
+        self.fitting = fitting_of(experiment)
+        self.frozen = frozen_of(self.model, experiment, device)
 
     def looks(self) -> Tensor:
         """Features (looks, n, features) of the training images."""
         return self.frozen.looks(self.data.train, self.experiment.transfer.looks)
-
-    def as_it_is(self) -> Frozen:
-        """The network as it is now."""
-        return Frozen(self.model, self.experiment.view, self.experiment.data.decoding, self.device)
-
-    def _objective(self, num_classes: int, embedding_dim: int) -> Any:
-        return build_objective(self.experiment.loss, num_classes, embedding_dim, torch.device("cpu"))
 
 
 def train_in_stages(
@@ -94,7 +85,7 @@ def train_in_stages(
     """
     began = time.monotonic() if began is None else began
     experiment = replace(experiment, data=replace(experiment.data, in_memory=False))
-    data = on_all_ranks(lambda: load_run_data(replace(experiment.data, validation_share=0.0), splits))
+    data = on_all_ranks(lambda: load_lazily(experiment.data, splits))
     on_rank_0(lambda: list_broken(data, folder.path / "skipped.txt"))
     with nothing_left(folder):
         run = on_all_ranks(lambda: Staged(experiment, data, device))
@@ -200,12 +191,12 @@ def _network(
     if not stage.kept:
         run.model.load_state_dict(whole)
         return stage
-    run.frozen = run.as_it_is()
+    run.frozen = frozen_of(run.model, experiment, run.device)
 
     def with_head() -> tuple[Stage, LinearMap]:
         """Whether the head is better as it was trained, or fitted again to what the network has become."""
-        rows, labels, groups = _held_out(run.frozen.features(train), network)
-        as_trained, again = (judge(head(rows), labels, groups) for head in (head_of(run.model), fitted()))
+        rows = run.frozen.features(train)[network.validation_rows]
+        as_trained, again = (judge_images(head(rows), network.validation) for head in (head_of(run.model), fitted()))
         if float(again.map_at_r.mean()) < float(as_trained.map_at_r.mean()):
             return stage, head_of(run.model)
         whole_head = fit_kept(judgement, train.images, run.looks(), run.fitting).head
@@ -215,13 +206,6 @@ def _network(
     stage, head = on_rank_0(with_head)
     set_head(run.model, head)
     return stage
-
-
-def _held_out(features: Tensor, network: NetworkImages) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Features, labels and groups of the validation classes of the network."""
-    images = network.validation
-    groups = None if images.groups is None else torch.from_numpy(images.groups)
-    return features[network.validation_rows], torch.from_numpy(images.labels), groups
 
 
 def _say(stage: Stage) -> None:

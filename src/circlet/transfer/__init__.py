@@ -19,7 +19,7 @@ from circlet.transfer.config import TransferConfig
 from circlet.transfer.features import Frozen
 from circlet.transfer.frozen_stages import Fitting, Judgement, Stage, fit_kept, judge_stages
 from circlet.transfer.head import HeadConfig, train_head
-from circlet.transfer.judging import Judged, Verdict, compare, judge
+from circlet.transfer.judging import Judged, Verdict, compare, judge, judge_images
 from circlet.transfer.near_duplicates import near_duplicates
 from circlet.transfer.plan import Facts, Plan, make_plan
 
@@ -40,6 +40,7 @@ __all__ = [
     "fit_kept",
     "head_of",
     "judge",
+    "judge_images",
     "judge_stages",
     "make_plan",
     "near_duplicates",

@@ -4,12 +4,12 @@ Rows are kept by `circlet.features` under a digest of the weights, of how images
 so that training, testing, embedding, comparisons and reports share them. Five crops, and anything random, are not here.
 """
 
-from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
 from time import monotonic
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,8 @@ class Seen(NamedTuple):
 LOOKS = tuple(
     Seen(place, mirrored) for place in ((0, 0), (-1, -1), (1, 1), (-1, 1), (1, -1)) for mirrored in (False, True)
 )
+# The digests of the images of a set, read once however many networks look at them.
+_KEYS: WeakKeyDictionary[ImageSet, list[bytes]] = WeakKeyDictionary()
 FORMAT = "features 2"  # another one where the same settings would give other numbers
 
 
@@ -49,7 +51,6 @@ class Frozen:
         self._network = _digest(model)
         self._parts = (FORMAT, self._network, *self._form())
         self._backbone: nn.Module | None = None
-        self._known: deque[tuple[ImageSet, list[bytes]]] = deque(maxlen=8)
 
     def features(self, pixels: Pixels, look: Seen = LOOKS[0]) -> Tensor:
         """(n, features) on the CPU, of the images as they are looked at; with a progress bar for what is new."""
@@ -120,14 +121,12 @@ class Frozen:
         return FeatureStore(digest(*self._parts, *look.place, int(look.mirrored)))
 
     def _keys(self, pixels: Pixels) -> list[bytes]:
-        """The digests of the images' content; those of the sets seen last are kept."""
-        for known, keys in self._known:
-            if known is pixels.images:
-                return keys
+        """The digests of the images' content."""
         images = pixels.images
-        keys = list(map_ahead(lambda i: content_digest(images, i), len(images), threads=num_threads(), ahead=64))
-        self._known.append((images, keys))
-        return keys
+        if images not in _KEYS:
+            digests = map_ahead(lambda i: content_digest(images, i), len(images), threads=num_threads(), ahead=64)
+            _KEYS[images] = list(digests)
+        return _KEYS[images]
 
     def _rows(
         self, pixels: Pixels, store: FeatureStore, forward: Callable[[Tensor], Tensor], title: str, look: Seen

@@ -170,20 +170,29 @@ def _folds(images: ImageSet, looks: Tensor, wanted: int, seed: int) -> list[Fold
     number = min(wanted, images.num_classes // LEAST_CLASSES)
     if number < 2:
         return []
-    numbered = replace(images, names=tuple(map(str, range(len(images)))))
     try:
-        cut = fold_classes(numbered, number, seed)
+        cut = fold_classes(numbered(images), number, seed)
     except JoinedClassesError:
         return []
     if not all(has_pairs(part) for parts in cut for part in parts):
         return []
     folds = []
     for parts in cut:
-        rows = [looks[:, [int(name) for name in part.names]] for part in parts]
+        rows = [looks[:, numbers(part)] for part in parts]
         labels = [torch.from_numpy(part.labels) for part in parts]
         groups = None if parts[1].groups is None else torch.from_numpy(parts[1].groups)
         folds.append(Fold(rows[0], labels[0], rows[1][0], labels[1], groups))
     return folds
+
+
+def numbered(images: ImageSet) -> ImageSet:
+    """The images with their numbers as names, so that after a split it is known which they were (`numbers`)."""
+    return replace(images, names=tuple(map(str, range(len(images)))))
+
+
+def numbers(part: ImageSet) -> list[int]:
+    """Which images of a set that was `numbered` are in this part of it."""
+    return [int(name) for name in part.names]
 
 
 def has_pairs(images: ImageSet) -> bool:

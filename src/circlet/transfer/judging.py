@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from circlet.data import ImageSet
 from circlet.evaluate.intervals import Interval, class_t_interval
 from circlet.evaluate.retrieval import retrieval_by_query
 
@@ -48,6 +49,12 @@ def judge(embeddings: Tensor, labels: Tensor, groups: Tensor | None = None) -> J
     found = retrieval_by_query(embeddings, labels, groups=groups)
     kept = found.has_match
     return Judged(found.map_at_r[kept], found.recall_at(1)[kept], labels[kept])
+
+
+def judge_images(embeddings: Tensor, images: ImageSet) -> Judged:
+    """As `judge`, by the labels and groups of the images."""
+    groups = None if images.groups is None else torch.from_numpy(images.groups)
+    return judge(embeddings, torch.from_numpy(images.labels), groups)
 
 
 def joined(folds: list[Judged]) -> Judged:
