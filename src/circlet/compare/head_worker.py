@@ -56,7 +56,7 @@ def make(task: dict[str, Any], heads: HeadRuns, device: torch.device, threads: i
     experiment = of_search(settings) if share else settings
     note = keep_costs(folder, device, threads=threads, jobs=jobs, cpu_since=cpu_since)
     counts = heads.counts()
-    folder.begin({name: counts[name] for name in ("train_classes", "train_images")})
+    folder.begin(heads.data.train_counts)
     began = time.monotonic()
     try:
         observe = Telemetry(Trace(path)) if task["keep_model"] else None

@@ -82,11 +82,4 @@ class HeadRuns:
 
     def counts(self) -> dict[str, int]:
         """How many images of how many classes, by the names of result.json."""
-        train, test = self.data.train, self.test_set.query
-        return {
-            "train_classes": train.images.num_classes,
-            "train_images": len(train),
-            "test_classes": test.images.num_classes,
-            "test_images": len(test),
-            "skipped_images": len(self.data.broken),
-        }
+        return self.data.counts()

@@ -53,6 +53,17 @@ class RunData(NamedTuple):
     validation: Pixels | None
 
     @property
+    def train_counts(self) -> dict[str, int]:
+        """How many classes and images to train on, by the names of data.json."""
+        return {"train_classes": self.train.images.num_classes, "train_images": len(self.train)}
+
+    def counts(self) -> dict[str, int]:
+        """How many images of how many classes, by the names of result.json; on rank 0, which has those to test on."""
+        assert self.test is not None
+        tested = {"test_classes": self.test.query.images.num_classes, "test_images": len(self.test.query)}
+        return {**self.train_counts, **tested, "skipped_images": len(self.broken)}
+
+    @property
     def broken(self) -> tuple[tuple[str, str], ...]:
         """(name, reason) of each image that was left out."""
         parts = (part for part in self if part is not None)

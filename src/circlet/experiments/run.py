@@ -51,8 +51,7 @@ def train(
     on_rank_0(lambda: list_broken(data, folder.path / "skipped.txt"))
     resumed = on_rank_0(folder.last.exists)
     model, batches, objective = on_all_ranks(lambda: _parts(experiment, data.train, resumed, device))
-    size = {"train_classes": data.train.images.num_classes, "train_images": len(data.train)}
-    on_rank_0(lambda: folder.begin(size))
+    on_rank_0(lambda: folder.begin(data.train_counts))
     frozen = on_rank_0(lambda: _before_training(experiment, model, data.test, folder, device, resumed=resumed))
     seconds = _fit(experiment, data, model, batches, objective, folder, device)
     if data.test is None:
@@ -65,11 +64,8 @@ def train(
         {
             "checkpoint": folder.chosen.name,
             **outcome.to_json(),
-            **size,
-            "test_classes": data.test.query.images.num_classes,
-            "test_images": len(data.test.query),
+            **data.counts(),
             "train_seconds": seconds,
-            "skipped_images": len(data.broken),
         },
     )
     return outcome

@@ -91,8 +91,7 @@ def train_in_stages(
         run = on_all_ranks(lambda: Staged(experiment, data, device))
         network = network_images(experiment, data.train.images)
         plan = on_rank_0(lambda: planned(experiment, data, run.frozen, network, began))
-    size = {"train_classes": data.train.images.num_classes, "train_images": len(data.train)}
-    on_rank_0(lambda: folder.begin(size))
+    on_rank_0(lambda: folder.begin(data.train_counts))
     judgement = on_rank_0(lambda: _judged(run))
     stages = list(judgement.stages)
     on_rank_0(lambda: _warn_of_duplicates(run.frozen, data))
@@ -112,11 +111,8 @@ def train_in_stages(
         {
             "checkpoint": folder.model.name,
             **outcome.to_json(),
-            **size,
-            "test_classes": data.test.query.images.num_classes,
-            "test_images": len(data.test.query),
+            **data.counts(),
             "train_seconds": round(sum(stage.seconds for stage in stages), 3),
-            "skipped_images": len(data.broken),
         },
     )
     return outcome._replace(notes=(found.sentence, *_on_test_classes(outcome)))
