@@ -102,6 +102,17 @@ def test_sixteen_bits(rule, form, dtype):
     check(*operands(form, 17, dtype=dtype, num_references=17), rule, rtol=2 * torch.finfo(dtype).eps)
 
 
+@every_form
+def test_rows_beyond_the_kernels_are_no_silent_zeros(form):
+    leaves, make = operands(form, 17)
+    leaves[0][:5] *= torch.tensor([1e15, 1e-15, 0.0, 1e10, 1e-10], device=DEVICE)[:, None]
+    check(leaves, make, Circle())
+    for length in (1e-25, 1e19):
+        leaves[0][3] = length
+        lse = streamed(make(*leaves), Circle())
+        assert lse.neg[3].isnan()
+
+
 @pytest.mark.parametrize("dtypes", [(torch.float16, torch.float32), (torch.float32, torch.bfloat16)])
 def test_operands_of_two_dtypes(dtypes):
     leaves, make = operands("cross", 17)

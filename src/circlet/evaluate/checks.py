@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from circlet import similarity
+
 
 def checked_embeddings(name: str, embeddings: Tensor, first_row: int = 0) -> Tensor:
     """`embeddings`, if they are finite floats of shape (n, dim), not empty; rows are counted from `first_row`."""
@@ -27,7 +29,7 @@ def as_tensor(name: str, values: Any, expected: str) -> Tensor:
     """`values` as a tensor; a ValueError that names the argument if they cannot be one."""
     try:
         return torch.as_tensor(values)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{name}: found no numbers ({error}), expected {expected}") from error
 
 
@@ -38,6 +40,8 @@ def checked_labels(name: str, labels: Tensor | Sequence[int], rows: Tensor) -> T
         raise ValueError(f"{name}: found dtype {checked.dtype}, expected integers")
     if checked.shape != (len(rows),):
         raise ValueError(f"{name}: found shape {tuple(checked.shape)}, expected ({len(rows)},)")
+    if checked.dtype == torch.uint64 and (checked.view(torch.int64) < 0).any():
+        raise ValueError(f"{name}: found numbers beyond 63 bits, expected integers up to {2**63 - 1}")
     return checked.to(rows.device, torch.int64)
 
 
@@ -57,12 +61,8 @@ def check_fractions(name: str, fractions: Sequence[float]) -> None:
 
 
 def unit_rows(embeddings: Tensor) -> Tensor:
-    """Rows of length 1, in float32 or float64; rows scaled by their maximum first, so that nothing overflows."""
-    rows = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
-    largest: Tensor = torch.linalg.vector_norm(rows, torch.inf, dim=1, keepdim=True)
-    rows = rows / largest.clamp(min=torch.finfo(rows.dtype).tiny)
-    length: Tensor = torch.linalg.vector_norm(rows, dim=1, keepdim=True)  # 1 or more, or 0
-    return rows.div_(length.clamp(min=1.0))
+    """Rows of length 1, in float32 or float64; a row of zeros stays as it is."""
+    return similarity.unit_rows(embeddings.to(torch.promote_types(embeddings.dtype, torch.float32)))
 
 
 def unit_pair(name: str, rows: Tensor, other_name: str, others: Tensor) -> tuple[Tensor, Tensor]:

@@ -26,6 +26,7 @@ from circlet.losses.hyper_parameters import (
 )
 from circlet.losses.pair_loss import Encounter, pair_loss
 from circlet.references import References
+from circlet.similarity import is_transformed
 
 Level = Literal["pair", "class", "joint"]
 
@@ -138,6 +139,11 @@ class PairLoss(_Declared):
 
     def _form_for(self, encounter: Encounter) -> Form:
         if self.training and self.first_state:
+            if is_transformed():
+                raise NotImplementedError(
+                    f"{type(self).__name__}: found in training mode under a transform of torch.func or forward-mode "
+                    "differentiation, which its moving means cannot follow, expected evaluation mode: eval()"
+                )
             with torch.no_grad():
                 self.observe(encounter)
         return self.form()

@@ -17,7 +17,7 @@ from circlet.aggregate import Reduction
 from circlet.losses.form import AnchorLoss, Form, Rows, Softmax
 from circlet.losses.statistics import Meeting, anchor_loss, pooled, soft_minimum, statistics
 from circlet.references import GlobalBatch, References, resolve
-from circlet.similarity import PairLse, Pairs, Rule, Statistic, in_row_blocks, merge, pair_lse
+from circlet.similarity import PairLse, Pairs, Rule, Statistic, in_row_blocks, is_transformed, merge, pair_lse
 
 
 class Encounter(NamedTuple):
@@ -73,8 +73,15 @@ def pair_loss(
     form: what the loss is made of, or a function that says so once it is known what meets what.
 
     Raises ValueError for a wrong shape, dtype, device or label, and for NaN or infinite values; the latter are looked
-    for only when the loss is not finite, and only on a CPU (on another device that would wait for it: the loss is
-    then NaN). A zero row has similarity 0 to everything, and gradient 0.
+    for only when the loss is not finite, and only on a CPU (on another device that would wait for it, in compiled code
+    and under a transform nobody can look: the loss is then NaN). A zero row has similarity 0 to everything, and
+    gradient 0; every other finite row has its direction, however long or short it is, and a gradient of g / length,
+    infinite where no number of its dtype is as large.
+
+    Forward-mode differentiation and the transforms of torch.func (grad, vmap, jvp, hessian, ...) go over the matrix of
+    similarities: NotImplementedError beyond 2^26 of them, a ValueError over several ranks. What a rule detaches, such
+    as Circle's weights, is constant in every derivative. Outside of them the gradient may be differentiated again only
+    where autograd has found it (RuntimeError: not of the losses in tiles).
     """
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction: found {reduction!r}, expected 'mean', 'sum' or 'none'")
@@ -83,7 +90,8 @@ def pair_loss(
     form = form if isinstance(form, Form) else form(encounter)
     swapped = form.anchors == "references"
     loss = _reduced(form, encounter.losses(form), reduction)
-    if not torch.compiler.is_compiling() and loss.device.type == "cpu" and not loss.isfinite().all():
+    may_look = loss.device.type == "cpu" and not torch.compiler.is_compiling() and not is_transformed()
+    if may_look and not loss.isfinite().all():
         error = _not_finite([("embeddings", embeddings), *(("references", pairs.references) for pairs in sources)])
         if batch is not None:
             batch.agree(error)

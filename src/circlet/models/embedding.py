@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from circlet.models.mode import evaluating
 from circlet.models.views import views
+from circlet.similarity import unit_rows
 
 
 @torch.no_grad()  # not inference_mode: what it makes could not be trained on or changed in place
@@ -50,7 +51,7 @@ def embed(
         for images in batches:
             each = [model(view).float() for view in views(images.to(device), flip=flip, crop=crop)]
             total = torch.stack(each).sum(0)
-            yield (nn.functional.normalize(total, dim=1) if normalize else total).cpu()
+            yield (unit_rows(total) if normalize else total).cpu()
 
     with evaluating(model):
         rest = blocks()

@@ -6,6 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from circlet.similarity import is_transformed
+
 
 def check_rows(name: str, rows: Tensor, num_columns: int | None = None, like: str = "embeddings") -> None:
     """A floating-point (rows, dim) tensor, with as many columns as `like` has."""
@@ -39,11 +41,17 @@ def check_labels(name: str, labels: Tensor, rows: Tensor, rows_name: str) -> Non
 
 
 def check_range(labels: Tensor, num_classes: int) -> None:
-    """Labels in 0..num_classes-1; on another device than a CPU, and in compiled code, by an assertion there."""
+    """Labels in 0..num_classes-1; on another device than a CPU, and in compiled code, by an assertion there.
+
+    Labels that a transform of torch.func is given are not looked at: an anchor of a missing class has no positive.
+    """
+    compiling = torch.compiler.is_compiling()
     if labels.numel() == 0:
         return
+    if is_transformed() and (compiling or torch._C._functorch.is_functorch_wrapped_tensor(labels)):
+        return
     low, high = labels.aminmax()
-    if torch.compiler.is_compiling() or labels.device.type != "cpu":
+    if compiling or labels.device.type != "cpu":
         torch._assert_async((low >= 0) & (high < num_classes), "labels: found a class id beyond the class weights")
     elif low < 0 or high >= num_classes:
         found = int(low if low < 0 else high)

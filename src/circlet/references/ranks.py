@@ -26,8 +26,8 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from circlet.distributed.collectives import Group, agree, all_gather, gather_rows, rank_in
-from circlet.similarity import PairLse, Pairs, Rule, Statistic, pair_lse, union
+from circlet.distributed.collectives import Group, agree, all_gather, gather_rows, num_ranks, rank_in
+from circlet.similarity import PairLse, Pairs, Rule, Statistic, is_transformed, pair_lse, union
 from circlet.similarity.across import KeptSlabs, RankRows, own_gradient, own_lse
 from circlet.similarity.operators import first_order
 from circlet.similarity.rows import compute_dtype
@@ -37,7 +37,8 @@ class GlobalBatch:
     """The batch of this rank within those of all ranks. Creating one is collective, and may raise on all ranks.
 
     embeddings: (batch, dim) and labels: (batch,) of this rank; batches may differ in size and be empty.
-    error: what this rank already found wrong, to be raised once the other ranks know of it.
+    error: what this rank already found wrong, to be raised once the other ranks know of it. A transform of torch.func
+        and forward-mode differentiation are, over several ranks: what the ranks send each other knows of neither.
     against_itself: its embeddings are references too (`AllRanks`).
     """
 
@@ -51,6 +52,9 @@ class GlobalBatch:
         against_itself: bool = False,
     ) -> None:
         self.group, self.rank, self.against_itself = group, rank_in(group), against_itself
+        if error is None and is_transformed() and num_ranks(group) > 1:
+            error = ValueError("references: found a source over several ranks under forward-mode differentiation or a "
+                               "transform of torch.func, expected backward() or torch.autograd.grad")  # fmt: skip
         self.sizes = agree(embeddings, group, error)
         assert labels is not None
         self.embeddings = self.replicated(embeddings)

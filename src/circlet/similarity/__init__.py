@@ -33,9 +33,22 @@ import torch
 from circlet.similarity import dense, gpu, tiles, whole
 from circlet.similarity.pairs import PairLse, Pairs, Rule, Statistic, masks, merge, union
 from circlet.similarity.row_blocks import in_row_blocks
+from circlet.similarity.rows import is_transformed, unit_rows
 from circlet.similarity.spec import spec_of
 
-__all__ = ["PairLse", "Pairs", "Rule", "Statistic", "in_row_blocks", "masks", "merge", "pair_lse", "union"]
+__all__ = [
+    "PairLse",
+    "Pairs",
+    "Rule",
+    "Statistic",
+    "in_row_blocks",
+    "is_transformed",
+    "masks",
+    "merge",
+    "pair_lse",
+    "union",
+    "unit_rows",
+]
 
 # Up to so many pairs one matrix is faster than tiles (measured to 640 x 640, 64 x 4000, 512 x 1000), in 16 MiB or so.
 WHOLE_PAIRS = 2**19
@@ -47,13 +60,17 @@ USE_TRITON = os.environ.get("CIRCLET_TRITON") == "1"
 def pair_lse(pairs: Pairs, rule: Rule, *, normalize: bool, statistic: Statistic = "logsumexp") -> PairLse:
     """Statistic of the positive and of the negative logits of each anchor: `dense.pair_lse`, by the fastest way.
 
-    Small problems go whole, large ones in tiles. A rule that holds tensors goes densely, and in compiled code one that
-    no operator can carry (`spec_of`).
+    Small problems go whole, large ones in tiles. A rule that holds tensors goes densely, in compiled code one that no
+    operator can carry (`spec_of`), and everything under forward-mode differentiation or a transform of torch.func
+    (NotImplementedError for more than `dense.TRANSFORMED_PAIRS`).
     """
     compiling = torch.compiler.is_compiling()
     num_pairs = len(pairs.anchors) * pairs.num_references
     small = num_pairs <= WHOLE_PAIRS
     densely = small or spec_of(rule) is None if compiling else not rule.is_constant or (small and statistic == "max")
+    if is_transformed():
+        dense.check_transformed(num_pairs)
+        densely = True
     if densely or not num_pairs:
         return dense.pair_lse(pairs, rule, normalize=normalize, statistic=statistic)
     if small:

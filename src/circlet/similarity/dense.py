@@ -8,6 +8,10 @@ import torch
 from torch import Tensor
 
 from circlet.similarity.pairs import PairLse, Pairs, Rule, Statistic, masks
+from circlet.similarity.rows import unit_rows
+
+# Of a loss under a transform, in a few GiB: neither tiles nor blocks, which compute again backward, can be transformed.
+TRANSFORMED_PAIRS = 2**26
 
 
 def pair_lse(pairs: Pairs, rule: Rule, *, normalize: bool, statistic: Statistic = "logsumexp") -> PairLse:
@@ -34,15 +38,19 @@ def similarities(anchors: Tensor, references: Tensor | None, *, normalize: bool)
     return x @ (x if references is None else rows_of(references.to(dtype), normalize)).T
 
 
-def unit_rows(x: Tensor) -> Tensor:
-    """Rows scaled to unit length; a zero row stays zero, with a zero gradient."""
-    norm: Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-    return x / norm.masked_fill(norm == 0, torch.inf)
-
-
 def rows_of(x: Tensor, normalize: bool) -> Tensor:
     """The rows as they are multiplied."""
     return unit_rows(x) if normalize else x
+
+
+def check_transformed(num_pairs: int) -> None:
+    """NotImplementedError for more pairs than one matrix should have, of a loss under a transform."""
+    if num_pairs > TRANSFORMED_PAIRS:
+        raise NotImplementedError(
+            f"circlet: found a loss of {num_pairs:,} pairs under forward-mode differentiation or a transform of "
+            f"torch.func, expected at most {TRANSFORMED_PAIRS:,}: it needs all similarities at once; backward() and "
+            "torch.autograd.grad do not"
+        )
 
 
 def _statistic(logits: Tensor, statistic: Statistic) -> Tensor:

@@ -13,10 +13,9 @@ from torch import Tensor
 
 from circlet.similarity.blocks import Tile, Tiling
 from circlet.similarity.cross import CrossPairs, span, spans
-from circlet.similarity.dense import unit_rows
 from circlet.similarity.pairs import PairLse, Pairs, Rule
 from circlet.similarity.positives import Positives, sorted_positives
-from circlet.similarity.rows import compute_dtype, prepare
+from circlet.similarity.rows import compute_dtype, prepare, unit_rows
 
 Search = Callable[[Tensor, Tensor, CrossPairs], tuple[Tensor, Tensor]]
 

@@ -3,7 +3,9 @@
 `torch.library` operators load torch's compiler on their first call (a second and 150 MiB), so eager code goes through
 `torch.autograd.Function` and only compiled code through them. Both call the same functions of `symmetric`, `cross` and
 `hardest`. The gradient of a log-sum-exp has no derivative of its own: differentiating twice is refused. (Circle's
-weights are detached, so a second derivative would not be that of the loss anyway.)
+weights are detached, so a second derivative would not be that of the loss anyway.) Nothing here may be called under a
+transform of torch.func or forward-mode differentiation, where the operators would silently be constants: `pair_lse`
+goes densely then. A backward pass of many gradients at once (is_grads_batched) is refused.
 """
 
 from collections.abc import Sequence
@@ -16,7 +18,7 @@ from circlet.similarity import cross, hardest, symmetric
 from circlet.similarity.blocks import Tiling
 from circlet.similarity.cross import CrossPairs
 from circlet.similarity.pairs import Rule
-from circlet.similarity.rows import without_autocast
+from circlet.similarity.rows import is_transformed, without_autocast
 from circlet.similarity.spec import rule_of, spec_of
 
 
@@ -84,6 +86,7 @@ class _Symmetric(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grads: Tensor) -> tuple[Tensor | None, ...]:
         x, order, ranges, lse, *slabs = ctx.saved_tensors
+        _refuse_batched(grads)
         with without_autocast(x), torch.no_grad():
             grad = symmetric.symmetric_lse_backward(x, order, ranges, lse, grads, slabs, True, *ctx.settings)
         return first_order(grad, x), *[None] * 5
@@ -101,6 +104,7 @@ class _Cross(torch.autograd.Function):
     def backward(ctx: Any, grads: Tensor) -> tuple[Tensor | None, ...]:
         x, y, lse, *slabs = ctx.saved_tensors
         needs = ctx.needs_input_grad[:2]
+        _refuse_batched(grads)
         with without_autocast(x), torch.no_grad():
             found = cross.cross_lse_backward(x, y, ctx.pairs, lse, grads, slabs, True, needs, *ctx.settings)
         grad_x, grad_y = (grad if need else None for grad, need in zip(found, needs, strict=True))
@@ -269,8 +273,16 @@ def _cross_backward(ctx: Any, grads: Tensor) -> tuple[Tensor | None, ...]:
 
 def _refuse(*_: Any) -> None:
     """Stand where the derivative of a gradient would be."""
-    raise RuntimeError("circlet: the gradient of the loss cannot be differentiated again (double backward); that of "
-                       "circlet.similarity.dense.pair_lse can, for small batches")  # fmt: skip
+    raise RuntimeError("circlet: the gradient of the loss cannot be differentiated again (double backward); under "
+                       "torch.func (grad of grad, hessian, jvp) it can, for small batches")  # fmt: skip
+
+
+def _refuse_batched(grads: Tensor) -> None:
+    """Refuse a backward pass under vmap (autograd has one of its own), whose gradients no tile can be written with."""
+    if is_transformed() or torch._C._functorch.is_legacy_batchedtensor(grads):
+        raise NotImplementedError("circlet: found a backward pass of the loss under vmap or forward-mode "
+                                  "differentiation (is_grads_batched, vectorize), expected one gradient at a time; "
+                                  "torch.func.jacrev differentiates many losses at once")  # fmt: skip
 
 
 def _no_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:

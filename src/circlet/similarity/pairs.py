@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from circlet.similarity.rows import is_transformed
 from circlet.similarity.short_form import General, Kernel, Sides
 
 Statistic = Literal["logsumexp", "max"]
@@ -147,6 +148,9 @@ def masks(pairs: Pairs, first: int = 0, last: int | None = None) -> tuple[Tensor
         return positive, ~positive
     positive = positive.clone() if pairs.positive_mask is not None else positive
     negative = ~positive
+    if is_transformed():  # in place, labels of many batches at once would go one by one
+        other = ~torch.eye(len(positive), positive.shape[1], dtype=torch.bool, device=positive.device).roll(first, 1)
+        return positive & other, negative & other
     if len(positive) == positive.shape[1]:
         return positive.fill_diagonal_(False), negative.fill_diagonal_(False)
     positive.diagonal(first).fill_(False)  # which inductor cannot lower without a warning

@@ -2,7 +2,8 @@
 
 A loss whose anchors need to see all their pairs at once (a mean over the positives, the best of a class's references)
 is computed densely, for as many anchors as fit into `BLOCK_PAIRS`; the backward pass computes each block again. So the
-memory is that of a block, and of the references' unit rows, instead of the whole matrix.
+memory is that of a block, and of the references' unit rows, instead of the whole matrix. Under a transform of
+torch.func, or forward-mode differentiation, all anchors are one block.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from circlet.similarity.dense import rows_of
+from circlet.similarity.dense import check_transformed, rows_of
 from circlet.similarity.pairs import Pairs, masks
-from circlet.similarity.rows import compute_dtype, without_autocast
+from circlet.similarity.rows import compute_dtype, is_transformed, without_autocast
 
 BLOCK_PAIRS = 2**21
 
@@ -44,8 +45,12 @@ def in_row_blocks(
             positive, negative = (torch.cat(side, 1) for side in zip(*sides, strict=True))
             return tuple(evaluate(s, positive, negative, norms, first))
 
-        height = max(1, block_pairs // max(1, sum(map(len, references))))
-        if len(x) <= height:
+        num_references = sum(map(len, references))
+        height = max(1, block_pairs // max(1, num_references))
+        transformed = is_transformed()  # which no block can be that is computed again
+        if transformed:
+            check_transformed(len(x) * num_references)
+        if len(x) <= height or transformed:
             return list(block(x, 0, *references))
         parts = [
             checkpoint(block, x[first : first + height], first, *references, use_reentrant=False,

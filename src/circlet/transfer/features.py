@@ -21,6 +21,7 @@ from circlet.data.pixels import Decoding, Pixels, load_pixels
 from circlet.features import FeatureStore, digest, digest_of_module
 from circlet.models import Embedder, RawPixels, View, batch_size, evaluating, folded, plain_view
 from circlet.progress import progress
+from circlet.similarity import unit_rows
 from circlet.transfer.closed_form import LinearMap
 
 
@@ -72,7 +73,7 @@ class Frozen:
         """(n, numbers) unit rows: the pixels as `RawPixels` gives them."""
         raw = RawPixels(self.model)
         store = FeatureStore(digest(FORMAT, "raw pixels", *self._form()))
-        return nn.functional.normalize(self._rows(pixels, store, raw, "raw pixels", LOOKS[0]), dim=1)
+        return unit_rows(self._rows(pixels, store, raw, "raw pixels", LOOKS[0]).float())
 
     def embeddings(self, pixels: Pixels, head: LinearMap | None = None) -> Tensor:
         """(n, dim) unit rows on the CPU: `head` on the features, in the views that testing asks for.
@@ -84,7 +85,7 @@ class Frozen:
             total = of(self.features(pixels))
             if self.view.flip:
                 total = total + of(self.features(pixels, LOOKS[1]))
-        return nn.functional.normalize(total, dim=1)
+        return unit_rows(total)
 
     def missing(self, pixels: Pixels, count: int = 1) -> int:
         """How many features are not there yet, of that many looks at the images."""

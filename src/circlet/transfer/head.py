@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from circlet.similarity import unit_rows
 from circlet.training.clip import clip_grad_norm_
 from circlet.training.image_batches import BatchConfig, batch_sampler
 from circlet.training.objective import Objective
@@ -120,9 +121,9 @@ def begin_at_means(objective: Objective, embeddings: Tensor, labels: Tensor) -> 
     weight = None if classes is None else getattr(classes, "weight", None)
     if weight is None or hasattr(weight, "to_local") or len(weight) != int(labels.max()) + 1:
         return
-    unit = nn.functional.normalize(embeddings.float(), dim=1)
+    unit = unit_rows(embeddings.float())
     means = torch.zeros(len(weight), unit.shape[1]).index_add_(0, labels, unit)
-    weight.copy_(nn.functional.normalize(means, dim=1) * weight.norm(dim=1, keepdim=True))
+    weight.copy_(unit_rows(means) * weight.norm(dim=1, keepdim=True))
 
 
 def _scale(own: Sequence[Tensor], weight: Tensor) -> float:

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from circlet.similarity import unit_rows
 
 # Cosine of pooled features. With EfficientNet-Lite0 and photographs of goods: 0.97 after saving as JPEG of quality 70
 # (median), at most 0.92 for any two photographs of different classes.
@@ -26,10 +28,10 @@ def near_duplicates(first: Tensor, second: Tensor, threshold: float = SAME) -> l
     >>> near_duplicates(torch.eye(3), torch.tensor([[0.0, 2.0, 0.0], [1.0, 1.0, 0.0]]))
     [Alike(first=1, second=0, similarity=1.0)]
     """
-    rows = nn.functional.normalize(first.float(), dim=1)
+    rows = unit_rows(first.float())
     found = []
     for start in range(0, len(second), _BLOCK):
-        block = nn.functional.normalize(second[start : start + _BLOCK].float(), dim=1)
+        block = unit_rows(second[start : start + _BLOCK].float())
         best = torch.full((len(block),), -1.0)
         index = torch.zeros(len(block), dtype=torch.int64)
         for begin in range(0, len(rows), _BLOCK):

@@ -64,7 +64,8 @@ def supports(pairs: Pairs, rule: Rule, statistic: Statistic) -> bool:
 def pair_lse(pairs: Pairs, rule: Rule, *, normalize: bool, statistic: Statistic = "logsumexp") -> PairLse:
     """As `dense.pair_lse`, for what `supports` takes. fp32, fp16 or bf16 operands; computed and returned in fp32.
 
-    fp32 products are exact fp32 unless torch may use TF32 for its own (torch.set_float32_matmul_precision).
+    fp32 products are exact fp32 unless torch may use TF32 for its own (torch.set_float32_matmul_precision). Rows to be
+    normalised that are shorter than 1e-17 or longer than 1e17, but zero, make the statistics of all that meet them NaN.
     """
     from circlet.similarity.gpu.operators import gpu_lse
 

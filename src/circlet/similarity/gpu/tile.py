@@ -12,13 +12,16 @@ from torch import Tensor
 
 from circlet.similarity.gpu.logits import rounded
 
-MAX_INVERSE = 1e17  # so that a product of two, and K, stay within fp32: rows shorter than 1e-17 fade to zero
+# So that a product of two, of their inverses, and K stay within fp32. The kernels multiply rows as they came: of longer
+# or shorter ones (but zero) the loss is NaN, as of all bad numbers on a GPU, where nobody waits to say more.
+SHORTEST, LONGEST = 1e-17, 1e17
 
 
 class Rows(NamedTuple):
     """`data` (n, D) with a column stride of 1, `labels` (n,) int64, `inverse` (n,) 1 / length in fp32.
 
-    `inverse` is 1 if lengths do not matter, and 0 for a zero row, so that nothing passes, either way.
+    `inverse` is 1 if lengths do not matter, and 0 for a zero row, so that nothing passes, either way; NaN for a row
+    that the kernels cannot take.
     """
 
     data: Tensor
@@ -34,7 +37,9 @@ def prepare(x: Tensor, labels: Tensor, inverse: Tensor | None, *, normalize: boo
     """Rows of x; `inverse` if it is known already."""
     if inverse is None and normalize:
         norm = torch.linalg.vector_norm(x, dim=1, dtype=torch.float32)
-        inverse = torch.where(norm == 0, 0.0, 1.0 / norm).clamp(max=MAX_INVERSE)
+        inverse = torch.where((norm >= SHORTEST) & (norm <= LONGEST), 1.0 / norm, torch.nan)
+        # The squares of a short row may vanish, its largest number does not.
+        inverse = inverse.masked_fill(torch.linalg.vector_norm(x, torch.inf, dim=1) == 0, 0.0)
     elif inverse is None:
         inverse = torch.ones(len(x), dtype=torch.float32, device=x.device)
     data = x if x.stride(1) == 1 else x.contiguous()
