@@ -62,7 +62,7 @@ def _terms(function: Function, tried: Mapping[str, list[float]]) -> list[Term] |
         return [Term(factor, {})] if factor else []
     name, *others = tried
     rest = {other: tried[other] for other in others}
-    middle = {other: values[0] for other, values in rest.items()}
+    points = [dict(zip(rest, values, strict=True)) for values in product(*rest.values())]
     first, second, third = tried[name]
 
     def at(value: float, own: Numbers) -> float:
@@ -76,7 +76,7 @@ def _terms(function: Function, tried: Mapping[str, list[float]]) -> list[Term] |
         def offset(own: Numbers, power: int = power) -> float:
             return at(first, own) - slope(own, power) * first**power
 
-        if _equal(offset(middle) + slope(middle) * third**power, at(third, middle)):
+        if all(_equal(offset(own) + slope(own) * third**power, at(third, own)) for own in points):
             without, with_it = _terms(offset, rest), _terms(slope, rest)
             if without is None or with_it is None:
                 return None
