@@ -231,7 +231,7 @@ def test_a_broken_trace_is_named(tmp_path, broken):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 2.0}\n')
     (tmp_path / "pairs.jsonl").write_text('{"s_p": [0.5], "s_n": [0.1]}\n')
     (tmp_path / broken).write_text("\0\0\n")
-    with pytest.raises(ValueError, match=rf"{broken}: found no valid JSON"):
+    with pytest.raises(ValueError, match=rf"{broken}, line 1: found no valid JSON"):
         read_trace(tmp_path)
 
 

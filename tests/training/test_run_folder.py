@@ -182,5 +182,5 @@ def test_broken_json_names_the_file(tmp_path):
     with pytest.raises(ValueError, match=r"config.json: found list, expected a JSON object"):
         folder.read_json("config.json")
     (folder.path / "metrics.jsonl").write_text('{"step": 1}\n\0\0\n{"step": 3}\n')
-    with pytest.raises(ValueError, match=r"metrics.jsonl: found no valid JSON"):
+    with pytest.raises(ValueError, match=r"metrics.jsonl, line 2: found no valid JSON"):
         folder.read_metrics()

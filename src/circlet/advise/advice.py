@@ -19,30 +19,24 @@ What other losses and settings reach on Omniglot is in benchmarks/results/compar
 Weaker than it looks: with class weights gamma 1 loses little after 240 steps (0.318, gamma 32: 0.335), and AdamW at 0.1
 with a warm-up of 0.3 was crowded and none the worse (0.368). Left out, since no fault showed: gamma too large (4096 did
 no harm), gradients of one side far larger than those of the other (so they are at every start with class weights), a
-loss that goes on falling, weights alpha of 0 (no run was seen to suffer from them), and NaN, where training stops by
-itself and says what to try.
+loss that goes on falling, weights alpha of 0 (no run was seen to suffer from them). What is said of a run that diverged
+stands in `divergence`.
 """
 
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from circlet.advise.divergence import after_divergence
 from circlet.advise.extremes import Counts, chance_loss, counts, perfect_loss
+from circlet.advise.suggestion import Suggestion, gentler
 from circlet.experiments import Experiment, build_loss, open_run
 from circlet.losses import CircleLoss, PairLoss
 
 MIN_LINES = 8  # of metrics.jsonl: below, no rule on how things went
 GAMMAS = [2.0**i for i in range(13)]
-
-
-class Suggestion(NamedTuple):
-    """problem: what is wrong; evidence: the numbers that say so, with their steps; change: flags of circlet train."""
-
-    problem: str
-    evidence: str
-    change: str
 
 
 @dataclass(frozen=True)
@@ -65,12 +59,16 @@ def suggest_for(run: Path, trust: Collection[str] = ()) -> list[Suggestion]:
     """What to change in the run of a folder, finished, under way, or diverged. trust: as in `circlet.load`."""
     folder, experiment = open_run(run, trust, needed=["loss.name"], of_search=True)
     known = [name for name in ("data.json", "result.json") if (run / name).exists()]
-    classes = folder.read_json(known[0])["train_classes"] if known else None
-    return suggest(experiment, folder.read_metrics(), train_classes=classes)
+    classes = folder.read_json(known[0]).get("train_classes") if known else None
+    return suggest(experiment, folder.read_metrics(), train_classes=classes, diverged=folder.diverged)
 
 
 def suggest(
-    experiment: Experiment, lines: Sequence[dict[str, Any]], *, train_classes: int | None = None
+    experiment: Experiment,
+    lines: Sequence[dict[str, Any]],
+    *,
+    train_classes: int | None = None,
+    diverged: str | None = None,
 ) -> list[Suggestion]:
     """What to change in a run, most telling first; none where no rule applies.
 
@@ -81,7 +79,8 @@ def suggest(
     --loss.gamma 16 or more
 
     lines: of metrics.jsonl. Rules whose numbers are not in them are left out: telemetry, validation. train_classes:
-    in the data; without them nothing is said of how a loss with class weights compares with chance.
+    in the data; without them nothing is said of how a loss with class weights compares with chance. diverged: why the
+    run ended without a result, as `RunFolder.diverged` has it; None: it did not.
     """
     loss = build_loss(experiment.loss)
     seen = _Seen(
@@ -95,7 +94,10 @@ def suggest(
     for cause, effects in EXPLAINED.items():
         if found[cause] is not None:
             found.update(dict.fromkeys(effects))
-    return [suggestion for suggestion in found.values() if suggestion is not None]
+    said = [suggestion for suggestion in found.values() if suggestion is not None]
+    if diverged is None:
+        return said
+    return [after_divergence(diverged, experiment, seen.losses, seen.references, _dim(seen)), *said]
 
 
 def _small_gamma(seen: _Seen) -> Suggestion | None:
@@ -109,7 +111,7 @@ def _small_gamma(seen: _Seen) -> Suggestion | None:
         return chance_loss(loss, references, dim), perfect_loss(loss, references)
 
     chance, perfect = ends(gamma)
-    if perfect < chance / 2:
+    if perfect < chance / 2 or not math.isfinite(chance):
         return None
     larger = next((value for value in GAMMAS if value > gamma and ends(value)[1] < ends(value)[0] / 10), None)
     return Suggestion(
@@ -144,7 +146,7 @@ def _above_chance(seen: _Seen) -> Suggestion | None:
     return Suggestion(
         "the first steps were too large: they made the embeddings worse than random",
         f"loss {worst['loss']:.3g} at step {worst['step']}; that of random embeddings is {chance:.3g}",
-        _gentler(seen),
+        gentler(seen.experiment.loop.optimizer),
     )
 
 
@@ -159,12 +161,12 @@ def _crowded(seen: _Seen) -> Suggestion | None:
         "large steps have turned the embeddings in one direction, those of different classes too",
         f"mean similarity of negatives {lines[0]['s_n']:.2f} at step {lines[0]['step']}, {peak['s_n']:.2f} at step "
         f"{peak['step']}, {lines[-1]['s_n']:.2f} at the end; that of random embeddings is 0",
-        _gentler(seen),
+        gentler(seen.experiment.loop.optimizer),
     )
 
 
 def _nothing_left(seen: _Seen) -> Suggestion | None:
-    lines = [line for line in seen.end if "past_boundary" in line]
+    lines = [line for line in seen.end if {"past_boundary", "s_p", "s_n"} <= line.keys()]
     if not lines or (past := _mean(lines, "past_boundary")) < 0.95:
         return None
     first = next(line["step"] for line in seen.losses if line.get("past_boundary", 0.0) >= 0.95)
@@ -198,7 +200,8 @@ def _overfitted(seen: _Seen) -> Suggestion | None:
     if len(seen.validated) < 3:
         return None
     name = next(name for name in seen.validated[0] if name.startswith("validation_"))
-    best, last = max(seen.validated, key=lambda line: line[name]), seen.validated[-1]
+    validated = [line for line in seen.validated if name in line]
+    best, last = max(validated, key=lambda line: line[name]), validated[-1]
     if last[name] > 0.98 * best[name]:
         return None
     before = [line["loss"] for line in seen.losses if line["step"] <= best["step"]]
@@ -241,14 +244,6 @@ def _dim(seen: _Seen) -> int:
 def _harder(loss: PairLoss) -> str:
     # Circle's boundary is a circle of radius sqrt(2) m about the optimum; elsewhere m is the gap that is asked for.
     return "smaller" if isinstance(loss, CircleLoss) else "larger"
-
-
-def _gentler(seen: _Seen) -> str:
-    optimizer = seen.experiment.loop.optimizer
-    return (
-        f"--loop.optimizer.learning-rate {optimizer.learning_rate / 10:g}, with --loop.optimizer.warmup "
-        f"{max(0.1, min(2 * optimizer.warmup, 0.5)):g}"
-    )
 
 
 def _mean(lines: Sequence[dict[str, Any]], name: str) -> float:

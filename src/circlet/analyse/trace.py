@@ -9,12 +9,12 @@ step: the trace is of a population, not of individuals.
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from circlet.files import read_json_lines, whole_lines, write_text
+from circlet.files import read_json_lines, read_log, whole_lines, write_text
 
 NAME = "pairs.jsonl"
 DIGITS = 4
@@ -26,6 +26,13 @@ class Hardest(NamedTuple):
     step: int
     s_p: NDArray[np.float64]
     s_n: NDArray[np.float64]
+
+
+class _Line(TypedDict):
+    """A line of the file; null stands for a step that was logged without a trace."""
+
+    s_p: list[float]
+    s_n: list[float]
 
 
 class Trace:
@@ -49,12 +56,15 @@ class Trace:
 
 
 def read_trace(folder: Path) -> list[Hardest]:
-    """The trace of a run by step; FileNotFoundError if it has none."""
+    """The trace of a run by step.
+
+    FileNotFoundError if it has none; ValueError, naming file, line and key, for lines that hold anything else.
+    """
     path = folder / NAME
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected the run folder of a run with a trace")
     found = []
-    for step, anchors in zip(logged_steps(folder), read_json_lines(path), strict=False):
+    for step, anchors in zip(logged_steps(folder), read_json_lines(path, _Line | None), strict=False):
         if anchors is not None:
             found.append(Hardest(step, np.array(anchors["s_p"]), np.array(anchors["s_n"])))
     return found
@@ -62,4 +72,4 @@ def read_trace(folder: Path) -> list[Hardest]:
 
 def logged_steps(folder: Path) -> list[int]:
     """Steps that metrics.jsonl has a loss for; other lines are of validations."""
-    return [line["step"] for line in read_json_lines(folder / "metrics.jsonl") if "loss" in line]
+    return [line["step"] for line in read_log(folder / "metrics.jsonl") if "loss" in line]

@@ -1,6 +1,5 @@
 """Results: what was measured on which machine, as JSON, as a Markdown table and as a plot."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +11,7 @@ from circlet import environment
 from circlet.bench.cases import Case
 from circlet.bench.contenders import FLOOR
 from circlet.bench.measure import Measured
-from circlet.files import write_text
+from circlet.files import read_json, write_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,10 +24,7 @@ class Results:
         self.path = path
         self.cases: dict[str, dict[str, Any]] = {}
         if path is not None and path.exists():
-            try:
-                self.cases = json.loads(path.read_text())
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{path}: found no valid JSON ({error}), expected results of circlet bench") from error
+            self.cases = read_json(path, dict[str, dict[str, Any]])
 
     def add(self, case: Case, rows: Iterable[Measured], about: dict[str, Any]) -> None:
         """Put in, or replace, a case; write the file."""
@@ -37,7 +33,7 @@ class Results:
         self.cases = dict(ordered)
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_text(self.path, json.dumps(self.cases, indent=2) + "\n")
+            write_json(self.path, self.cases)
 
 
 def _order(case: dict[str, Any]) -> tuple[str, str, int, int, int]:

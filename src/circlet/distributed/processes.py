@@ -17,7 +17,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
-from circlet.distributed.agreement import forget_groups, is_rank_0, on_all_ranks
+from circlet.distributed.agreement import forget_groups, is_rank_0, on_all_ranks, wait_minutes
 from circlet.distributed.collectives import num_ranks, rank_in
 
 T = TypeVar("T")
@@ -59,11 +59,13 @@ def process_group(device: torch.device, timeout: float) -> Iterator[None]:
     timeout: seconds after which a collective gives up on a rank that does not answer. gloo notices one that has died
     at once, and torchrun ends the others. With gloo the error is a ConnectionError that names the collective; NCCL's
     watchdog ends the process and names it in the log. Divergence (FloatingPointError) and a request to stop
-    (KeyboardInterrupt), which all ranks meet, are raised by rank 0 alone.
+    (KeyboardInterrupt), which all ranks meet, are raised by rank 0 alone. For work of other ranks one waits longer
+    (`circlet.distributed.agreement`).
     """
     if local_rank() is None:
         yield
         return
+    wait_minutes()  # an error now rather than when somebody waits
     on_gpu = device.type == "cuda"
     if on_gpu:
         torch.cuda.set_device(device)

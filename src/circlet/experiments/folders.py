@@ -18,11 +18,17 @@ RUNS = Path("runs")
 
 
 def next_folder(name: str, parent: Path = RUNS) -> Path:
-    """`parent/name-1`, or the first number that is not there yet."""
+    """A new, empty folder `parent/name-1`, or with the first number that is not there yet: no other call gets it."""
+    parent.mkdir(parents=True, exist_ok=True)
     number = 1
-    while (path := parent / f"{name}-{number}").exists():
-        number += 1
-    return path
+    while True:
+        path = parent / f"{name}-{number}"
+        try:
+            path.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return path
 
 
 def settings_digest(experiment: Experiment, *others: Any, length: int = 8) -> str:
@@ -72,4 +78,5 @@ def settings_of(folder: RunFolder, name: str = "config.json") -> Experiment:
     try:
         return Experiment.from_json(as_of_now(content if name == "config.json" else content["config"]))
     except ValueError as error:
-        raise ValueError(f"{folder.path / name}: {error}; the version of circlet that wrote it can read it") from error
+        raise ValueError(f"{folder.path / name}: {error}; unless it was changed or damaged, the version of circlet "
+                         "that wrote it can read it") from error  # fmt: skip

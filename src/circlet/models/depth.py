@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 from torch import nn
 
+from circlet.models.timm_sources import import_timm
+
 Block = list[tuple[str, nn.Parameter]]
 """Parameters by their names in the whole network."""
 
@@ -81,8 +83,10 @@ def _by_timm(module: nn.Module) -> list[list[str]] | None:
     if matcher is None:
         return None
     try:
-        from timm.models import group_parameters
-    except (ImportError, RuntimeError):  # the latter: beside a torchvision that does not load; this is no model of timm
+        import_timm()
+    except ImportError:  # or a torchvision that does not fit: this is no model of timm
         return None
+    from timm.models import group_parameters
+
     groups: dict[int, list[str]] = group_parameters(module, matcher(coarse=False))
     return [groups[place] for place in sorted(groups)]

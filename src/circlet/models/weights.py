@@ -6,12 +6,15 @@ the network must be in the file, and every tensor of the file in the network. No
 
 import pickle
 import warnings
+import zipfile
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from circlet.checksums import check_zip
 
 CLASSIFIERS = ("fc.", "classifier.", "last_linear.", "head.")
 
@@ -86,6 +89,11 @@ def read_weights(path: str | PathLike[str]) -> dict[str, Tensor]:
 
 
 def _read_pickle(path: Path) -> Any:
+    if zipfile.is_zipfile(path):
+        try:
+            check_zip(path)
+        except ValueError as error:
+            raise ValueError(f"{path}: found no readable weights, it is damaged ({error})") from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of old forms that it reads all the same

@@ -1,25 +1,27 @@
 """Training: `fit`, its optimiser, and the run folder that it writes and resumes from.
 
-| file           | what it is                                                                        |
-|----------------|-----------------------------------------------------------------------------------|
-| loop           | `fit`: step after step, saved often enough that nothing is lost                   |
-| batches        | the batches of the steps: epochs of one's own, or passes over a DataLoader        |
-| step           | one step: augment, forward, loss, backward, clip, update                          |
-| state          | what a step changes and a checkpoint holds; saving, restoring, checking           |
-| logbook        | metrics.jsonl, progress, validation, and which checkpoint is best                 |
-| config         | settings of the loop                                                              |
-| ending         | when a run ends: steps, time, or validation that gets no better                   |
-| optimizer      | optimiser, parameter groups and learning-rate schedule, with their settings       |
-| freezing       | what of a model is trained, and when                                              |
-| averaging      | the moving average of the weights                                                 |
-| objective      | a loss with the references of its level: batch, class weights, memory             |
-| gradient_cache | the gradient of a large batch in the memory of a small one                        |
-| precision      | the dtype of autocast                                                             |
-| clip           | gradient clipping of plain and sharded parameters together                        |
-| stop           | Ctrl-C and SIGTERM at the end of a step                                           |
-| run_folder     | the files that a run leaves behind                                                |
-| checkpoint     | reading a checkpoint into a model and an optimiser                                |
-| shards         | tensors sharded over ranks to the full ones of a checkpoint, and back             |
+| file            | what it is                                                                        |
+|-----------------|-----------------------------------------------------------------------------------|
+| loop            | `fit`: step after step, saved often enough that nothing is lost                   |
+| batches         | the batches of the steps: epochs of one's own, or passes over a DataLoader        |
+| step            | one step: augment, forward, loss, backward, clip, update                          |
+| state           | what a step changes and a checkpoint holds; saving, restoring, checking           |
+| logbook         | metrics.jsonl, progress, validation, and which checkpoint is best                 |
+| config          | settings of the loop                                                              |
+| ending          | when a run ends: steps, time, or validation that gets no better                   |
+| optimizer       | optimiser, parameter groups and learning-rate schedule, with their settings       |
+| freezing        | what of a model is trained, and when                                              |
+| averaging       | the moving average of the weights                                                 |
+| objective       | a loss with the references of its level: batch, class weights, memory             |
+| gradient_cache  | the gradient of a large batch in the memory of a small one                        |
+| precision       | the dtype of autocast                                                             |
+| clip            | gradient clipping of plain and sharded parameters together                        |
+| stop            | Ctrl-C and SIGTERM at the end of a step                                           |
+| run_folder      | the files that a run leaves behind                                                |
+| contents        | what its JSON files must hold                                                     |
+| checkpoint      | reading a checkpoint, checked, and its weights into a model                       |
+| optimizer_state | what it holds of optimiser, schedule and gradient scaler, checked and loaded      |
+| shards          | tensors sharded over ranks to the full ones of a checkpoint, and back             |
 """
 
 from circlet.environment import environment

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from circlet.resources import loaded
+
 Batch = tuple[Tensor, Tensor]
 """Images (batch, ...) and labels (batch,)."""
 
@@ -56,7 +58,7 @@ class LoaderBatches:
             if hasattr(sampler, "set_epoch"):
                 sampler.set_epoch(epoch)
         self._seed_torch(epoch, 0)  # an iterator over a DataLoader draws the seed of its workers when it is made
-        remaining = iter(self.loader)
+        remaining = loaded(self.loader)
         for place in range(self.num_batches):
             self._seed_torch(epoch, place)
             try:

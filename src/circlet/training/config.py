@@ -42,10 +42,12 @@ class LoopConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "log_every", "checkpoint_every", "validate_every"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name}: found {getattr(self, name)}, expected at least 1")
+                raise ValueError(f"loop.{name}: found {getattr(self, name)}, expected at least 1")
         if self.seconds is not None and not 0 < self.seconds < math.inf:
-            raise ValueError(f"seconds: found {self.seconds}, expected None or a finite number above 0")
+            raise ValueError(f"loop.seconds: found {self.seconds}, expected None or a finite number above 0")
+        if self.seed < 0:
+            raise ValueError(f"loop.seed: found {self.seed}, expected 0 or more")
         if self.patience < 0:
-            raise ValueError(f"patience: found {self.patience}, expected 0 or a number of validations")
+            raise ValueError(f"loop.patience: found {self.patience}, expected 0 or a number of validations")
         if self.chunk < 0:
-            raise ValueError(f"chunk: found {self.chunk}, expected 0 or a number of images")
+            raise ValueError(f"loop.chunk: found {self.chunk}, expected 0 or a number of images")

@@ -5,10 +5,18 @@ the last step (a line of the log, a validation, a checkpoint) happens whichever 
 """
 
 from time import monotonic
-from typing import Any
+from typing import Literal, TypedDict
 
 from circlet.distributed import on_rank_0
 from circlet.training.config import LoopConfig
+
+
+class EndingState(TypedDict):
+    """What a checkpoint holds of it."""
+
+    reason: Literal["seconds", "patience"] | None
+    stale: int
+    seconds: float
 
 
 class Ending:
@@ -22,7 +30,7 @@ class Ending:
     def __init__(self, config: LoopConfig) -> None:
         self.config = config
         self.last_step = config.steps
-        self.reason: str | None = None
+        self.reason: Literal["seconds", "patience"] | None = None
         self.stale, self.seconds = 0, 0.0
         self._since = monotonic()
 
@@ -80,11 +88,11 @@ class Ending:
             return self.last_step
         return min(self.last_step, max(step + 1, round(step * self.config.seconds / self.seconds)))
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> EndingState:
         """What a checkpoint holds of it."""
         return {"reason": self.reason, "stale": self.stale, "seconds": monotonic() - self._since}
 
-    def load_state_dict(self, state: dict[str, Any], step: int) -> None:
+    def load_state_dict(self, state: EndingState, step: int) -> None:
         """Go on from what `state_dict` gave after `step` steps; a run that has ended early trains no more."""
         self.reason, self.stale, self.seconds = state["reason"], state["stale"], state["seconds"]
         if self.reason:

@@ -9,9 +9,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Sampler
 
 from circlet.data.pixels import Pixels
+from circlet.data.worker_batches import WorkerBatches
 from circlet.distributed.collectives import num_ranks, rank_in
 from circlet.sampling import PKSampler, ShuffledBatches
 
@@ -60,14 +61,8 @@ class TrainBatches:
         self.loader = None
         if pixels.memory is None:
             assert pixels.dataset is not None
-            self.loader = DataLoader(
-                pixels.dataset,
-                batch_sampler=_Rows(self.sampler, classes_per_class),
-                num_workers=pixels.workers,
-                persistent_workers=pixels.workers > 0,
-                pin_memory=torch.cuda.is_available(),
-                generator=torch.Generator(),  # or it would draw from the global one, out of step with a resumed run
-            )
+            rows = _Rows(self.sampler, classes_per_class)
+            self.loader = WorkerBatches(pixels.dataset, pixels.workers, stay=True, batch_sampler=rows)
 
     def __len__(self) -> int:
         return len(self.sampler)
@@ -81,7 +76,7 @@ class TrainBatches:
             for items in batches:
                 yield self.pixels.memory[items // self.multiple], self.labels[items]
         else:
-            for items, (images, _, _) in zip(batches, self.loader, strict=True):
+            for items, images in zip(batches, self.loader, strict=True):
                 yield images, self.labels[items]
 
 

@@ -12,6 +12,7 @@ running averages too; on CPUs each rank takes those of its own part, as a gradie
 running averages are rank 0's. Only rank 0 writes, shows progress and validates.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from circlet.distributed import any_rank, on_all_ranks, on_rank_0
+from circlet.distributed import any_rank, on_all_ranks, on_rank_0, require_agreement
 from circlet.training.batches import Batches, as_batches, batches_from
 from circlet.training.config import LoopConfig
 from circlet.training.logbook import Validate, logbook
@@ -81,21 +82,24 @@ def fit(
     Parameters that require no gradient are not trained; which of them do is at the end as it was before.
 
     Raises ValueError: batches that cannot be iterated over again, a checkpoint of another model or optimiser, more
-    blocks to train than there are, or patience without a validation.
+    blocks to train than there are, patience without a validation, or ranks that differ in `config`, in `objective` (as
+    its repr tells) or in the number of batches.
     Raises FloatingPointError: loss, embeddings or weights stopped being finite.
     Raises KeyboardInterrupt: the process was asked to stop (SIGINT or SIGTERM); the checkpoint is written.
-    Raises OSError: a checkpoint could not be written.
+    Raises OSError: a checkpoint could not be written, or another process writes into the folder (FolderInUse).
     """
     device = _device_of(model) if device is None else torch.device(device)
     batches = as_batches(batches, config.seed)
     if config.patience and validate is None:
         raise ValueError(f"patience: found {config.patience} without a validation, expected 0, or validation classes")
+    require_agreement(lambda: _alike(objective, batches, config))
     folder = _run_folder(folder, config)
     state = TrainingState(model, objective, config, device, folder)
     try:
-        if on_rank_0(folder.last.exists):
-            on_all_ranks(state.restore)
-        _train(state, Step(state, config, augment=augment, observe=observe), batches, validate, trackers)
+        with folder.locked():
+            if on_rank_0(folder.last.exists):
+                on_all_ranks(state.restore)
+            _train(state, Step(state, config, augment=augment, observe=observe), batches, validate, trackers)
     finally:
         state.freezing.end()
     state.end()
@@ -119,6 +123,12 @@ def _train(
             book.advance()
             if state.is_over:
                 break
+
+
+def _alike(objective: nn.Module, batches: Batches, config: LoopConfig) -> dict[str, Any]:
+    """What ranks must have alike to train together; trackers are rank 0's."""
+    told = re.sub(r"0x[0-9a-f]+", "0x", repr(objective))  # an address in memory is no setting
+    return {"config": {**asdict(config), "trackers": None}, "batches in an epoch": len(batches), "objective": told}
 
 
 def _device_of(model: nn.Module) -> torch.device:

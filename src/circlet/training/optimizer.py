@@ -62,6 +62,11 @@ class OptimizerConfig:
             raise ValueError(f"layer_decay: found {self.layer_decay}, expected above 0 and at most 1")
         if self.train_blocks is not None and self.train_blocks < 0:
             raise ValueError(f"train_blocks: found {self.train_blocks}, expected None or a number of blocks")
+        for name in ("backbone_lr_scale", "class_lr_scale", "weight_decay"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}: found {getattr(self, name)}, expected 0 or more")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(f"clip_norm: found {self.clip_norm}, expected None or a number above 0")
         if not 0 <= self.average < 1:
             raise ValueError(f"average: found {self.average}, expected a decay from 0 to below 1")
 

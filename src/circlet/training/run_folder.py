@@ -3,6 +3,7 @@
     config.json        the resolved configuration
     environment.json   versions, hardware, command
     search.json        of a run of a search alone: the share of the training classes that it was tested on
+    splits.json        names of its classes and images, by role (circlet.experiments.remembered)
     data.json          how many training classes and images were loaded
     metrics.jsonl      one line for each logged step and each evaluation
     pairs.jsonl        the hardest pairs of single anchors at the logged steps (circlet.analyse.trace)
@@ -22,22 +23,26 @@ are cut back to the checkpoint on resume.
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from circlet.distributed import on_rank_0
 from circlet.environment import environment
 from circlet.files import (
     nan_for_null,
     null_for_nan,
     read_json,
-    read_json_lines,
+    read_log,
     write_atomically,
     write_json,
     write_text,
 )
+from circlet.leftovers import remove_leftovers
+from circlet.locks import LOCK_FILES, locked
+from circlet.training.contents import CONTENTS
 
 SEARCH, DIVERGED = "search.json", "diverged.json"
 
@@ -52,21 +57,20 @@ class RunFolder:
     def create(cls, path: Path, config: dict[str, Any], *, validation_share: float = 0.0) -> "RunFolder":
         """Make the folder and write what is known before the first step. FileExistsError if it holds anything.
 
+        Of two that make the same folder at once, one gets it and the other an error (FileExistsError or FolderInUse).
         Leftovers of a start that was cut off before it had written config.json are overwritten. validation_share:
         the share of the training classes on which a run of a search is tested in place of the test classes; 0: this
         is no run of a search.
         """
-        if path.exists() and not (path.is_dir() and all(map(_of_a_start, path.iterdir()))):
-            raise FileExistsError(
-                f"{path}: exists and is not an empty folder; expected a new run folder (to go on with the run in it: "
-                f"circlet train --resume {path})"
-            )
+        _refuse_what_is_there(path)  # before a lock is put beside somebody's files
         path.mkdir(parents=True, exist_ok=True)
         folder = cls(path)
-        folder.write_json("environment.json", environment())
-        if validation_share:
-            folder.write_json(SEARCH, {"validation_share": validation_share})
-        folder.write_json("config.json", config)  # last: a folder with it is one that can be resumed
+        with locked(path):
+            _refuse_what_is_there(path)  # once more: another start may have come first
+            folder.write_json("environment.json", environment())
+            if validation_share:
+                folder.write_json(SEARCH, {"validation_share": validation_share})
+            folder.write_json("config.json", config)  # last: a folder with it is one that can be resumed
         return folder
 
     @classmethod
@@ -85,6 +89,20 @@ class RunFolder:
             raise ValueError(f"{path}: found a run of the search of circlet compare, tested on {share:.0%} of its "
                              "training classes; expected another run, such as those in runs/ beside it")  # fmt: skip
         return folder
+
+    @contextmanager
+    def locked(self, *, wait_s: float = 0.0) -> Iterator[None]:
+        """Within it no other process writes a run here; FolderInUse if one does (after `wait_s` seconds, still).
+
+        Over several ranks rank 0 holds the lock, and all call this together. Arguments as in `circlet.locks.locked`.
+        """
+        with ExitStack() as held:
+
+            def take() -> None:
+                held.enter_context(locked(self.path, wait_s=wait_s))
+
+            on_rank_0(take)
+            yield
 
     @property
     def last(self) -> Path:
@@ -107,18 +125,27 @@ class RunFolder:
         return next((path for path in (self.model, self.best) if path.exists()), self.last)
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Read one of the folder's JSON files."""
-        return read_json(self.path / name)
+        """Read one of the folder's JSON files; a ValueError that names file and key if it does not hold what it must.
 
-    def read_result(self) -> dict[str, Any]:
-        """result.json, with NaN for what was not finite."""
+        See `circlet.training.contents`.
+        """
+        return read_json(self.path / name, CONTENTS.get(name, dict[str, Any]))
+
+    def read_result(self, *needed: str) -> dict[str, Any]:
+        """result.json, with NaN for what was not finite. needed: keys beside "test" that must be there."""
         found: dict[str, Any] = nan_for_null(self.read_json("result.json"))
+        for key in needed:
+            if key not in found:
+                raise ValueError(f"{self.path / 'result.json'}: {key}: found no such key, expected one")
         return found
 
     @property
     def diverged(self) -> str | None:
         """Why the run ended without a result; None where it did not."""
-        return self.read_json(DIVERGED)["reason"] if (self.path / DIVERGED).exists() else None
+        if not (self.path / DIVERGED).exists():
+            return None
+        reason: str = self.read_json(DIVERGED)["reason"]
+        return reason
 
     def begin(self, data: dict[str, int]) -> None:
         """Write how much data was loaded, and drop the note of an earlier divergence: the run begins or goes on."""
@@ -130,7 +157,8 @@ class RunFolder:
         self.write_json(DIVERGED, {"reason": reason})
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
-        """Write one of the folder's JSON files, atomically."""
+        """Write one of the folder's JSON files, atomically; what a killed run left half written is removed."""
+        remove_leftovers(self.path)
         write_json(self.path / name, content)
 
     def save(self, path: Path, state: dict[str, Any]) -> None:
@@ -153,13 +181,16 @@ class RunFolder:
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """All complete lines of metrics.jsonl, without the numbers that were not finite."""
-        return [_finite(line) for line in read_json_lines(self.path / "metrics.jsonl")]
+        return read_log(self.path / "metrics.jsonl")
+
+
+def _refuse_what_is_there(path: Path) -> None:
+    if path.exists() and not (path.is_dir() and all(map(_of_a_start, path.iterdir()))):
+        raise FileExistsError(
+            f"{path}: exists and is not an empty folder; expected a new run folder (to go on with the run in it: "
+            f"circlet train --resume {path})"
+        )
 
 
 def _of_a_start(path: Path) -> bool:
-    return path.name in ("environment.json", SEARCH) or path.name.endswith(".part")
-
-
-def _finite(line: dict[str, Any]) -> dict[str, Any]:
-    """Without null, and without the NaN and Infinity that earlier versions wrote."""
-    return {name: value for name, value in line.items() if null_for_nan(value) is not None}
+    return path.name in ("environment.json", SEARCH, *LOCK_FILES) or path.name.endswith(".part")

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from circlet.distributed import naming_collective, num_ranks, rank_in, untimed_group
+from circlet.distributed import naming_collective, num_ranks, rank_in, timed_group
 
 
 def full_state(state: Any) -> Any:
@@ -58,13 +58,13 @@ def _gathered(spread: Any) -> Tensor | None:
     with naming_collective("collection of a checkpoint"):
         if rank_in(None) > 0:
             if own.numel():
-                dist.send(own, dst=0, group=untimed_group())
+                dist.send(own, dst=0, group=timed_group())
             return None
         full = torch.empty(spread.shape, dtype=own.dtype)
         full[: len(own)] = own
         for rank, (first, last) in list(enumerate(bounds))[1:]:
             if last > first:
-                dist.recv(full[first:last], src=rank, group=untimed_group())
+                dist.recv(full[first:last], src=rank, group=timed_group())
         return full
 
 

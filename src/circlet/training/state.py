@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from circlet.distributed import any_rank, num_ranks, on_rank_0
 from circlet.training.averaging import WeightAverage, model_weights
-from circlet.training.checkpoint import load, load_module, load_optimizer
+from circlet.training.checkpoint import check_fits, load, load_module
 from circlet.training.config import LoopConfig
 from circlet.training.ending import Ending
 from circlet.training.freezing import Freezing
 from circlet.training.optimizer import build_optimizer, build_schedule
+from circlet.training.optimizer_state import load_optimizer, load_scaler, load_schedule
 from circlet.training.precision import autocast_dtype
 from circlet.training.run_folder import RunFolder
 from circlet.training.shards import full_state, is_sharded
@@ -51,17 +52,18 @@ class TrainingState:
         self.losses: list[Tensor] = []
 
     def restore(self) -> None:
-        """Go on from the folder's last checkpoint. A ValueError if it is of another model or optimiser."""
+        """Go on from the folder's last checkpoint. A ValueError if it is damaged, or of another model or optimiser."""
         path = self.folder.last
-        state = load(path, mapped=num_ranks(None) > 1)
+        state = load(path, mapped=num_ranks(None) > 1, to_go_on=True)
         load_module(self.model, state["model"], path)
         load_module(self.objective, state["objective"], path)
         load_optimizer(self.optimizer, state["optimizer"], path)
-        self.schedule.load_state_dict(state["schedule"])
-        self.scaler.load_state_dict(state["scaler"])
+        load_schedule(self.schedule, state["schedule"], path)
+        load_scaler(self.scaler, state["scaler"], path)
         self.step, self.best, self.seconds = state["step"], state["best"], state["seconds"]
         self.losses = [loss.to(self.device, copy=True) for loss in state["losses"]]
         if self.average is not None:
+            check_fits(self.model.state_dict(), model_weights(state), path, "the average of the weights")
             self.average.load_state_dict(model_weights(state))
         if "ending" in state:  # earlier versions knew no early end
             self.ending.load_state_dict(state["ending"], self.step)
@@ -120,10 +122,11 @@ class TrainingState:
         return mean
 
     def diverged(self, what: str) -> FloatingPointError:
-        """The error that says what is not finite, and at which step."""
+        """The error that says what is not finite, at which step, and what there is to go on from."""
+        saved = [path for path in (self.folder.last, self.folder.best) if path.is_file()]
+        where = f"last checkpoint: {saved[0]}" if saved else "no checkpoint yet"
         return FloatingPointError(
-            f"step {self.step}: {what}; try a longer warm-up, a smaller learning rate, or bf16 for fp16 (last "
-            f"checkpoint: {self.folder.last})"
+            f"step {self.step}: {what}; try a longer warm-up, a smaller learning rate, or bf16 for fp16 ({where})"
         )
 
 

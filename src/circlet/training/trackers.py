@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from circlet.extensions import Extensions
+from circlet.terminal import printable
 
 Tracker = Callable[[dict[str, Any]], None]
 MakeTracker = Callable[[Path, dict[str, Any]], Tracker]
@@ -52,7 +53,8 @@ def tracking(trackers: Sequence[Tracker]) -> Iterator[Tracker]:
                 tracker(line)
             except Exception as error:
                 working.remove(tracker)
-                print(f"tracker {_called(tracker)} failed and is not asked again: {error}", file=sys.stderr, flush=True)
+                said = f"tracker {_called(tracker)} failed and is not asked again: {error}"
+                print(printable(said), file=sys.stderr, flush=True)
 
     try:
         yield tell
@@ -63,7 +65,8 @@ def tracking(trackers: Sequence[Tracker]) -> Iterator[Tracker]:
                 try:
                     close()
                 except Exception as error:
-                    print(f"tracker {_called(tracker)} could not be closed: {error}", file=sys.stderr, flush=True)
+                    said = f"tracker {_called(tracker)} could not be closed: {error}"
+                    print(printable(said), file=sys.stderr, flush=True)
 
 
 def _called(tracker: Tracker) -> str:
