@@ -65,7 +65,7 @@ def test_test_role_and_parquet_with_number_labels(tmp_path):
         ("path,label,split\na,x,train\nb,y,test\nc,y,query\n", "found the splits query, test, train"),
         ("path,label,camera\na,x,\nb,y,1\n", "line 2: found an empty cell in column 'camera'"),
         ("path,label,label\na,x,y\n", "found 2 columns 'label'"),
-        ("path,label\na,x,y\n", "found no readable table"),
+        ("path,label\na,x,y\n", "line 2: found 3 cells, expected 2, as many as the header has"),
         ("path,label,split\na,x,train\nb,x,test\n", "line 3: query: found 1 of its 1 classes in train too"),
         ("path,label,split\na,x,train\na,x,test\n", "line 3: query: found 1 of its 1 classes in train too"),
         ("path,label,split\na,x,train\nb,y,query\nc,y,gallery\nd,x,gallery\n", "line 5: gallery: found 1 of its 2"),
@@ -83,7 +83,7 @@ def test_bad_tables(tmp_path, text, message):
 def test_a_path_that_leaves_the_root(tmp_path, name):
     (tmp_path / "set").mkdir()
     path = csv(tmp_path / "set", f"path,label\na.png,x\n{name.format(outside=tmp_path)},y\n")
-    with pytest.raises(DataError, match=r"line 3: found the image '.*secret.png', expected paths below .*set"):
+    with pytest.raises(DataError, match=r"line 3: found the image '.*secr(et.png|...)', expected paths below .*set"):
         manifest(path)
 
 
@@ -106,7 +106,7 @@ def test_bad_files(tmp_path):
     (tmp_path / "a.parquet").write_text("path,label\n")
     with pytest.raises(DataError, match="no readable table"):
         manifest(tmp_path / "a.parquet")
-    with pytest.raises(DataError, match="no readable table"):
+    with pytest.raises(DataError, match=r"line 2: found bytes that are no UTF-8 in column 'label' \('\\udce9'\)"):
         manifest(csv(tmp_path, "path,label\na,é\nb,x\n", "latin-1"))
 
 

@@ -29,7 +29,7 @@ from circlet.data.content import content_digest
 from circlet.data.data_set import DataSet
 from circlet.data.decode import Fit, Interpolation, decode
 from circlet.data.evaluation_sets import FacePairs, Identification, Templates, VideoPairs
-from circlet.data.every_image import every_image
+from circlet.data.every_image import every_image, images_to_test
 from circlet.data.face import face_bin, face_records, ijbc, lfw, megaface, ytf
 from circlet.data.folder import image_folder
 from circlet.data.folds import fold_classes, hold_out_images
@@ -83,6 +83,7 @@ __all__ = [
     "hold_out_images",
     "ijbc",
     "image_folder",
+    "images_to_test",
     "inshop",
     "lfw",
     "load_pixels",

@@ -3,10 +3,11 @@
 Nothing is ever unpacked to disk. This file does not decide which members are images.
 """
 
-import io
 import os
 import zipfile
 from typing import TYPE_CHECKING, Any
+
+from circlet.data.open_image import open_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -29,9 +30,11 @@ class ZipReader:
 
     def __call__(self, index: int) -> "Image":
         """Return image `index`, not decoded yet."""
-        from PIL import Image
+        return open_image(self.content(index))
 
-        return Image.open(io.BytesIO(self.content(index)))
+    def place(self, index: int) -> str:
+        """The archive and the member."""
+        return f"{self.archive}, {self.members[index]}"
 
     def content(self, index: int) -> bytes:
         """The bytes of member `index`."""

@@ -14,7 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from circlet.data.images import DataError
-from circlet.data.readers import Reader, content_of, file_of
+from circlet.data.large import LARGE, turn_of
+from circlet.data.readers import Reader, content_of, file_of, part_of
+from circlet.data.strict import passing_over
+from circlet.data.upright import orientation, stored_edges, turned, upright_size
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -24,7 +27,6 @@ Floats = npt.NDArray[np.float64]
 
 _EXPECTED = "x y width height: four numbers, in pixels of the upright image"
 _FIELDS = (("x",), ("y",), ("width", "w"), ("height", "h"))
-_ORIENTATION_TAG = 0x0112
 _SLACK = 1.0  # pixels by which a box may reach beyond its image: detectors round
 
 
@@ -84,28 +86,41 @@ class BoxReader:
     where: Callable[[int], str]
 
     def __call__(self, index: int) -> "Image":
-        """Return the part, decoded; an image without a box as `read` gives it."""
-        from PIL import ImageOps
+        """Return the part, decoded; an image without a box as `read` gives it.
 
+        A part of very many pixels (`circlet.data.large`) is of half the size.
+        """
         image = self.read(index)
         if np.isnan(self.boxes[index, 0]):
             return image
-        with image:
-            image.load()
-            turned = image.getexif().get(_ORIENTATION_TAG, 1) != 1
-            upright = ImageOps.exif_transpose(image) if turned else image
-            return upright.crop(self._edges(index, upright.width, upright.height))
+        with image, turn_of(image.size):
+            with passing_over():  # damaged pixels are errors; what is warned of is metadata
+                image.load()
+            stored = orientation(image)
+            edges = stored_edges(self._edges(index, *upright_size(image.size, stored)), image.size, stored)
+            area = (edges[2] - edges[0]) * (edges[3] - edges[1])
+            part = image.crop(edges) if area < 2 * LARGE else image.reduce(2, edges)
+        return turned(part, stored)
 
     def file(self, index: int) -> str | None:
         """The path of the whole image, if the reader below knows it."""
         return file_of(self.read, index)
 
+    def part(self, index: int) -> bytes | None:
+        """The box within the part that the reader below gives, if it can tell."""
+        whole = part_of(self.read, index)
+        return None if whole is None else whole + self._box_bytes(index)
+
     def content(self, index: int) -> bytes | None:
         """The bytes of the whole image and of the box, if the reader below gives them."""
         whole = content_of(self.read, index)
-        if whole is None or np.isnan(self.boxes[index, 0]):
-            return whole
-        return whole + b"#xywh=" + struct.pack("<4d", *self.boxes[index].tolist())
+        return None if whole is None else whole + self._box_bytes(index)
+
+    def _box_bytes(self, index: int) -> bytes:
+        """The box, to tell it from others; b"" where there is none."""
+        if np.isnan(self.boxes[index, 0]):
+            return b""
+        return b"#xywh=" + struct.pack("<4d", *self.boxes[index].tolist())
 
     def _edges(self, index: int, image_width: int, image_height: int) -> tuple[int, int, int, int]:
         """Left, top, right and bottom, as `crop` takes them."""

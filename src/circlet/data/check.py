@@ -1,5 +1,7 @@
 """Whether a data set on disk is whole: it can be read, has as much of everything as was published, and images open.
 
+Pictures of your own that stand under two labels are told of too (`circlet.data.copies`).
+
 Images are sampled: a set of millions is checked in seconds. Nothing is repaired.
 """
 
@@ -9,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from circlet.data.catalogue import find_data_set
+from circlet.data.copies import settled
 from circlet.data.data_set import DataSet, Loaded
 from circlet.data.decode import decode
 from circlet.data.evaluation_sets import FacePairs, Identification, Templates, VideoPairs
@@ -37,6 +40,8 @@ def check_data_set(
     entry = find_data_set(source)
     try:
         loaded = entry.open(path)
+        if isinstance(loaded, Splits) and not entry.counts:
+            settled(loaded, entry.place(path))
     except DataError as error:
         return [str(error)]
     found = count(loaded)

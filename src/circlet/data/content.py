@@ -8,8 +8,9 @@ import hashlib
 
 from circlet.data.images import DataError, ImageSet
 from circlet.data.readers import content_of
+from circlet.data.regular import open_regular
+from circlet.data.upright import orientation
 
-_ORIENTATION_TAG = 0x0112
 _BYTES = 16
 
 
@@ -38,7 +39,7 @@ def content_digest(images: ImageSet, index: int) -> bytes:
 
 def file_digest(path: str) -> bytes:
     """The 16 bytes (BLAKE2b) of a file; an OSError where it cannot be read."""
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=_BYTES)).digest()
 
 
@@ -46,7 +47,6 @@ def _pixel_digest(images: ImageSet, index: int) -> bytes:
     with images.read(index) as image:
         image.load()
         seen = (image.mode, image.size, image.getpalette(), image.info.get("transparency"))
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-        found = hashlib.blake2b(repr((*seen, orientation)).encode(), digest_size=_BYTES, person=b"pixels")
+        found = hashlib.blake2b(repr((*seen, orientation(image))).encode(), digest_size=_BYTES, person=b"pixels")
         found.update(image.tobytes())
         return found.digest()

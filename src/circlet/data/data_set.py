@@ -43,7 +43,9 @@ class DataSet:
         `circlet.data.evaluation_sets`.
     options: given to `load` each time. An option that `load` names as a parameter can be set by whoever opens the set:
         circlet train gives `seed` and `held_out` (--data.seed, --data.test-share) to those that have them.
-    counts: the published ones, by the names of `circlet.data.check.count`.
+    counts: the published ones, by the names of `circlet.data.check.count`. A set that has any is tested as published,
+        with the copies that are in it; those of others are settled (`circlet.data.copies`).
+    places: from the root to what messages call an image, by its name, such as the line that lists it.
     """
 
     name: str
@@ -56,6 +58,7 @@ class DataSet:
     source: str = ""
     licence: str = ""
     layout: str = ""
+    places: Callable[[Path], Callable[[str], str]] | None = None
 
     def open(self, root: str | Path | None = None, /, **options: Any) -> Loaded:
         """Read the set at `root`; `options` go to `load`, over those of this entry.
@@ -77,6 +80,10 @@ class DataSet:
         if not isinstance(loaded, Splits):
             raise ValueError(f"data set: found {self.name!r}, which has no part to train on, expected one that has")
         return loaded
+
+    def place(self, root: str | Path | None) -> Callable[[str], str]:
+        """What messages call the images of the set at `root`, by their names."""
+        return str if self.places is None or root is None else self.places(Path(root))
 
     def accepts(self, option: str) -> bool:
         """Whether `load` names this option as a parameter."""

@@ -5,7 +5,6 @@ What a single image becomes is settled in `decode`. Nothing is cached on disk he
 
 import os
 from collections.abc import Iterator
-from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -13,9 +12,11 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from circlet.data.ahead import map_ahead, num_threads
-from circlet.data.decode import Fit, Interpolation, Pixels, check_form, decode
+from circlet.data.decode import Fit, Form, Interpolation, Pixels, decode_noting
 from circlet.data.images import DataError, ImageSet, Ints
+from circlet.data.open_image import MAX_MEGAPIXELS
 from circlet.data.readers import file_of
+from circlet.resources import loaded
 
 # Below this many images a worker takes longer to start than its share of the work takes.
 _IMAGES_PER_WORKER = 2048
@@ -40,25 +41,31 @@ class DecodedImages(Dataset[tuple[torch.Tensor, int, int]]):
         channels: int = 3,
         fit: Fit = "stretch",
         interpolation: Interpolation = "bicubic",
+        max_megapixels: float = MAX_MEGAPIXELS,
     ) -> None:
-        check_form(size, channels, fit, interpolation)
         self.image_set = image_set
-        self._decode = partial(decode, size=size, channels=channels, fit=fit, interpolation=interpolation)
+        self._form = Form(size, channels, fit, interpolation, max_megapixels)
+        self._form.check()
 
     def __len__(self) -> int:
         return len(self.image_set)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int, int]:
         """Decode item `index`; a file that cannot be decoded is a DataError."""
-        return torch.from_numpy(self._decode(self.image_set, index)), int(self.image_set.labels[index]), index
+        pixels, _ = decode_noting(self.image_set, index, self._form)
+        return torch.from_numpy(pixels), int(self.image_set.labels[index]), index
 
 
 class Decoded(NamedTuple):
-    """Images in memory: `images` (M, channels, H, W) uint8, `kept` (M,) their indices, `broken` (name, reason) each."""
+    """Images in memory: `images` (M, channels, H, W) uint8, `kept` (M,) their indices, `broken` (name, reason) each.
+
+    damaged_exif: the names of images whose EXIF data are damaged, and were passed over.
+    """
 
     images: torch.Tensor
     kept: Ints
     broken: list[tuple[str, str]]
+    damaged_exif: list[str]
 
 
 def decode_all(
@@ -68,6 +75,7 @@ def decode_all(
     channels: int = 3,
     fit: Fit = "stretch",
     interpolation: Interpolation = "bicubic",
+    max_megapixels: float = MAX_MEGAPIXELS,
     num_workers: int | None = None,
     on_error: Literal["raise", "skip"] = "raise",
     progress: bool = True,
@@ -84,45 +92,70 @@ def decode_all(
     """
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error: found {on_error!r}, expected 'raise' or 'skip'")
-    check_form(size, channels, fit, interpolation)
+    form = Form(size, channels, fit, interpolation, max_megapixels)
+    form.check()
     images = torch.empty((len(image_set), channels, *size), dtype=torch.uint8)
     kept: list[int] = []
     broken: list[tuple[str, str]] = []
-    outcomes = _Outcomes(image_set, size, channels, fit, interpolation)
-    for index, outcome in enumerate(_each(outcomes, num_workers, progress)):
+    damaged: list[str] = []
+    for index, outcome in enumerate(_each(_Outcomes(image_set, form), num_workers, progress)):
         if isinstance(outcome, str):
             if on_error == "raise":
                 raise DataError(outcome)
             broken.append((image_set.names[index], outcome))
         else:
-            images[len(kept)] = torch.from_numpy(outcome)
+            pixels, is_damaged = outcome
+            images[len(kept)] = torch.from_numpy(pixels)
             kept.append(index)
-    return Decoded(images[: len(kept)], np.array(kept, dtype=np.int64), broken)
+            damaged += [image_set.names[index]] * is_damaged
+    return Decoded(images[: len(kept)], np.array(kept, dtype=np.int64), broken, damaged)
+
+
+class Checked(NamedTuple):
+    """What a set was found to have, as in `Decoded`: `broken`, (name, reason) each, and `damaged_exif`, names."""
+
+    broken: list[tuple[str, str]]
+    damaged_exif: list[str]
 
 
 def find_broken(image_set: ImageSet, *, num_workers: int | None = None, progress: bool = True) -> list[tuple[str, str]]:
     """List (name, reason) of every image that is missing or cannot be decoded, without keeping pixels."""
-    outcomes = _each(_Outcomes(image_set, (1, 1), 3, "stretch", "bicubic"), num_workers, progress)
-    return [
-        (name, outcome) for name, outcome in zip(image_set.names, outcomes, strict=True) if isinstance(outcome, str)
-    ]
+    return check_images(image_set, num_workers=num_workers, progress=progress).broken
 
 
-class _Outcomes(Dataset["Pixels | str"]):
-    """Data set whose item is the pixels, or the reason why there are none."""
+def check_images(
+    image_set: ImageSet,
+    *,
+    max_megapixels: float = MAX_MEGAPIXELS,
+    num_workers: int | None = None,
+    progress: bool = True,
+) -> Checked:
+    """Decode every image of a set and keep no pixels."""
+    found = Checked([], [])
+    outcomes = _each(_Outcomes(image_set, Form((1, 1), max_megapixels=max_megapixels)), num_workers, progress)
+    for name, outcome in zip(image_set.names, outcomes, strict=True):
+        if isinstance(outcome, str):
+            found.broken.append((name, outcome))
+        elif outcome[1]:
+            found.damaged_exif.append(name)
+    return found
 
-    def __init__(
-        self, image_set: ImageSet, size: tuple[int, int], channels: int, fit: Fit, interpolation: Interpolation
-    ) -> None:
-        self.image_set = image_set
-        self._decode = partial(decode, size=size, channels=channels, fit=fit, interpolation=interpolation)
+
+Outcome = tuple[Pixels, bool] | str
+
+
+class _Outcomes(Dataset[Outcome]):
+    """Data set whose item is what `decode_noting` gives, or the reason why there are no pixels."""
+
+    def __init__(self, image_set: ImageSet, form: Form) -> None:
+        self.image_set, self.form = image_set, form
 
     def __len__(self) -> int:
         return len(self.image_set)
 
-    def __getitem__(self, index: int) -> "Pixels | str":
+    def __getitem__(self, index: int) -> Outcome:
         try:
-            return self._decode(self.image_set, index)
+            return decode_noting(self.image_set, index, self.form)
         except DataError as error:
             return str(error)
 
@@ -132,7 +165,7 @@ def are_files(image_set: ImageSet) -> bool:
     return len(image_set) > 0 and file_of(image_set.read, 0) is not None
 
 
-def _each(outcomes: _Outcomes, num_workers: int | None, progress: bool) -> "Iterator[Pixels | str]":
+def _each(outcomes: _Outcomes, num_workers: int | None, progress: bool) -> Iterator[Outcome]:
     """Yield every outcome in order, from as many threads or workers as asked or as pay."""
     from tqdm import tqdm
 
@@ -147,6 +180,6 @@ def _each(outcomes: _Outcomes, num_workers: int | None, progress: bool) -> "Iter
             num_workers = workers if workers > 1 else 0
         # Lists of arrays travel through a pipe; a tensor each would take a file descriptor each.
         batches = DataLoader(outcomes, batch_size=_BATCH, num_workers=num_workers, collate_fn=list)
-        for batch in batches:
+        for batch in loaded(batches):
             yield from batch
             bar.update(len(batch))

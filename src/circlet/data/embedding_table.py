@@ -1,5 +1,6 @@
 """Embeddings on disk: a matrix for numbers, and a table with a row for each image. `manifest` reads the table."""
 
+import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from circlet.data.images import ImageSet
 from circlet.files import write_atomically
+from circlet.terminal import storable
 
 
 def write_embeddings(
@@ -14,12 +16,20 @@ def write_embeddings(
 ) -> tuple[Path, Path]:
     """Write `path`.npy, float32 (images, embedding_dim), and `path`.parquet, in the same order; the two files.
 
-    Columns of the table: path, class, label, embedding, and camera where it is known.
+    Columns of the table: path, class, label, embedding, and camera where it is known; a name that is not UTF-8 is
+    there as `storable` gives it. Both files are written in full before either is moved into its place; where one
+    cannot be, both are left as they were.
     """
     npy, parquet = path.with_name(f"{path.name}.npy"), path.with_name(f"{path.name}.parquet")
     npy.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(npy, lambda file: np.save(file, embeddings))
-    write_atomically(parquet, lambda file: _write_parquet(file, images, embeddings))
+
+    def write_both(file: BinaryIO) -> None:
+        np.save(file, embeddings)
+        file.flush()
+        os.fsync(file.fileno())  # now: nothing is left to fail once the table is in its place
+        write_atomically(parquet, lambda table: _write_parquet(table, images, embeddings))
+
+    write_atomically(npy, write_both)
     return npy, parquet
 
 
@@ -27,9 +37,10 @@ def _write_parquet(file: BinaryIO, images: ImageSet, embeddings: np.ndarray[Any,
     import pyarrow as pa
     import pyarrow.parquet
 
+    class_names = [storable(name) for name in images.class_names]
     columns = {
-        "path": pa.array(images.names),
-        "class": pa.array([images.class_names[label] for label in images.labels]),
+        "path": pa.array([storable(name) for name in images.names]),
+        "class": pa.array([class_names[label] for label in images.labels]),
         "label": pa.array(images.labels),
         "embedding": pa.FixedSizeListArray.from_arrays(pa.array(embeddings.ravel()), embeddings.shape[1]),
     }

@@ -104,6 +104,8 @@ class Identification:
         for field in ("probes", "distractors"):
             if not len(getattr(self, field)):
                 raise DataError(f"{field}: found no image, expected at least one")
+        if self.probes.num_classes == len(self.probes):
+            raise DataError(f"probes: found {len(self.probes)} persons of one image each, expected one of two at least")
 
 
 def _check_pairs(pairs: Ints, is_same: Bools, num_items: int | None) -> None:

@@ -13,14 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from circlet.data.groups import joined_classes, two_classes_of_a_group
+from circlet.data.lookalikes import lookalikes
 from circlet.data.readers import Chosen, Reader
 from circlet.data.readers import FileReader as FileReader
+from circlet.terminal import storable
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 _OPTIONAL = ("cameras", "groups", "times", "categories")  # the fields of an ImageSet that may be None, in their order
+_LARGEST = np.iinfo(np.int64).max
 JUNK = -1  # the id, and as "-1" the class name, of gallery images that no protocol of re-identification ranks
 
 
@@ -83,6 +86,8 @@ class ImageSet:
             kinds, kind = ("iuf", "numbers") if field == "times" else ("iu", "integers")
             if value.shape != (len(self.names),) or (value.size and value.dtype.kind not in kinds):
                 raise DataError(f"{field}: found {value.dtype} {value.shape}, expected {kind} ({len(self.names)},)")
+            if value.dtype == np.uint64 and value.size and value.max() > _LARGEST:
+                raise DataError(f"{field}: found {value.max()}, expected integers up to {_LARGEST}")
             object.__setattr__(self, field, value.astype(np.float64 if field == "times" else np.int64))
         if self.times is not None and not np.isfinite(self.times).all():
             raise DataError(f"times: found {self.times[~np.isfinite(self.times)][0]}, expected finite seconds")
@@ -112,12 +117,16 @@ class ImageSet:
         times: npt.ArrayLike | None = None,
         categories: npt.ArrayLike | None = None,
     ) -> Self:
-        """Make a set from the class name of every image; labels follow the sorted class names."""
+        """Make a set from the class name of every image; labels follow the sorted class names.
+
+        Names that are not UTF-8 (file names may be any bytes) are kept as `storable` gives them; `read` has its own.
+        """
         class_names = tuple(sorted(set(classes)))
         label_of = {name: label for label, name in enumerate(class_names)}
         labels = np.array([label_of[name] for name in classes], dtype=np.int64)
         given = (cameras, groups, times, categories)
-        return cls(labels, class_names, tuple(names), read, *(None if x is None else np.asarray(x) for x in given))
+        given_arrays = (None if x is None else np.asarray(x) for x in given)
+        return cls(labels, tuple(map(storable, class_names)), tuple(map(storable, names)), read, *given_arrays)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -133,12 +142,15 @@ class ImageSet:
         >>> ImageSet.from_classes(["0002", "-1", "0000"], ["b.jpg", "j.jpg", "d.jpg"], FileReader("market", ())).ids()
         array([ 2, -1,  0])
 
-        In Market-1501 -1 is junk and 0 a distractor. A class name that is no whole number is a DataError.
+        In Market-1501 -1 is junk and 0 a distractor. A class name that is no whole number of 64 bits is a DataError.
         """
         try:
             return np.array([int(name) for name in self.class_names], dtype=np.int64)[self.labels]
         except ValueError as error:
             raise DataError(f"class_names: found {str(error).split(': ')[-1]}, expected whole numbers") from error
+        except OverflowError as error:
+            largest = max(self.class_names, key=lambda name: abs(int(name)))
+            raise DataError(f"class_names: found {largest!r}, expected whole numbers up to {_LARGEST}") from error
 
     def is_junk(self) -> Bools:
         """Which images (N,) have the class "-1": junk in the galleries of re-identification."""
@@ -172,7 +184,7 @@ class Splits:
 
     Every query searches `gallery`; where that is None, it searches all the other queries. Unseen classes are the point:
     a class name that is both in train and in query or gallery is a DataError, unless `closed_set` says that this is
-    meant.
+    meant. So are two class names, in any of them, that differ by blanks or Unicode's normal form alone.
     """
 
     train: ImageSet
@@ -187,6 +199,11 @@ class Splits:
                 raise DataError(f"{role}: found {type(images).__name__}, expected an ImageSet")
             if images is not None and not len(images):
                 raise DataError(f"{role}: found no image, expected at least one")
+        sets = [images for images in (self.train, self.query, self.gallery) if images is not None]
+        alike = lookalikes(dict.fromkeys(name for images in sets for name in images.class_names))
+        if alike is not None:
+            raise DataError(f"class_names: found {alike[0]!r} and {alike[1]!r}, which differ by blanks or by what does "
+                            "not show, expected one name for each class")  # fmt: skip
         if not self.closed_set:
             for role, images in (("query", self.query), ("gallery", self.gallery)):
                 if images is not None:

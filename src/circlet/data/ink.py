@@ -22,12 +22,12 @@ def ink_box(grey: npt.NDArray[np.uint8]) -> tuple[float, float, float, float]:
     grey: (height, width) uint8, dark on white. A blank image gives its own centred square.
     """
     height, width = grey.shape
-    ink = 255.0 - grey
-    total = ink.sum()
+    ink = 255 - grey
+    total = ink.sum(dtype=np.float64)
     half = max(height, width) / 2
     if total == 0:
         return width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half
-    columns, rows = ink.sum(0) / total, ink.sum(1) / total
+    columns, rows = (ink.sum(axis, dtype=np.float64) / total for axis in (0, 1))
     x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
     centre_x, centre_y = columns @ x, rows @ y
     variance = (columns @ (x - centre_x) ** 2 + rows @ (y - centre_y) ** 2) / 2

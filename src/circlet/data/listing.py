@@ -4,6 +4,7 @@ Everything that goes wrong is a `DataError` that names the file and the line. No
 """
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from circlet.data.images import DataError, FileReader, ImageSet, SeenClassError, Splits, split_classes
 
 _SHOWN = 3
+_NUMBER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +33,11 @@ class Line:
         return f"{self.path}, line {self.number}"
 
     def integer(self, column: int) -> int:
-        """The whole number in a column; else a DataError."""
-        try:
-            return int(self.cells[column])
-        except ValueError:
-            raise DataError(f"{self.where}: found {self.cells[column]!r}, expected a whole number") from None
+        """The whole number in a column, of at most 18 digits, which fits into 64 bits; else a DataError."""
+        if not _NUMBER.fullmatch(self.cells[column]):
+            raise DataError(f"{self.where}: found {self.cells[column][:60]!r}, expected a whole number of at most 18 "
+                            "digits")  # fmt: skip
+        return int(self.cells[column])
 
 
 def find_folder(root: str | Path, holds: str, *nested: str) -> Path:
@@ -59,11 +61,15 @@ def read_lines(
     the end are passed over; an empty one between others, a missing file and one that is no text are a DataError.
     """
     try:
-        texts = path.read_text("utf-8-sig").rstrip().splitlines()
+        content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: found no such list ({error.strerror}), expected it beside the images") from error
+    try:
+        texts = content.decode("utf-8-sig").rstrip().splitlines()
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: found no text ({error}), expected a list") from error
+        number = content.count(b"\n", 0, error.start) + 1
+        found = content[error.start : error.start + 20]
+        raise DataError(f"{path}, line {number}: found no text in UTF-8 ({found!r}), expected a list") from error
     if len(texts) <= skip:
         raise DataError(f"{path}: found {len(texts)} lines, expected more than {skip}")
     if first and not texts[skip - 1].startswith(first):
@@ -71,6 +77,8 @@ def read_lines(
     allowed = (columns,) if isinstance(columns, int) else columns
     lines = []
     for number, text in enumerate(texts[skip:], skip + 1):
+        if "\0" in text:
+            raise DataError(f"{path}, line {number}: found a zero byte ({text[:60]!r}), expected text")
         cells = tuple(cell.strip() for cell in text.split(separator))
         if len(cells) not in allowed or not all(cells):
             expected = " or ".join(map(str, allowed))
@@ -94,7 +102,7 @@ def read_columns(path: Path, columns: dict[str, str], separator: str) -> dict[st
             pyarrow.csv.ParseOptions(delimiter=separator, quote_char=False),
             pyarrow.csv.ConvertOptions(column_types=types, null_values=[]),
         )
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path}: found no readable list ({error}), expected the columns {', '.join(columns)}"
         ) from error
@@ -156,7 +164,7 @@ def make_splits(
 def _line_of(where: Path, image: str) -> str:
     """The file and the line that names an image, as error messages begin; the file alone if it is no such list."""
     if where.suffix == ".txt":
-        texts = where.read_text("utf-8-sig").splitlines()
+        texts = where.read_text("utf-8-sig", errors="replace").splitlines()
         for cell in (image, PurePosixPath(image).stem):  # VehicleID leaves out folder and suffix
             for number, text in enumerate(texts, 1):
                 if cell in text.split():

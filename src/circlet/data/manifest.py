@@ -4,9 +4,9 @@ Only the table is read: whether the files exist, hold images and hold the boxes 
 """
 
 import os
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path, PurePath
-from typing import Any
 
 import numpy as np
 
@@ -23,13 +23,17 @@ from circlet.data.images import (
     Splits,
     split_classes,
 )
+from circlet.data.listed_twice import listed_once, require_apart
+from circlet.data.lookalikes import lookalikes
 from circlet.data.readers import Reader
-from circlet.data.table import full_cells, read_table, row_of, text_cells
+from circlet.data.table import Table, read_table, shown
 from circlet.data.time_split import split_by_time
 from circlet.data.times import TimesError, parse_times
 
 _ROLES = ("train", "query", "gallery", "test")
 _COLUMNS = ("path", "label", "split", "camera", "bbox", "group", "time", "category")
+_LONGEST_BOX = 200  # characters
+_FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_800  # of the years 1 to 9999
 _EXPECTED = (
     "columns path and label, optionally split (train, query, gallery or test), camera, bbox, group, time and category"
 )
@@ -60,25 +64,32 @@ def manifest(
 
     Without `split`, the classes are split (`split_classes` with `held_out` and `seed`), or with `time_split` the
     images, by their time (`split_by_time`). Rows keep their order. `closed_set` allows test classes that are trained
-    on. An empty cell elsewhere, a missing or repeated column, an unknown split, malformed boxes and times, a label of
-    two categories, groups that leave no test class, and a path that leaves `root` are a DataError naming file and line:
-    a table from others must not put pictures of your own into a report. Where images lie elsewhere, name a `root` above
-    them.
+    on. An image that is listed twice in one role is taken once, and told of on standard error.
+
+    An empty cell elsewhere, a missing or repeated column, an unknown split, malformed boxes and times, a label of two
+    categories, an image under two labels or cameras or in train and in the test, labels (cameras, groups, categories)
+    that differ by blanks or Unicode's normal form alone, groups that leave no test class, and a path that leaves `root`
+    are a DataError naming file and line: a table from others must not put pictures of your own into a report. Where
+    images lie elsewhere, name a `root` above them.
     """
-    path = Path(path)
-    images, splits = read_manifest(path, root)
+    table, images, splits = _read(Path(path), root)
+    path = table.path
+    kept = listed_once(table, images, splits)
+    if kept is not None:
+        images, table = images.subset(kept), table.at(kept)
+        splits = None if splits is None else [splits[row] for row in kept.tolist()]
     if time_split is not None:
         if splits is not None:
             raise DataError(f"{path}: found time_split and a column 'split', expected one of them")
         return _by_time(path, images, time_split, closed_set)
     if splits is None:
-        return _by_classes(path, images, held_out, seed)
+        return _by_classes(table, images, held_out, seed)
 
     roles = np.array(splits)
     unknown = np.flatnonzero(~np.isin(roles, _ROLES))
     if unknown.size:
         row = int(unknown[0])
-        raise DataError(f"{row_of(path, row)}: found split {splits[row]!r}, expected {', '.join(_ROLES)}")
+        raise DataError(f"{table.where(row)}: found split {shown(splits[row])}, expected {', '.join(_ROLES)}")
     found = sorted(set(splits))
     if found not in (["query", "train"], ["gallery", "query", "train"], ["test", "train"]):
         raise DataError(
@@ -87,20 +98,22 @@ def manifest(
     parts = {role: images.subset(np.flatnonzero(roles == role)) for role in found}
     query = parts["test" if "test" in parts else "query"]
     try:
-        return Splits(parts["train"], query, parts.get("gallery"), closed_set)
+        read = Splits(parts["train"], query, parts.get("gallery"), closed_set)
     except SeenClassError as error:
         row = next(i for i, role in enumerate(splits) if role != "train" and images.names[i] == error.image)
-        raise DataError(f"{row_of(path, row)}: {error}") from error
+        raise DataError(f"{table.where(row)}: {error}") from error
+    require_apart(table, images, splits)
+    return read
 
 
-def _by_classes(path: Path, images: ImageSet, held_out: float, seed: int) -> Splits:
+def _by_classes(table: Table, images: ImageSet, held_out: float, seed: int) -> Splits:
     """`split_classes`, whose errors name the file, and the line of an image whose group joins classes."""
     try:
         return split_classes(images, held_out, seed)
     except JoinedClassesError as error:
-        raise DataError(f"{row_of(path, images.names.index(error.image))}: {error}") from error
+        raise DataError(f"{table.where(images.names.index(error.image))}: {error}") from error
     except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+        raise DataError(f"{table.path}: {error}") from error
 
 
 def _by_time(path: Path, images: ImageSet, at: float | str, closed_set: bool) -> Splits:
@@ -113,80 +126,124 @@ def _by_time(path: Path, images: ImageSet, at: float | str, closed_set: bool) ->
 
 def read_manifest(path: Path, root: str | Path | None = None) -> tuple[ImageSet, list[str] | None]:
     """All images of a manifest as one set, and the cells of its column `split` if it has one."""
+    return _read(path, root)[1:]
+
+
+def _read(path: Path, root: str | Path | None) -> tuple[Table, ImageSet, list[str] | None]:
     table = read_table(path, _COLUMNS, ("path", "label"), _EXPECTED)
     texts = {
-        name: full_cells(path, name, table[name], _EXPECTED)
-        for name in ("path", "label", "split", "camera", "time", "category")
-        if name in table
+        name: table.full(name, _EXPECTED) for name in ("label", "split", "camera", "time", "category") if name in table
     }
-    paths = tuple(texts["path"])
-    if not paths:
-        raise DataError(f"{path}: found no row, expected at least one image")
+    groups = table.texts("group", _EXPECTED) if "group" in table else None
+    paths, names, boxes = _named(table)
     below = path.parent if root is None else Path(root)
     for row, name in enumerate(paths):
         if not _is_below(name, below):
             where = f"paths below {below}, or the folder above all images (--images)"
-            raise DataError(f"{row_of(path, row)}: found the image {name!r}, expected {where}")
+            raise DataError(f"{table.where(row)}: found the image {shown(name)}, expected {where}")
+    for name in ("label", "camera", "category"):
+        _require_distinct(table, name, texts.get(name, []))
+    _require_distinct(table, "group", groups or [])
     read: Reader = FileReader(str(below), paths)
-    names = paths
-    if "bbox" in table:
-        read, names = _boxed(path, table["bbox"], read, paths)
     images = ImageSet.from_classes(
         texts["label"],
         names,
-        read,
+        read if boxes is None else BoxReader(read, boxes, partial(_called, table, paths)),
         _numbered(texts["camera"]) if "camera" in texts else None,
-        groups=_group_numbers(text_cells(path, "group", table["group"])) if "group" in table else None,
-        times=_times(path, texts["time"]) if "time" in texts else None,
-        categories=_categories(path, texts["label"], texts["category"]) if "category" in texts else None,
+        groups=None if groups is None else _group_numbers(groups),
+        times=_times(table, texts["time"]) if "time" in texts else None,
+        categories=_categories(table, texts["label"], texts["category"]) if "category" in texts else None,
     )
-    return images, texts.get("split")
+    return table, images, texts.get("split")
 
 
-def _boxed(path: Path, column: Any, read: Reader, paths: tuple[str, ...]) -> tuple[Reader, tuple[str, ...]]:
-    """The reader and the names of the parts of images that column `bbox` means."""
+def places(path: Path) -> Callable[[str], str]:
+    """What messages call the images of a manifest, by their names: file, line and name. It is read when first asked."""
+
+    @cache
+    def listed() -> tuple[Table, dict[str, int]]:
+        table = read_table(path, _COLUMNS, ("path", "label"), _EXPECTED)
+        return table, {name: row for row, name in reversed(list(enumerate(_named(table)[1])))}
+
+    def place(name: str) -> str:
+        table, row_of = listed()
+        return f"{table.where(row_of[name])} ({name})" if name in row_of else name
+
+    return place
+
+
+def _named(table: Table) -> tuple[tuple[str, ...], tuple[str, ...], Floats | None]:
+    """The paths of the images, their names, and the parts (N, 4) of them that column `bbox` means."""
+    paths = tuple(table.full("path", _EXPECTED))
+    if not paths:
+        raise DataError(f"{table.path}: found no row, expected at least one image")
+    if "bbox" not in table:
+        return paths, paths, None
     boxes = np.full((len(paths), 4), np.nan)
     names = list(paths)
-    for row, cell in enumerate(column.to_pylist()):
+    for row, cell in enumerate(table.cells("bbox")):
         try:
+            if isinstance(cell, str) and len(cell) > _LONGEST_BOX:
+                raise ValueError(f"found the box {shown(cell)}, expected x y width height")
             box = parse_box(cell)
         except ValueError as error:
-            raise DataError(f"{row_of(path, row)}: {error} (column 'bbox')") from error
+            raise DataError(f"{table.where(row)}: {error} (column 'bbox')") from error
         if box is not None:
             boxes[row] = box
             names[row] += box_text(box)
-    return BoxReader(read, boxes, partial(_called, path, paths)), tuple(names)
+    return paths, tuple(names), boxes
 
 
-def _called(path: Path, paths: tuple[str, ...], row: int) -> str:
+def _called(table: Table, paths: tuple[str, ...], row: int) -> str:
     """Where a row stands and of which image it is, as errors of boxes begin."""
-    return f"{row_of(path, row)}: {paths[row]}"
+    return f"{table.where(row)}: {paths[row]}"
 
 
-def _times(path: Path, cells: list[str]) -> Floats:
+def _require_distinct(table: Table, name: str, cells: Sequence[str | None]) -> None:
+    """DataError where two cells look the same and are not, so that one class would be two."""
+    first: dict[str, int] = {}
+    for row, cell in enumerate(cells):
+        if cell is not None:
+            first.setdefault(cell, row)
+    alike = lookalikes(first)
+    if alike is not None:
+        one, other = (first[cell] for cell in alike)
+        what = "label" if name == "label" else f"column {name!r}"
+        raise DataError(f"{table.where(one)} and {table.line(other)}: found {shown(alike[0])} and {shown(alike[1])} in "
+                        f"{what}, which differ by blanks or by what does not show, expected one spelling")  # fmt: skip
+
+
+def _times(table: Table, cells: list[str]) -> Floats:
     try:
-        return parse_times(cells)
+        seconds = parse_times(cells)
     except TimesError as error:
         first, *others = error.rows
-        where = row_of(path, first) + "".join(f" and {row_of(path, row).rpartition(', ')[2]}" for row in others)
+        where = table.where(first) + "".join(f" and {table.line(row)}" for row in others)
         raise DataError(f"{where}: {error}") from error
+    beyond = np.flatnonzero((seconds < _FIRST_SECOND) | (seconds >= _LAST_SECOND))
+    if beyond.size:
+        row = int(beyond[0])
+        raise DataError(f"{table.where(row)}: found the time {shown(cells[row])}, expected one of the years 1 to 9999, "
+                        "in seconds and not in milliseconds")  # fmt: skip
+    return seconds
 
 
-def _categories(path: Path, labels: list[str], cells: list[str]) -> Ints:
+def _categories(table: Table, labels: list[str], cells: list[str]) -> Ints:
     """Categories numbered in sorted order; a DataError for a label of two."""
     first: dict[str, int] = {}
     for row, label in enumerate(labels):
         earlier = first.setdefault(label, row)
         if cells[earlier] != cells[row]:
-            other = row_of(path, row).rpartition(", ")[2]
-            raise DataError(f"{row_of(path, earlier)} and {other}: found the categories {cells[earlier]!r} and "
-                            f"{cells[row]!r} for the label {label!r}, expected one for each label")  # fmt: skip
+            raise DataError(f"{table.where(earlier)} and {table.line(row)}: found the categories "
+                            f"{shown(cells[earlier])} and {shown(cells[row])} for the label {shown(label)}, expected "
+                            "one for each label")  # fmt: skip
     return _numbered(cells)
 
 
 def _numbered(cells: list[str]) -> Ints:
     """The place of each cell among the distinct ones, sorted."""
-    return np.unique(cells, return_inverse=True)[1].astype(np.int64)
+    number_of = {cell: number for number, cell in enumerate(sorted(set(cells)))}
+    return np.array([number_of[cell] for cell in cells], dtype=np.int64)
 
 
 def _group_numbers(cells: list[str | None]) -> Ints:
@@ -206,4 +263,4 @@ def _is_below(name: str, root: Path) -> bool:
     return not os.path.isabs(name) or PurePath(name).is_relative_to(os.path.abspath(root))
 
 
-MANIFEST = DataSet("manifest", manifest, title="your own images, listed in a table", layout=_EXPECTED)
+MANIFEST = DataSet("manifest", manifest, title="your own images, listed in a table", layout=_EXPECTED, places=places)

@@ -11,12 +11,14 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from circlet.data.ahead import map_ahead, num_threads
 from circlet.data.decode import Fit, Interpolation
-from circlet.data.decoded import DecodedImages, are_files, decode_all, find_broken
+from circlet.data.decoded import DecodedImages, are_files, check_images, decode_all
 from circlet.data.images import ImageSet
+from circlet.data.notes import say_once
+from circlet.data.open_image import MAX_MEGAPIXELS
+from circlet.data.worker_batches import WorkerBatches
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Decoding:
     size, channels, fit, interpolation: of the decoded image; see `decode`. in_memory: all at once, before anything
     else. workers: processes that decode what is not in memory: batches to train on, and images that are no files.
     on_error: a missing or broken image is a DataError, or is left out ("skip") and listed in `Pixels.broken`.
+    max_megapixels: of an image; a larger one counts as broken.
     """
 
     size: tuple[int, int]
@@ -35,13 +38,15 @@ class Decoding:
     workers: int = 0
     on_error: Literal["raise", "skip"] = "raise"
     interpolation: Interpolation = "bicubic"
+    max_megapixels: float = MAX_MEGAPIXELS
 
 
 @dataclass(frozen=True)
 class Pixels:
     """The readable images of a set, in memory (uint8, as `batches`) or through `dataset`.
 
-    broken: (name, reason) of each image that was left out.
+    broken: (name, reason) of each image that was left out. damaged_exif: names of images whose EXIF data were passed
+    over; of those that have been decoded.
     """
 
     images: ImageSet
@@ -49,6 +54,7 @@ class Pixels:
     dataset: DecodedImages | None
     workers: int = 0
     broken: tuple[tuple[str, str], ...] = ()
+    damaged_exif: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -68,15 +74,7 @@ class Pixels:
         if are_files(self.images):
             yield from _decoded_ahead(self.dataset, batch_size)
             return
-        loader = DataLoader(
-            self.dataset,
-            batch_size,
-            num_workers=self.workers,
-            generator=torch.Generator(),
-            pin_memory=torch.cuda.is_available(),
-        )
-        for images, _, _ in loader:
-            yield images
+        yield from WorkerBatches(self.dataset, self.workers, batch_size=batch_size)
 
 
 def _decoded_ahead(dataset: DecodedImages, batch_size: int) -> Iterator[Tensor]:
@@ -89,23 +87,29 @@ def _decoded_ahead(dataset: DecodedImages, batch_size: int) -> Iterator[Tensor]:
 
 
 def load_pixels(images: ImageSet, decoding: Decoding) -> Pixels:
-    """Make a set's pixels ready.
+    """Make a set's pixels ready; where it decodes them, it says on standard error how many have damaged EXIF data.
 
     >>> from circlet.data import glyphs
     >>> pixels = load_pixels(glyphs().query.subset(range(3)), Decoding((16, 16), channels=1))
     >>> [tuple(batch.shape) for batch in pixels.batches(2)]
     [(2, 1, 16, 16), (1, 1, 16, 16)]
     """
-    form: dict[str, Any] = {name: getattr(decoding, name) for name in ("size", "channels", "fit", "interpolation")}
+    names = ("size", "channels", "fit", "interpolation", "max_megapixels")
+    form: dict[str, Any] = {name: getattr(decoding, name) for name in names}
     broken: list[tuple[str, str]] = []
+    damaged: list[str] = []
     memory = None
     if decoding.in_memory:
         decoded = decode_all(images, **form, on_error=decoding.on_error)
-        memory, broken = decoded.images, decoded.broken
+        memory, broken, damaged = decoded.images, decoded.broken, decoded.damaged_exif
         images = images.subset(decoded.kept)
     elif decoding.on_error == "skip":
-        broken = find_broken(images, num_workers=None if are_files(images) else decoding.workers)
+        workers = None if are_files(images) else decoding.workers
+        broken, damaged = check_images(images, max_megapixels=decoding.max_megapixels, num_workers=workers)
         bad = {name for name, _ in broken}
         images = images.subset([i for i, name in enumerate(images.names) if name not in bad])
     dataset = DecodedImages(images, **form)
-    return Pixels(images, memory, dataset, decoding.workers, tuple(broken))
+    if damaged:
+        shown = ", ".join(map(ascii, damaged[:3])) + (f" and {len(damaged) - 3} more" if len(damaged) > 3 else "")
+        say_once(f"warning: the damaged EXIF data of {len(damaged)} of {len(images)} images are passed over: {shown}")
+    return Pixels(images, memory, dataset, decoding.workers, tuple(broken), tuple(damaged))

@@ -1,12 +1,20 @@
 """The test side of a data set, ready to embed: query and gallery pixels, and labels that can be compared."""
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 import torch
 from torch import Tensor
 
 from circlet.data.images import Splits
 from circlet.data.pixels import Decoding, Pixels, load_pixels
+
+
+class Groups(TypedDict, total=False):
+    """Keywords of `circlet.evaluate.retrieval`: what the images of a query's group are, which it passes over."""
+
+    groups: Tensor
+    gallery_groups: Tensor
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,17 @@ class TestSet:
     def searched(self) -> Pixels:
         """What a query searches."""
         return self.query if self.gallery is None else self.gallery
+
+    @property
+    def groups(self) -> "Groups":
+        """Groups that a query passes over, as keywords of `circlet.evaluate.retrieval`; empty where none are known."""
+        query, searched = self.query.images.groups, self.searched.images.groups
+        if query is None or searched is None:
+            return {}
+        own = torch.from_numpy(query)
+        if self.gallery is None:
+            return {"groups": own}
+        return {"groups": own, "gallery_groups": torch.from_numpy(searched)}
 
     @property
     def broken(self) -> tuple[tuple[str, str], ...]:

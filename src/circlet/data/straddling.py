@@ -1,15 +1,13 @@
 """What lies on both sides of a split and makes its test easier than it looks: groups, and copies of one file.
 
-Groups and files are compared exactly. Pictures that are only alike are not found here.
+Groups and files are compared exactly. Pictures that are only alike are not found here, and nothing is left out: what is
+settled when a set is opened is in `circlet.data.copies`.
 """
-
-import os
-from collections.abc import Iterable
 
 import numpy as np
 
-from circlet.data.content import file_digest
 from circlet.data.images import ImageSet, Splits
+from circlet.data.pictures import Files
 from circlet.data.readers import file_of
 
 _SHOWN = 3
@@ -24,8 +22,8 @@ def straddling(splits: Splits) -> list[str]:
     >>> straddling(Splits(images("ant", "1.jpg"), images("bee", "2.jpg")))
     ['1 group is in train and in query, expected all images of a group on one side: 1.jpg and 2.jpg.']
 
-    Groups by their numbers. Files by their bytes (BLAKE2), whatever box is cut out of them: only those of equal size
-    are read. Images that are no files of their own (archives, drawn characters) are passed over, as are missing files.
+    Groups by their numbers. Files by their bytes, whatever box is cut out of them (`circlet.data.pictures`). Images
+    that are no files of their own (archives, drawn characters) are passed over, as are missing files.
     """
     sentences = []
     tests = {"query": splits.query} | ({} if splits.gallery is None else {"gallery": splits.gallery})
@@ -53,38 +51,19 @@ def _shared_groups(one: ImageSet, other: ImageSet) -> list[tuple[int, int]]:
 
 def _shared_files(one: ImageSet, other: ImageSet) -> list[tuple[int, int]]:
     """The first image on either side, for each file that is on both."""
-    sizes, other_sizes = _by_size(one), _by_size(other)
-    pairs = []
-    for size in sizes.keys() & other_sizes.keys():
-        found = _by_digest(sizes[size].items())
-        others = _by_digest(other_sizes[size].items())
-        pairs += [(found[digest], others[digest]) for digest in found.keys() & others.keys()]
-    return sorted(pairs)
+    files = Files()
+    numbers, others = ([files.number(file_of(part.read, i)) for i in range(len(part))] for part in (one, other))
+    first_of_equals = files.first_of_equals()
+    first, second = (_first_images(found, first_of_equals) for found in (numbers, others))
+    return sorted((first[file], second[file]) for file in first.keys() & second.keys())
 
 
-def _by_size(images: ImageSet) -> dict[int, dict[str, int]]:
-    """{bytes: {path: first image}} of the files that are there."""
-    found: dict[int, dict[str, int]] = {}
-    for index in range(len(images)):
-        path = file_of(images.read, index)
-        if path is None:
-            continue
-        try:
-            size = os.path.getsize(path)
-        except (OSError, ValueError):  # ValueError: a name with a zero byte
-            continue
-        if size:
-            found.setdefault(size, {}).setdefault(path, index)
-    return found
-
-
-def _by_digest(files: Iterable[tuple[str, int]]) -> dict[bytes, int]:
-    found: dict[bytes, int] = {}
-    for path, index in files:
-        try:
-            found.setdefault(file_digest(path), index)
-        except OSError:
-            continue
+def _first_images(numbers: list[int | None], first_of_equals: list[int]) -> dict[int, int]:
+    """The first image of each file, equal files being one."""
+    found: dict[int, int] = {}
+    for index, number in enumerate(numbers):
+        if number is not None:
+            found.setdefault(first_of_equals[number], index)
     return found
 
 

@@ -1,72 +1,245 @@
-"""Tables of images: the columns of a CSV or Parquet file as text, and where each row stands."""
+"""Tables of images: the columns of a CSV or Parquet file as text, and where each row stands.
 
-from collections.abc import Sequence
+CSV is read strictly: a quote that is not closed would swallow the rows after it without a word. What is wrong is a
+`DataError` that names the file, the line (the row of a Parquet file, of which the first is 0) and the column. Columns
+that nobody asked for may hold anything.
+"""
+
+import csv
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from circlet.data.images import DataError
+from circlet.data.images import DataError, Ints
+
+LONGEST_CELL = 2**16  # characters
+_LONGEST_LINE = 2**20
+_MOST_BYTES = 2**30  # of the columns of a Parquet file that are read
+_ROWS_PER_BYTE = 16  # of a Parquet file: paths that differ take some space each, however well it is compressed
 
 
-def read_table(path: Path, columns: Sequence[str], required: Sequence[str], expected: str) -> dict[str, Any]:
-    """Read those of `columns` that a CSV or Parquet file has, by name; CSV as text.
+class Table:
+    """The columns of a table that were asked for, by name; `numbers` (N,) say where its rows stand, in `word`s."""
+
+    def __init__(
+        self, path: Path, columns: dict[str, Any], numbers: Sequence[int], word: Literal["line", "row"]
+    ) -> None:
+        self.path, self.columns, self._numbers, self._word = path, columns, numbers, word
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.columns
+
+    def where(self, row: int) -> str:
+        """The file and the line, as error messages begin."""
+        return f"{self.path}, {self.line(row)}"
+
+    def line(self, row: int) -> str:
+        """Such as "line 2", the header being line 1; or "row 0" of a Parquet file."""
+        return f"{self._word} {self._numbers[row]}"
+
+    def at(self, rows: Ints) -> "Table":
+        """Some rows (M,), without their cells: they stand where they stood."""
+        return Table(self.path, {}, [self._numbers[row] for row in rows.tolist()], self._word)
+
+    def cells(self, name: str) -> list[Any]:
+        """The cells of a column as they are; those of CSV are text."""
+        column = self.columns[name]
+        if isinstance(column, list):
+            return column
+        import pyarrow as pa
+
+        try:
+            found: list[Any] = column.to_pylist()
+        except (ValueError, OverflowError, pa.ArrowException) as error:
+            row = _first_unreadable(column)
+            where = str(self.path) if row is None else self.where(row)
+            raise DataError(f"{where}: found what cannot be read in column {name!r} ({error})") from error
+        return found
+
+    def texts(self, name: str, expected: str) -> list[str | None]:
+        """The cells of a column as text; None for an empty one, nan among numbers too.
+
+        Line breaks, zero bytes and bytes that are no UTF-8 within a cell, which are a sign of other damage, and cells
+        of more than 65,536 characters are a DataError; `expected` says there what the columns should be.
+        """
+        column = self.columns[name]
+        texts: list[str | None] = column if isinstance(column, list) else self._as_text(name, expected)
+        for row, cell in enumerate(texts):
+            if cell is not None and (fault := _fault(cell)):
+                raise DataError(f"{self.where(row)}: found {fault} in column {name!r} ({shown(cell)}), expected "
+                                f"{expected}")  # fmt: skip
+        return [None if not cell or cell.isspace() else cell for cell in texts]
+
+    def full(self, name: str, expected: str) -> list[str]:
+        """The cells of a column as text, none of which may be empty."""
+        cells = self.texts(name, expected)
+        texts = [cell for cell in cells if cell is not None]
+        if len(texts) < len(cells):
+            row = cells.index(None)
+            raise DataError(f"{self.where(row)}: found an empty cell in column {name!r}, expected {expected}")
+        return texts
+
+    def _as_text(self, name: str, expected: str) -> list[str | None]:
+        import pyarrow as pa
+
+        column = self.columns[name]
+        try:
+            texts: list[str | None] = column.cast(pa.string()).to_pylist()
+        except UnicodeDecodeError as error:
+            row = _first_unreadable(column)
+            where = str(self.path) if row is None else self.where(row)
+            raise DataError(f"{where}: found bytes that are no UTF-8 in column {name!r} ({error.object!r:.80}), "
+                            f"expected {expected}") from error  # fmt: skip
+        except (pa.ArrowException, NotImplementedError) as error:
+            raise DataError(f"{self.path}: found {column.type} in column {name!r}, expected text or numbers") from error
+        if pa.types.is_floating(column.type):
+            texts = [None if cell is None or math.isnan(float(cell)) else cell for cell in texts]
+        return texts
+
+
+def read_table(path: Path, columns: Sequence[str], required: Sequence[str], expected: str) -> Table:
+    """Read those of `columns` that a CSV or Parquet file has; CSV as text.
 
     A missing or unreadable file, one without a `required` column, and a repeated column are a DataError; `expected`
     says there what the columns should be.
     """
-    import pyarrow as pa
-    import pyarrow.csv
-    import pyarrow.parquet
-
     if not path.is_file():
         raise DataError(f"{path}: found {'a folder' if path.is_dir() else 'nothing'}, expected a CSV or Parquet file")
+    suffix = path.suffix.lower()
+    if suffix not in (".csv", ".parquet", ".pq"):
+        raise DataError(f"{path}: found the suffix {path.suffix!r}, expected .csv, .parquet or .pq")
+    read = _read_csv if suffix == ".csv" else _read_parquet
     try:
-        if path.suffix.lower() == ".csv":
-            as_text = dict.fromkeys(columns, pa.string())
-            table = pyarrow.csv.read_csv(
-                path,
-                parse_options=pyarrow.csv.ParseOptions(ignore_empty_lines=False),
-                convert_options=pyarrow.csv.ConvertOptions(column_types=as_text),
-            )
-            names = table.column_names
-        elif path.suffix.lower() in (".parquet", ".pq"):
-            names = pyarrow.parquet.read_schema(path).names
-            # A table of circlet embed has all embeddings in another column.
-            table = pyarrow.parquet.read_table(path, columns=[name for name in columns if name in names])
-        else:
-            raise DataError(f"{path}: found the suffix {path.suffix!r}, expected .csv, .parquet or .pq")
-    except (pa.ArrowException, OSError) as error:
+        return read(path, columns, required, expected)
+    except OSError as error:
         raise DataError(f"{path}: found no readable table ({error}), expected {expected}") from error
+
+
+def shown(text: str) -> str:
+    """Text as messages quote it: not more than 80 characters."""
+    return repr(text if len(text) <= 80 else f"{text[:77]}...")
+
+
+def _check_names(
+    path: Path, names: Sequence[str], columns: Sequence[str], required: Sequence[str], expected: str
+) -> None:
     for name in required:
         if name not in names:
-            raise DataError(f"{path}: found the columns {', '.join(names)}, without {name!r}; expected {expected}")
+            found = shown(", ".join(names))[1:-1]  # escaped
+            text = "" if _is_text("".join(names)) and "\0" not in "".join(names) else " (in UTF-8)"
+            raise DataError(f"{path}: found the columns {found}, without {name!r}; expected {expected}{text}")
     for name in columns:
         if names.count(name) > 1:
             raise DataError(f"{path}: found {names.count(name)} columns {name!r}, expected one")
-    found = dict(zip(table.column_names, table.columns, strict=True))
-    return {name: found[name] for name in columns if name in found}
 
 
-def text_cells(path: Path, name: str, column: Any) -> list[str | None]:
-    """The cells of a column as text; None for an empty one."""
+def _read_csv(path: Path, columns: Sequence[str], required: Sequence[str], expected: str) -> Table:
+    reader = csv.reader(_lines_of(path), strict=True)
+    lines: list[int] = []
+    places: list[int] = []
+    names: list[str] = []
+    wanted: list[list[str]] = []
+    num_columns, blank, begins = 0, 0, 1
+    try:
+        for row in reader:
+            if not num_columns:
+                num_columns = len(row)
+                _check_names(path, row, columns, required, expected)
+                places = [row.index(name) for name in columns if name in row]
+                wanted = [[] for _ in places]
+                names = [row[place] for place in places]
+            elif row:
+                if blank:
+                    raise DataError(f"{path}, line {blank}: found an empty line, expected a row")
+                if len(row) != num_columns:
+                    raise DataError(f"{path}, line {begins}: found {len(row)} cells, expected {num_columns}, as many "
+                                    "as the header has")  # fmt: skip
+                lines.append(begins)
+                for cells, place in zip(wanted, places, strict=True):
+                    cells.append(row[place])
+            else:
+                blank = blank or begins
+            begins = reader.line_num + 1
+    except csv.Error as error:
+        reason = "a quote that is not closed" if "end of data" in str(error) else str(error)
+        raise DataError(f"{path}, line {begins}: found no readable row ({reason}), expected comma-separated cells, "
+                        'with a quote within a quoted cell written twice ("")') from error  # fmt: skip
+    if not num_columns:
+        raise DataError(f"{path}: found no readable table (it is empty), expected {expected}")
+    return Table(path, dict(zip(names, wanted, strict=True)), lines, "line")
+
+
+def _lines_of(path: Path) -> Iterator[str]:
+    """The lines of a text in UTF-8; bytes that are none become lone surrogates."""
+    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        number = 1
+        while line := file.readline(_LONGEST_LINE):
+            if len(line) == _LONGEST_LINE:
+                raise DataError(f"{path}, line {number}: found more than {_LONGEST_LINE:,} characters, expected a row "
+                                "of cells")  # fmt: skip
+            yield line
+            number += 1
+
+
+def _read_parquet(path: Path, columns: Sequence[str], required: Sequence[str], expected: str) -> Table:
     import pyarrow as pa
+    import pyarrow.parquet
 
     try:
-        cells: list[str | None] = column.cast(pa.string()).to_pylist()
-    except (pa.ArrowException, NotImplementedError) as error:
-        raise DataError(f"{path}: found {column.type} in column {name!r}, expected text or numbers") from error
-    return [None if not cell or cell.isspace() else cell for cell in cells]
+        with pyarrow.parquet.ParquetFile(path) as file:
+            names, rows = file.schema_arrow.names, file.metadata.num_rows
+            _check_names(path, names, columns, required, expected)
+            if rows > _ROWS_PER_BYTE * path.stat().st_size:
+                raise DataError(f"{path}: found {rows:,} rows in {path.stat().st_size:,} bytes, expected no more than "
+                                f"{_ROWS_PER_BYTE} in a byte")  # fmt: skip
+            present = [name for name in columns if name in names]
+            _check_size(path, file.metadata, present)
+            # A table of circlet embed has all embeddings in another column.
+            table = file.read(columns=present)
+            return Table(path, {name: table[name] for name in present}, range(rows), "row")
+    except DataError:
+        raise
+    except (pa.ArrowException, ValueError, OverflowError, KeyError) as error:
+        raise DataError(f"{path}: found no readable table ({error}), expected {expected}") from error
 
 
-def full_cells(path: Path, name: str, column: Any, expected: str) -> list[str]:
-    """The cells of a column as text, none of which may be empty."""
-    cells = text_cells(path, name, column)
-    texts = [cell for cell in cells if cell is not None]
-    if len(texts) < len(cells):
-        row = cells.index(None)
-        raise DataError(f"{row_of(path, row)}: found an empty cell in column {name!r}, expected {expected}")
-    return texts
+def _check_size(path: Path, metadata: Any, columns: Sequence[str]) -> None:
+    """DataError where the columns would take more than a gibibyte."""
+    size = 0
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        parts = map(group.column, range(group.num_columns))
+        size += sum(part.total_uncompressed_size for part in parts if part.path_in_schema.split(".")[0] in columns)
+    if size > _MOST_BYTES:
+        raise DataError(f"{path}: found {size:,} bytes in the columns {', '.join(columns)}, expected at most "
+                        f"{_MOST_BYTES:,}")  # fmt: skip
 
 
-def row_of(path: Path, row: int) -> str:
-    """Say where a row is: the line of a CSV (the header is line 1), the row of a Parquet file (the first is 0)."""
-    return f"{path}, line {row + 2}" if path.suffix.lower() == ".csv" else f"{path}, row {row}"
+def _first_unreadable(column: Any) -> int | None:
+    """The first row of a Parquet column that Python cannot have."""
+    for row in range(len(column)):
+        try:
+            column[row].as_py()
+        except (ValueError, OverflowError):
+            return row
+    return None
+
+
+def _fault(cell: str) -> str:
+    """What is wrong with a cell, in words; empty if nothing is."""
+    if len(cell) > LONGEST_CELL:
+        return f"{len(cell):,} characters"
+    if "\0" in cell:
+        return "a zero byte"
+    if "\n" in cell or "\r" in cell:
+        return "a line break (a quote may be missing)"
+    return "" if cell.isascii() or _is_text(cell) else "bytes that are no UTF-8"
+
+
+def _is_text(cell: str) -> bool:
+    """Whether UTF-8 can hold it: it has no lone surrogates."""
+    try:
+        cell.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

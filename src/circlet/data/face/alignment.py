@@ -11,6 +11,7 @@ import numpy as np
 
 from circlet.data.evaluation_sets import Floats, Templates
 from circlet.data.images import ImageSet
+from circlet.data.large import turn_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -43,7 +44,7 @@ class AlignedReader:
         a, b, c, d, e, f = alignment(self.landmarks[index])
         # Pillow counts from the corner of the first pixel, landmarks from its centre.
         centred = (a, b, c + 0.5 - (a + b) / 2, d, e, f + 0.5 - (d + e) / 2)
-        with self.read(index) as image:
+        with self.read(index) as image, turn_of(image.size):
             return image.convert("RGB").transform(
                 (SIDE, SIDE), Image.Transform.AFFINE, centred, Image.Resampling.BILINEAR
             )

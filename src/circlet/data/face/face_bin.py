@@ -3,7 +3,6 @@
 The pickle is read by `read_plain_pickle`, which runs nothing of it.
 """
 
-import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from circlet.data.data_set import INSIGHTFACE, DataSet
 from circlet.data.evaluation_sets import FacePairs
 from circlet.data.face.plain_pickle import read_plain_pickle
 from circlet.data.images import DataError, ImageSet
+from circlet.data.open_image import open_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -40,7 +40,11 @@ def face_bin(path: str | Path, *, name: str | None = None, num_folds: int = 10) 
         raise DataError(f"{path}: found flags other than true and false, expected one for each pair")
     if len(content[0]) != 2 * len(flags) or not flags:
         raise DataError(f"{path}: found {len(content[0])} images for {len(flags)} pairs, expected two for each")
-    encoded = tuple(_encoded(path, index, image) for index, image in enumerate(content[0]))
+    made: dict[int, bytes] = {}  # one array may stand for many images
+    for index, image in enumerate(content[0]):
+        if id(image) not in made:
+            made[id(image)] = _encoded(path, index, image)
+    encoded = tuple(made[id(image)] for image in content[0])
     names = tuple(f"{path.name}/{index:05d}" for index in range(len(encoded)))
     images = ImageSet(np.arange(len(names)), names, names, BytesReader(encoded))
     try:
@@ -65,9 +69,7 @@ class BytesReader:
 
     def __call__(self, index: int) -> "Image":
         """Return image `index`, not decoded yet."""
-        from PIL import Image
-
-        return Image.open(io.BytesIO(self.encoded[index]))
+        return open_image(self.encoded[index])
 
 
 def _entry(name: str, file: str, title: str, num_pairs: int) -> DataSet:

@@ -19,7 +19,8 @@ ROOT/ or ROOT/faces_emore/, ROOT/faces_webface_112x112/
   property                     number of persons, height, width: 85742,112,112 (may be absent)"""
 
 
-_EXACT = 1 << 24  # above it the float32 that keys are stored in is a multiple of 2, 4, ...
+_EXACT = 1 << 24  # above it the float32 that keys and persons are stored in is a multiple of 2, 4, ...
+_MOST_KEY = 1 << 53
 
 
 def face_records(root: str | Path, *, held_out: float = 0.01, seed: int = 0) -> Splits:
@@ -37,6 +38,7 @@ def record_set(root: str | Path) -> ImageSet:
     folder = find_folder(root, "train.idx", "faces_emore", "faces_webface_112x112")
     keys, offsets = read_index(folder / "train.idx")
     file = RecordFile(str(folder / "train.rec"))
+    file.require_within(keys, offsets)
     first, end = _persons(file, keys, offsets)
     if end > _EXACT:
         first, end = _next_person(file, keys, offsets, first), int(keys[-1]) + 1
@@ -56,8 +58,12 @@ def _persons(file: RecordFile, keys: Ints, offsets: Ints) -> tuple[int, int]:
     """Keys of the first record of a person and after the last; (0, 0) if record 0 says nothing of them."""
     if not keys.size or keys[0] != 0:
         return 0, 0
-    header = file.read(0, int(offsets[0]))
-    return (int(header.labels[0]), int(header.labels[1])) if header.flag == 2 else (0, 0)
+    offset = int(offsets[0])
+    header = file.read(0, offset)
+    if header.flag != 2 or header.image:
+        return 0, 0
+    first, end = (file.integer(0, offset, label, _MOST_KEY) for label in header.labels)
+    return first, end
 
 
 def _next_person(file: RecordFile, keys: Ints, offsets: Ints, rounded: int) -> int:
@@ -75,9 +81,12 @@ def _from_persons(file: RecordFile, keys: Ints, offsets: Ints, image_keys: Ints)
 
     None if these do not cover the images once, or may have been rounded.
     """
-    bounds = [file.read(*at, labels_only=True).labels[:2] for at in zip(keys.tolist(), offsets.tolist(), strict=True)]
-    if any(len(pair) != 2 for pair in bounds):
-        return None
+    bounds = []
+    for key, offset in zip(keys.tolist(), offsets.tolist(), strict=True):
+        labels = file.read(key, offset, labels_only=True).labels
+        if len(labels) < 2:
+            return None
+        bounds.append([file.integer(key, offset, label, _MOST_KEY) for label in labels[:2]])
     starts, ends = np.array(bounds, dtype=np.int64).T
     if ends.max() > _EXACT:
         return None
@@ -93,7 +102,11 @@ def _from_images(file: RecordFile, keys: Ints, offsets: Ints) -> Ints:
 
     places = zip(keys.tolist(), offsets.tolist(), strict=True)
     bar = tqdm(places, total=len(keys), desc="labels", unit="record", disable=None)
-    return np.array([file.read(*at, labels_only=True).labels[0] for at in bar], dtype=np.int64)
+    persons = np.empty(len(keys), dtype=np.int64)
+    for row, (key, offset) in enumerate(bar):
+        label = file.read(key, offset, labels_only=True).labels[0]
+        persons[row] = file.integer(key, offset, label, _EXACT)
+    return persons
 
 
 def _check_property(path: Path, num_classes: int) -> None:

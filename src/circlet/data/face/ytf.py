@@ -6,9 +6,9 @@ import numpy as np
 
 from circlet.data.data_set import DataSet
 from circlet.data.evaluation_sets import VideoPairs
-from circlet.data.folder import SUFFIXES
 from circlet.data.images import DataError
 from circlet.data.listing import Line, find_folder, listed_images, read_lines
+from circlet.data.signatures import SUFFIXES
 
 LAYOUT = """\
 ROOT/ or ROOT/YouTubeFaces/

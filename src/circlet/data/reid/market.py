@@ -12,7 +12,7 @@ from circlet.data.data_set import DataSet, role_counts
 from circlet.data.images import DataError, ImageSet, Splits
 from circlet.data.listing import find_folder, listed_images, make_splits
 
-_NAME = re.compile(r"(-1|\d+)_c(\d+)")
+_NAME = re.compile(r"(-1|\d{1,18})_c(\d{1,18})(?!\d)", re.ASCII)  # more digits do not fit into 64 bits
 _LAYOUT = """\
 ROOT/ or ROOT/{nested}/
   bounding_box_train/          {example}: id {id}, camera {camera}
@@ -64,7 +64,8 @@ def _scan(folder: Path, name: str, *, least: int) -> ImageSet:
     for file in files:
         match = _NAME.match(file)
         if match is None or int(match[1]) < least:
-            raise DataError(f"{folder / name / file}: found no id from {least} on and camera, expected ID_cCAMERA...")
+            raise DataError(f"{folder / name / file}: found no id from {least} on and camera, expected ID_cCAMERA... "
+                            "of at most 18 digits each")  # fmt: skip
         ids.append(match[1])
         cameras.append(int(match[2]))
     return listed_images(folder, ids, [f"{name}/{file}" for file in files], cameras)

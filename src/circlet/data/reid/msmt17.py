@@ -1,5 +1,6 @@
 """MSMT17 (Wei et al. 2018), versions 1 and 2: no junk, no distractors, cameras 1 to 15."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from circlet.data.images import DataError, ImageSet, Splits
 from circlet.data.listing import find_folder, listed_images, make_splits, read_lines, require_files
 
 FOLDERS = {"train": "test", "mask_train_v2": "mask_test_v2"}  # of version 1 and of version 2, with masked faces
+_CAMERA = re.compile(r"\d{1,18}", re.ASCII)
 LAYOUT = """\
 ROOT/ or ROOT/MSMT17_V1/, ROOT/MSMT17_V2/, ROOT/MSMT17/
   list_train.txt               0000/0000_000_01_0303morning_0008_0.jpg 0   (camera 01, id 0)
@@ -40,8 +42,9 @@ def _read(folder: Path, lists: Sequence[str], images: str, prefix: str) -> Image
         listed, numbers = [], []
         for line in read_lines(path, 2):
             parts = line.cells[0].rsplit("/", 1)[-1].split("_")
-            if len(parts) < 4 or not parts[2].isdecimal():
-                raise DataError(f"{line.where}: found {line.cells[0]!r}, expected ID/ID_NUMBER_CAMERA_....jpg")
+            if len(parts) < 4 or not _CAMERA.fullmatch(parts[2]):
+                raise DataError(f"{line.where}: found {line.cells[0]!r}, expected ID/ID_NUMBER_CAMERA_....jpg, the "
+                                "camera of at most 18 digits")  # fmt: skip
             ids.append(f"{prefix}{line.integer(1):04d}")
             cameras.append(int(parts[2]))
             listed.append(f"{images}/{line.cells[0]}")

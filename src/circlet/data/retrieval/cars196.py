@@ -3,10 +3,10 @@
 Whole images: the bounding boxes are not used, nor is the official split, which splits images and not classes.
 """
 
+import json
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from circlet.data.data_set import DataSet, role_counts
 from circlet.data.images import DataError, Splits
@@ -46,10 +46,9 @@ def cars196(root: str | Path) -> Splits:
     train: list[tuple[str, str]] = []
     query: list[tuple[str, str]] = []
     for path, (field, prefix) in lists.items():
-        annotations = _read(path, field)
-        names = [prefix + str(name) for name in annotations[field]]
-        require_files(folder, names, path)
-        for name, number in zip(names, annotations["class"].astype(int), strict=True):
+        annotations = [(prefix + name, number) for name, number in _read(path, field)]
+        require_files(folder, [name for name, _ in annotations], path)
+        for name, number in annotations:
             if not 1 <= number <= 2 * NUM_TRAIN_CLASSES:
                 raise DataError(f"{path}: found class {number} of {name}, expected 1..{2 * NUM_TRAIN_CLASSES}")
             (train if number <= NUM_TRAIN_CLASSES else query).append((f"{number:03d}", name))
@@ -57,22 +56,32 @@ def cars196(root: str | Path) -> Splits:
     return make_splits(folder, *sets)
 
 
-def _read(path: Path, field: str) -> Any:
-    """The structured array `annotations` of a Matlab file, with `field` and class."""
-    from scipy.io import loadmat
+def _read(path: Path, field: str) -> list[tuple[str, int]]:
+    """(field, class) of each of the `annotations` of a Matlab file.
 
+    Read in a process of its own: SciPy's reader, in C, trusts the lengths in a file, so that a damaged one can end it.
+    """
     if not path.is_file():
         raise DataError(f"{path}: found no such list, expected it beside the images")
-    try:
-        annotations = np.atleast_1d(loadmat(path, squeeze_me=True)["annotations"])
-    except Exception as error:  # the reader of Matlab files fails in many ways
-        raise DataError(f"{path}: found no readable annotations ({type(error).__name__}: {error})") from error
-    fields = annotations.dtype.names or ()
-    for name in (field, "class"):
-        if name not in fields:
-            raise DataError(f"{path}: found the fields {', '.join(fields)}, without {name!r}, expected it")
-    return annotations
+    done = subprocess.run([sys.executable, "-c", _READ, str(path), field], capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = done.stderr.strip().splitlines()[-1:] or ["its reader crashed"]
+        raise DataError(
+            f"{path}: found no readable annotations ({reason[0]}), expected {field} and class of each image"
+        )
+    return [(name, number) for name, number in json.loads(done.stdout)]
 
+
+_READ = """
+import json, sys
+import numpy as np
+from scipy.io import loadmat
+found = np.atleast_1d(loadmat(sys.argv[1], squeeze_me=True)["annotations"])
+missing = [name for name in sys.argv[2:] + ["class"] if name not in (found.dtype.names or ())]
+if missing:
+    sys.exit(f"found the fields {', '.join(found.dtype.names or ())}, without {missing[0]!r}")
+print(json.dumps([(str(name), int(number)) for name, number in zip(found[sys.argv[2]], found["class"])]))
+"""
 
 CARS196 = DataSet(
     name="cars196",
