@@ -17,12 +17,16 @@ from circlet.experiments import (
     Experiment,
     build_loss,
     build_splits,
+    changed,
     check_task,
     next_folder,
     open_face_sets,
     open_run,
+    require_same_training,
     resolved,
+    splits_of,
 )
+from circlet.experiments.resuming import changes, keep_changes
 from circlet.models import Embedder
 from circlet.report import report_of, run_report
 from circlet.training import RunFolder
@@ -66,9 +70,9 @@ class Run:
         """The lines of metrics.jsonl."""
         return self.folder.read_metrics()
 
-    def evaluate(self) -> dict[str, float]:
-        """Test the model again on the run's test classes."""
-        _, outcome = experiments.evaluate_run(self.path, self.device, trust=self.trust)
+    def evaluate(self, data: Splits | None = None) -> dict[str, float]:
+        """Test the model again on the run's test classes; data: where to find them, as given to `train`."""
+        _, outcome = experiments.evaluate_run(self.path, self.device, data=data, trust=self.trust)
         return outcome.metrics
 
     def report(self) -> Path:
@@ -102,8 +106,9 @@ def train(
     """Train as described, test on unseen classes, and give the finished run.
 
     experiment: of a recipe, such as `circlet.recipes.folder(root="photos", minutes=20)`. data: the images, instead of
-    those that the experiment names; such a run cannot be tested again without them. run_dir: folder to make; None:
-    runs/<recipe>-<number>. device: None: a GPU if there is one. report: whether the report is built too.
+    those that the experiment names; they are remembered by name (`Run.evaluate(data=...)` where the settings do not
+    find them again). run_dir: folder to make; None: runs/<recipe>-<number>. device: None: a GPU if there is one.
+    report: whether the report is built too.
 
     ValueError for settings or data that do not fit, before a folder is made; FloatingPointError if the training
     diverges. An interrupted run goes on with `circlet.resume(run_dir)`.
@@ -121,11 +126,25 @@ def resume(
     trust: Collection[str] = (),
     device: torch.device | str | None = None,
     report: bool = True,
+    **settings: Any,
 ) -> Run:
-    """Go on with an interrupted run as if nothing had happened; arguments as in `train` and `load`."""
+    """Go on with an interrupted run as if nothing had happened; arguments as in `train` and `load`.
+
+    settings: what changes, as keywords of a recipe, such as steps=500, minutes=40, root="moved" or data__workers=0.
+    Steps count from the start of the run: a finished one is trained for longer so. The learning rate goes on as in a
+    run that had that length from its start. resumed.json in the run folder notes the changes. ValueError for a setting
+    that what was learnt so far comes from, and for fewer steps than the run has taken.
+    """
     began = time.monotonic()
-    folder, experiment = open_run(Path(run), trust)
-    return _trained(experiment, _checked(experiment, data), folder, device, began, report=report)
+    folder, before = open_run(Path(run), trust)
+    experiment = changed(before, **settings)
+    found = changes(before, experiment)
+    splits = _checked(experiment, data)
+    if found:  # before they are kept: whether the images are still those of the run
+        splits = splits_of(folder, experiment, splits, to_train=True)
+    with folder.locked():
+        keep_changes(folder, found, experiment)
+        return _trained(experiment, splits, folder, device, began, report=report)
 
 
 def _checked(experiment: Experiment, data: Splits | None) -> Splits:
@@ -133,6 +152,7 @@ def _checked(experiment: Experiment, data: Splits | None) -> Splits:
     open_face_sets(experiment.faces)
     splits = build_splits(experiment.data) if data is None else data
     check_task(experiment.task, splits)
+    require_same_training(experiment, splits.train)
     return splits
 
 

@@ -22,8 +22,6 @@ def oracle(probes, ids, distractors, ranks, fars):
         for p in range(len(ids))
         if g != p and ids[g] == ids[p]
     ]
-    if not pairs:
-        return dict.fromkeys(ranks, math.nan), dict.fromkeys(fars, math.nan), 0
     rank_accuracy = {N: sum(score >= crowd[p][N - 1] for p, score in pairs) / len(pairs) for N in ranks}
     impostors, tar = [s for row in crowd for s in row], {}
     for far in fars:
@@ -68,6 +66,10 @@ def test_matches_oracle_with_ties(codes, crowd, block_size):
 
     probes, ids = points([code for code, _ in codes]), [i for _, i in codes]
     options = {"ranks": (1, 2, 3), "fars": (1e-6, 0.1, 0.25, 0.5, 1.0)}
+    if len(set(ids)) == len(ids):
+        with pytest.raises(ValueError, match="probe_ids: found"):
+            identification(probes, ids, points(crowd), block_size=block_size, **options)
+        return
     found = identification(probes, ids, points(crowd), block_size=block_size, **options)
     same(found, oracle(probes, ids, points(crowd), **options))
 
@@ -102,10 +104,8 @@ def test_distractors_in_a_read_only_file(tmp_path, dtype):
 
 
 def test_no_person_with_two_photos():
-    found = identification(torch.eye(3), [1, 2, 3], torch.eye(3), ranks=(1,))
-    assert math.isnan(found.rank_accuracy[1])
-    assert math.isnan(found.tar_at_far[1e-6])
-    assert found.num_pairs == 0
+    with pytest.raises(ValueError, match=r"probe_ids: found 3 ids of one probe each, expected two probes of one id"):
+        identification(torch.eye(3), [1, 2, 3], torch.eye(3), ranks=(1,))
 
 
 @pytest.mark.parametrize(

@@ -130,14 +130,24 @@ def test_golden_in_shop():
 def test_matches_oracle_with_ties(data, block_size):
     embeddings, labels = data
     ks = range(1, len(labels))
-    same(retrieval(embeddings, labels, ks=ks, block_size=block_size), oracle(embeddings, labels, ks))
+    expected = oracle(embeddings, labels, ks)
+    if math.isnan(expected.mrr):
+        with pytest.raises(ValueError, match="queries without any match among the"):
+            retrieval(embeddings, labels, ks=ks, block_size=block_size)
+        return
+    same(retrieval(embeddings, labels, ks=ks, block_size=block_size), expected)
 
 
 @given(query=exact_sets(1, 12), gallery=exact_sets(1), block_size=st.integers(1, 40))
 def test_gallery_matches_oracle_with_ties(query, gallery, block_size):
     ks = range(1, 1 + len(gallery[1]))
-    found = retrieval(*query, ks=ks, gallery=gallery[0], gallery_labels=gallery[1], block_size=block_size)
-    same(found, oracle(*query, ks, *gallery))
+    expected = oracle(*query, ks, *gallery)
+    given = {"gallery": gallery[0], "gallery_labels": gallery[1], "block_size": block_size}
+    if math.isnan(expected.mrr):
+        with pytest.raises(ValueError, match="queries without any match among the"):
+            retrieval(*query, ks=ks, **given)
+        return
+    same(retrieval(*query, ks=ks, **given), expected)
 
 
 @pytest.mark.parametrize("num_classes", [1, 3, 15, 50])
@@ -209,6 +219,28 @@ def test_means_over_the_queries_are_the_metrics(seed, num_classes):
     assert (1 / found.rank[kept].double()).mean().item() == pytest.approx(whole.mrr)
 
 
+@given(query=exact_sets(), gallery=exact_sets(1), data=st.data(), block_size=st.integers(1, 40))
+def test_a_query_passes_over_its_group_in_the_gallery(query, gallery, data, block_size):
+    """As if the gallery were without them, one query at a time."""
+    groups, gallery_groups = (
+        data.draw(st.lists(st.integers(0, 3), min_size=len(labels), max_size=len(labels)))
+        for labels in (query[1], gallery[1])
+    )
+    given = {"groups": groups, "gallery_groups": gallery_groups, "block_size": block_size}
+    found = retrieval_by_query(*query, gallery=gallery[0], gallery_labels=gallery[1], **given)
+    for q, group in enumerate(groups):
+        kept = [g for g, other in enumerate(gallery_groups) if other != group]
+        if not kept:
+            assert not found.has_match[q]
+            continue
+        rest = {"gallery": gallery[0][kept], "gallery_labels": [gallery[1][g] for g in kept]}
+        alone = retrieval_by_query(query[0][q : q + 1], query[1][q : q + 1], **rest)
+        assert found.has_match[q] == alone.has_match[0]
+        if alone.has_match[0]:
+            assert (found.rank[q], found.map_at_r[q]) == (alone.rank[0], alone.map_at_r[0])
+            assert found.r_precision[q] == alone.r_precision[0]
+
+
 def test_by_query_of_lone_items():
     found = retrieval_by_query(torch.eye(4), [0, 1, 2, 3])
     assert not found.has_match.any()
@@ -243,7 +275,9 @@ def test_exact_copies_do_not_hide_behind_self(seed):
     embeddings, labels = random_set(seed)
     twice = embeddings.repeat(2, 1)
     assert retrieval(twice, labels.repeat(2)).recall_at_k[1] == 1.0
-    assert retrieval(twice, torch.arange(len(twice))).recall_at_k == {1: 0.0, 2: 0.0, 4: 0.0, 8: 0.0}
+    alone = torch.arange(len(twice))
+    alone[0] = alone[1]  # two that have something to find
+    assert retrieval(twice, alone, ks=(1,)).recall_at_k == {1: 0.0}
 
 
 def test_self_retrieval_of_an_item_that_is_its_own_gallery_counts_itself():
@@ -280,12 +314,12 @@ def test_extreme_norms_do_not_overflow():
 
 
 def test_all_lone():
-    found = retrieval(torch.eye(4), [0, 1, 2, 3], ks=[1, 3])
-    assert found.recall_at_k == {1: 0.0, 3: 0.0}
-    assert math.isnan(found.r_precision)
-    assert math.isnan(found.map_at_r)
-    assert math.isnan(found.mrr)
-    assert found.num_lone_queries == found.num_queries == 4
+    with pytest.raises(ValueError, match=r"labels: found 4 queries without any match among the 3 others, expected at"):
+        retrieval(torch.eye(4), [0, 1, 2, 3], ks=[1, 3])
+    with pytest.raises(ValueError, match=r"among the 2 gallery_labels, expected at least one item of a query's label$"):
+        retrieval(torch.eye(2), [0, 1], ks=[1], gallery=torch.eye(2), gallery_labels=[2, 3])
+    with pytest.raises(ValueError, match=r"expected at least one item of a query's label in another group"):
+        retrieval(torch.eye(4), [0, 0, 1, 1], ks=[1], groups=[5, 5, 6, 6])
 
 
 def test_zero_vectors_and_collapse():
@@ -315,6 +349,15 @@ def test_zero_vectors_and_collapse():
         ({"block_size": 0}, "block_size: found 0"),
         ({"gallery": torch.ones(3, 2)}, "gallery and gallery_labels: found one"),
         ({"gallery_labels": [0, 0, 1]}, "gallery and gallery_labels: found one"),
+        ({"gallery_groups": [0, 0, 1, 1]}, "gallery_groups: found without a gallery and groups"),
+        (
+            {"gallery": torch.ones(3, 2), "gallery_labels": [0, 0, 1], "groups": [1, 2, 3, 4]},
+            "gallery_groups: found without .*, or none with both, expected all three",
+        ),
+        (
+            {"gallery": torch.ones(3, 2), "gallery_labels": [0, 0, 1], "groups": [1, 2, 3, 4], "gallery_groups": [1]},
+            r"gallery_groups: found shape \(1,\), expected \(3,\)",
+        ),
         ({"gallery": torch.ones(3, 5), "gallery_labels": [0, 0, 1]}, "gallery: found dimension 5"),
         ({"gallery": torch.ones(0, 2), "gallery_labels": []}, r"gallery: found shape \(0, 2\)"),
         ({"gallery": torch.ones(3, 2), "gallery_labels": [0, 0]}, r"gallery_labels: found shape \(2,\)"),

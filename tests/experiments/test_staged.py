@@ -13,6 +13,7 @@ import pyarrow.parquet
 import pytest
 import torch
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 
 import circlet
 from circlet.cli import main
@@ -133,7 +134,7 @@ def same_run(one, other):
 
 def test_a_run_leaves_everything_behind(run):
     path, said = run
-    described = {"config.json", "environment.json", "data.json"}
+    described = {"config.json", "environment.json", "data.json", "splits.json"}
     found = {"metrics.jsonl", "stages.json", "model.pt", "result.json", "report.html"}
     assert described | found <= {file.name for file in path.iterdir()} <= described | found | {"pairs.jsonl"}
     result, stages = read(path), read(path, "stages.json")
@@ -255,7 +256,8 @@ def test_labels_that_mean_nothing_make_nothing_worse(flags, tmp_path):
 def test_classes_of_one_image_each_leave_the_frozen_network(stages, flags, tmp_path):
     root = polygons(tmp_path / "ones", 24, 1)
     for name in image_folder(root).query.class_names:  # what is searched for has to be there
-        shutil.copy(next((root / name).iterdir()), root / name / "copy.png")
+        with Image.open(next((root / name).iterdir())) as image:
+            image.rotate(20).save(root / name / "turned.png")
     said = circlet_says("train", "folder", "--root", root, "--run-dir", "r", *flags, *stages)
     assert said.status == 0, said.err
     assert "12 training classes are too few to hold some out and judge by them" in said.out
@@ -263,10 +265,13 @@ def test_classes_of_one_image_each_leave_the_frozen_network(stages, flags, tmp_p
 
 
 def test_images_that_are_all_the_same(flags, tmp_path):
+    """In their pixels: as files they differ, or they would be one picture under twenty labels."""
     for c in range(20):
         (tmp_path / "same" / f"{c:02}").mkdir(parents=True)
         for i in range(3):
-            Image.new("RGB", (24, 24), "white").save(tmp_path / "same" / f"{c:02}" / f"{i}.png")
+            note = PngInfo()
+            note.add_text("number", f"{c} {i}")
+            Image.new("RGB", (24, 24), "white").save(tmp_path / "same" / f"{c:02}" / f"{i}.png", pnginfo=note)
     said = circlet_says("train", "folder", "--root", tmp_path / "same", "--run-dir", "r", *flags)
     assert said.status == 0, said.err
     assert read(tmp_path / "r")["test"] == read(tmp_path / "r")["frozen"]
@@ -278,7 +283,7 @@ def test_images_that_are_all_the_same(flags, tmp_path):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--minutes", "0.01"], "minutes: found 0.01, expected at least"),
+        (["--minutes", "0.01"], "found 0.01, expected at least"),
         (["--model.weights", "nowhere.pth"], "nowhere.pth: no such file; expected weights"),
         (["--model.embedding-dim", "9999"], "model.embedding_dim: found 9999, expected at most"),
         (["--model.no-pretrained", "--model.weights", "None"], "transfer.stages: found with small from random weights"),

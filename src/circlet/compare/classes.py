@@ -29,9 +29,8 @@ def by_class(embedded: Embedded, test_set: TestSet, experiment: Experiment) -> C
     if experiment.test.expand:
         query = expanded(query, gallery, experiment.test.expand)
     images = test_set.query.images
-    groups = None if gallery is not None or images.groups is None else torch.from_numpy(images.groups)
     found = retrieval_by_query(
-        query, test_set.query_labels, gallery=gallery, gallery_labels=test_set.gallery_labels, groups=groups
+        query, test_set.query_labels, gallery=gallery, gallery_labels=test_set.gallery_labels, **test_set.groups
     )
     labels = torch.from_numpy(images.labels)
     values: ClassValues = {}
@@ -53,6 +52,6 @@ def read_classes(folder: Path, part: str = "classes") -> ClassValues:
     """What `write_classes` wrote; empty where there is nothing, as in runs of earlier versions."""
     if not (folder / FILE).exists():
         return {}
-    content: dict[str, Any] = nan_for_null(read_json(folder / FILE))
+    content: dict[str, Any] = nan_for_null(read_json(folder / FILE, dict[str, dict[str, dict[str, float | None]]]))
     found: ClassValues = content.get(part, {})
     return found

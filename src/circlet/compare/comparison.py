@@ -19,8 +19,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from circlet.compare.classes import read_classes
 from circlet.compare.contenders import Contender, at_edge, candidates, in_common, settings_text
 from circlet.compare.costs import COST
@@ -28,8 +26,9 @@ from circlet.compare.heads import HeadWorkers
 from circlet.compare.result import Candidate, Entry, Result, steps_of
 from circlet.compare.runs import Machine, Run, finish
 from circlet.compare.start import Start, find_start, for_heads
-from circlet.experiments import Experiment, LossConfig, build_splits
+from circlet.experiments import Experiment, LossConfig, common_splits
 from circlet.experiments.head_runs import compute_features
+from circlet.locks import locked
 from circlet.training import RunFolder
 
 
@@ -77,19 +76,21 @@ class Plan:
 def compare(plan: Plan, folder: Path, machine: Machine) -> Result:
     """Search, train, test; runs are below `folder`, and those that are there are not made again.
 
-    Raises ValueError where every run has diverged, and where one cannot be made.
+    All are of the split that the first of them began with: ValueError where its images are not there any more. So it is
+    where every run has diverged, and where one cannot be made. FolderInUse, an OSError, where another
+    comparison is at work in the folder.
     """
-    if not plan.base.transfer.stages:
-        return _compare(plan, in_common(plan.base, plan.contenders), folder, partial(finish, machine=machine))
-    base = in_common(for_heads(plan.base), plan.contenders)
-    start = find_start(base, folder, machine.device)
-    prepare = partial(_compute_features, base, machine.device)
-    with HeadWorkers(machine, start, folder, prepare) as workers:
-        return _compare(plan, base, folder, workers.finish, start)
-
-
-def _compute_features(base: Experiment, device: torch.device) -> None:
-    compute_features(base, build_splits(base.data), device)
+    of_heads = bool(plan.base.transfer.stages)
+    base = in_common(for_heads(plan.base) if of_heads else plan.base, plan.contenders)
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        splits = common_splits(folder, base.data, keep=True)
+        if not of_heads:
+            return _compare(plan, base, folder, partial(finish, machine=machine))
+        start = find_start(base, folder, machine.device)
+        prepare = partial(compute_features, base, splits, machine.device)
+        with HeadWorkers(machine, start, folder, prepare) as workers:
+            return _compare(plan, base, folder, workers.finish, start)
 
 
 Finish = Callable[[Sequence[Run]], list[RunFolder]]
@@ -118,8 +119,8 @@ def _compare(plan: Plan, base: Experiment, folder: Path, finish: Finish, start: 
     finished = [run for run in folders.values() if run.diverged is None]
     if not finished:
         raise ValueError(f"losses: found that all runs diverged, such as {entries[0].label}: {entries[0].diverged[0]}")
-    result = finished[0].read_result()
-    facts = {name: result[name] for name in ("train_classes", "train_images", "test_classes", "test_images")}
+    result = finished[0].read_result("train_classes", "train_images", "test_classes", "test_images", "raw_pixels")
+    facts = _counts(finished)
     if plan.search:
         facts |= {"validation_share": plan.validation_share, "search_steps": plan.search_steps or steps_of(base)}
     costs = [cost for entry in entries for cost in entry.cost]
@@ -136,6 +137,20 @@ def _compare(plan: Plan, base: Experiment, folder: Path, finish: Finish, start: 
         closed_form_classes=start.closed_form_classes,
         facts={**facts, "shrinkage": start.shrinkage, "models": plan.keep_models},
     )
+
+
+def _counts(finished: Sequence[RunFolder]) -> dict[str, Any]:
+    """How many images of how many classes all runs had; a ValueError where they do not agree.
+
+    They may not where folders of earlier versions, which keep no split, are gone on with after the images have changed.
+    """
+    names = ("train_classes", "train_images", "test_classes", "test_images")
+    found = [{name: run.read_result()[name] for name in names} for run in finished]
+    for run, counts in zip(finished, found, strict=True):
+        if counts != found[0]:
+            raise ValueError(f"{run.path}: found {counts}, expected {found[0]} as in {finished[0].path}: the images "
+                             "have changed between the runs; remove one of them, or compare anew (--out)")  # fmt: skip
+    return found[0]
 
 
 def _search(plan: Plan, base: Experiment, folder: Path, finish: Finish) -> list[list[tuple[LossConfig, float]]]:

@@ -18,22 +18,26 @@ import torch
 from circlet.analyse import Telemetry, Trace
 from circlet.compare.classes import by_class, write_classes
 from circlet.compare.costs import keep_costs
-from circlet.compare.one_run import of_search, without_test_classes
-from circlet.experiments import Experiment, build_splits
+from circlet.compare.one_run import comparison_of, made, of_search, without_test_classes
+from circlet.experiments import Experiment, build_splits, common_splits
 from circlet.experiments.head_runs import HeadRuns, frozen_network
 from circlet.experiments.loading import load_lazily
 from circlet.experiments.metrics import metrics_of
+from circlet.experiments.remembered import begin
 from circlet.training import RunFolder
 from circlet.transfer import LinearMap, set_head
 from circlet.transfer.head import TrainedHead
 
 
 class Images:
-    """What the runs of one comparison share: network and splits of the first, features of each validation_share."""
+    """What the runs of one comparison share: network and splits of the first, features of each validation_share.
 
-    def __init__(self, experiment: Experiment, device: torch.device) -> None:
+    folder: of the comparison, which keeps the splits; None: they are drawn.
+    """
+
+    def __init__(self, experiment: Experiment, device: torch.device, folder: Path | None = None) -> None:
         self.experiment = experiment
-        self.splits = build_splits(experiment.data)
+        self.splits = build_splits(experiment.data) if folder is None else common_splits(folder, experiment.data)
         self.frozen = frozen_network(experiment, device)
         self.known: dict[float, HeadRuns] = {}
 
@@ -51,32 +55,35 @@ def make(task: dict[str, Any], heads: HeadRuns, device: torch.device, threads: i
     """Train and test one head, and leave its folder; one that diverges leaves the reason."""
     path, share, cpu_since = Path(task["path"]), float(task["validation_share"]), time.process_time()
     settings = Experiment.from_json(task["experiment"])
-    there = (path / "config.json").is_file()
-    folder = RunFolder(path) if there else RunFolder.create(path, settings.to_json(), validation_share=share)
-    experiment = of_search(settings) if share else settings
-    note = keep_costs(folder, device, threads=threads, jobs=jobs, cpu_since=cpu_since)
-    counts = heads.counts()
-    folder.begin(heads.data.train_counts)
+    with made(path, settings, share) as folder:
+        note = keep_costs(folder, device, threads=threads, jobs=jobs, cpu_since=cpu_since)
+        _train(task, of_search(settings) if share else settings, folder, heads)
+        note(True)
+
+
+def _train(task: dict[str, Any], experiment: Experiment, folder: RunFolder, heads: HeadRuns) -> None:
+    if task["keep_model"]:  # it can be tested again
+        begin(folder, heads.data)
+    else:
+        folder.begin(heads.data.train_counts)
     began = time.monotonic()
     try:
-        observe = Telemetry(Trace(path)) if task["keep_model"] else None
+        observe = Telemetry(Trace(folder.path)) if task["keep_model"] else None
         trained: TrainedHead = heads.train(experiment, task["shrinkage"], observe)
     except FloatingPointError as error:
         folder.write_metrics([])
         folder.end_without_result(str(error))
-        note(True)
         return
     seconds = round(time.monotonic() - began, 3)
     folder.write_metrics(trained.log)
     embedded = heads.embedded(trained.head)
-    result = {"test": metrics_of(embedded, heads.test_set, experiment), **task["known"], **counts}
-    if not share:
-        write_classes(path, by_class(embedded, heads.test_set, experiment))
+    result = {"test": metrics_of(embedded, heads.test_set, experiment), **task["known"], **heads.counts()}
+    if not task["validation_share"]:
+        write_classes(folder.path, by_class(embedded, heads.test_set, experiment))
     if task["keep_model"]:
         result["checkpoint"] = folder.model.name
         _save(folder, heads, trained.head)
     folder.write_json("result.json", {**result, "train_seconds": seconds})
-    note(True)
 
 
 def _save(folder: RunFolder, heads: HeadRuns, head: LinearMap) -> None:
@@ -95,7 +102,7 @@ def main(arguments: list[str]) -> None:
         task = json.loads(line)
         answer = {}
         try:
-            images = images or Images(Experiment.from_json(task["experiment"]), device)
+            images = images or Images(Experiment.from_json(task["experiment"]), device, comparison_of(task["path"]))
             make(task, images.heads(task["validation_share"]), device, threads, jobs)
         except (ValueError, OSError) as error:
             answer = {"error": str(error)}

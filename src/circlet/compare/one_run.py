@@ -14,6 +14,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,10 +24,13 @@ import torch
 from circlet.compare.classes import ClassValues, by_class, write_classes
 from circlet.compare.costs import keep_costs
 from circlet.data import Splits, hold_out_classes
-from circlet.experiments import Experiment, Outcome, build_splits, train
+from circlet.experiments import Experiment, Outcome, common_splits, train
 from circlet.experiments.head_runs import frozen_network
 from circlet.experiments.outcome import embedded_by, plainly
+from circlet.terminal import printable
 from circlet.training import RunFolder
+
+WAIT_S = 60.0  # a run whose comparison has gone stops by itself within seconds
 
 
 def main(arguments: list[str]) -> None:
@@ -34,21 +39,41 @@ def main(arguments: list[str]) -> None:
     threads, share, jobs = int(arguments[2]), float(arguments[3]), int(arguments[4])
     torch.set_num_threads(threads)
     experiment = Experiment.from_json(json.load(sys.stdin))
-    splits = build_splits(experiment.data)
+    splits = common_splits(comparison_of(path), experiment.data)
     if share:
         splits, experiment = without_test_classes(splits, share), of_search(experiment)
-    there = (path / "config.json").is_file()
-    folder = RunFolder(path) if there else RunFolder.create(path, experiment.to_json(), validation_share=share)
+    with made(path, experiment, share) as folder:
+        _run(experiment, splits, folder, device, share, threads, jobs)
+
+
+@contextmanager
+def made(path: Path, experiment: Experiment, share: float) -> Iterator[RunFolder]:
+    """The folder of a run, new or begun by an earlier comparison; locked, once what is left of that one has stopped."""
+    path.mkdir(parents=True, exist_ok=True)
+    with RunFolder(path).locked(wait_s=WAIT_S):
+        there = (path / "config.json").is_file()
+        yield RunFolder(path) if there else RunFolder.create(path, experiment.to_json(), validation_share=share)
+
+
+def _run(
+    experiment: Experiment,
+    splits: Splits,
+    folder: RunFolder,
+    device: torch.device,
+    share: float,
+    threads: int,
+    jobs: int,
+) -> None:
     note = keep_costs(folder, device, threads=threads, jobs=jobs)
     finished = False
     try:
         outcome = train(experiment, splits, folder, device)
         if outcome is not None and not share:
             classes = by_class(outcome.embedded, outcome.test_set, experiment)
-            write_classes(path, classes, frozen_classes(outcome, experiment, device))
+            write_classes(folder.path, classes, frozen_classes(outcome, experiment, device))
         finished = True
     except FloatingPointError as error:
-        print(f"diverged: {error}", file=sys.stderr)
+        print(printable(f"diverged: {error}"), file=sys.stderr)
         finished = folder.diverged is not None
         if not finished:
             raise
@@ -57,6 +82,11 @@ def main(arguments: list[str]) -> None:
     if share:  # a number is all that is asked of it
         for checkpoint in (folder.last, folder.best):
             checkpoint.unlink(missing_ok=True)
+
+
+def comparison_of(run: Path | str) -> Path:
+    """The folder of the comparison that a run is made for: OUT of OUT/runs/NAME and OUT/search/NAME."""
+    return Path(run).parent.parent
 
 
 def stop_without(parent: int, seconds: float = 1.0) -> None:
@@ -93,5 +123,5 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1:])
     except KeyboardInterrupt as error:
-        print(f"{error or 'interrupted'}", file=sys.stderr)
+        print(printable(f"{error or 'interrupted'}"), file=sys.stderr)
         sys.exit(130)

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -134,6 +133,6 @@ def result_text(run: Run) -> str:
     folder = RunFolder(run.path)
     if (reason := folder.diverged) is not None:
         return f"diverged ({reason})"
-    result: dict[str, Any] = folder.read_result()
+    result = folder.read_result("train_seconds")
     found = ", ".join(f"{name} {value:.4f}" for name, value in list(result["test"].items())[:1])
     return f"{found} on {'validation' if run.validation_share else 'test'} classes, {result['train_seconds']:.0f} s"

@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 import torch
 
 from circlet.compare.classes import ClassValues, by_class
-from circlet.experiments import Experiment, build_splits, settings_digest
+from circlet.data import Splits
+from circlet.experiments import Experiment, common_splits, settings_digest
 from circlet.experiments.head_runs import HeadRuns, frozen_network
 from circlet.experiments.loading import load_lazily
 from circlet.experiments.metrics import metrics_of
 from circlet.experiments.outcome import plainly
 from circlet.files import nan_for_null, read_json, write_json
+from circlet.typed import typed
 
 
 class Start(NamedTuple):
@@ -51,18 +53,19 @@ def find_start(experiment: Experiment, folder: Path, device: torch.device) -> St
     """Find it, or read what an earlier call left in `folder` for the same settings."""
     path = folder / f"start-{settings_digest(experiment)}.json"
     if path.exists():
-        return Start(**nan_for_null(read_json(path)))
-    found = _found(experiment, device)
+        found: Start = typed(Start, nan_for_null(read_json(path)), f"{path}: start")
+        return found
+    found = _found(experiment, common_splits(folder, experiment.data), device)
     content: dict[str, Any] = {name: value for name, value in found._asdict().items() if value is not None}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, content)
     return found
 
 
-def _found(experiment: Experiment, device: torch.device) -> Start:
+def _found(experiment: Experiment, splits: Splits, device: torch.device) -> Start:
     heads = HeadRuns(
         frozen_network(experiment, device),
-        load_lazily(experiment.data, build_splits(experiment.data)),
+        load_lazily(experiment.data, splits),
         experiment.transfer.looks,
     )
     test_set, plain = heads.test_set, plainly(experiment)

@@ -67,9 +67,8 @@ def identification(
     fars: false accept rates in (0, 1]; FAR n m scores are kept for them.
     block_size: distractors in a block; decides memory and speed, not the result.
 
-    Raises ValueError: a wrong shape or dtype, an embedding that is not finite, a rank or FAR out of range.
-
-    Degenerate input: without two probes of one id, all rates are nan.
+    Raises ValueError: a wrong shape or dtype, an embedding that is not finite, a rank or FAR out of range; and without
+        two probes of one id, since there is nothing to measure.
 
     Extra memory: O(n (block_size + max(ranks)) + max(fars) n m).
     """
@@ -85,6 +84,9 @@ def identification(
     if block_size < 1:
         raise ValueError(f"block_size: found {block_size}, expected at least 1")
 
+    num_ids = len(ids.unique())
+    if num_ids == len(ids):
+        raise ValueError(f"probe_ids: found {num_ids} ids of one probe each, expected two probes of one id at least")
     photos = unit_rows(probes)
     allowed = {far: _num_allowed(far, len(photos) * len(distractors)) for far in fars}
     highest = _Highest(max(allowed.values(), default=0) + 1, kept=photos.new_empty(0))

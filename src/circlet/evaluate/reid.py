@@ -88,9 +88,8 @@ def reid(
     block_size: distances are made block_size^2 at a time; decides memory and speed, not the result.
 
     Raises ValueError: a wrong shape, dtype or device, an embedding that is not finite, a gallery of junk only, an
-        unknown average_precision, max_rank or block_size below 1.
-
-    Degenerate input: if no query has a positive, everything is nan ("step") or 0 ("trapezoid").
+        unknown average_precision, max_rank or block_size below 1; and where no query has a positive, as with a single
+        camera, since there is nothing to measure.
 
     Precision: distances closer than a rounding error may swap, see `retrieval`.
 
@@ -201,6 +200,11 @@ def _evaluate(
         ap[rows], inp[rows], first_rank[rows] = _per_query(row, rank, len(left), convention)
 
     valid = ~ap.isnan()
+    if not valid.any():
+        num_cameras = len(torch.cat([labels.query_cams, labels.gallery_cams]).unique())
+        raise ValueError(f"query_ids, query_cams: found {num_queries} queries ({num_cameras} cameras in all) without a "
+                         "gallery entry of the same id under another camera, expected at least one that has such "
+                         "an entry")  # fmt: skip
     denominator = int(valid.sum()) if convention == "step" else num_queries
     places = first_rank[valid].clamp(max=max_rank + 1)
     return ReidMetrics(

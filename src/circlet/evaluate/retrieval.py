@@ -25,7 +25,7 @@ class RetrievalMetrics:
     """What `retrieval` found, as fractions in [0, 1].
 
     recall_at_k: {K: fraction of all queries with a hit among the K nearest}.
-    r_precision: mean R-Precision over the queries that have a match (nan if none has).
+    r_precision: mean R-Precision over the queries that have a match.
     map_at_r: mean MAP@R over the same.
     mrr: mean reciprocal rank of the first hit in the full ranking, over the same.
     num_queries: all queries, lone ones included.
@@ -66,6 +66,7 @@ def retrieval(
     gallery: Tensor | None = None,
     gallery_labels: Tensor | Sequence[int] | None = None,
     groups: Tensor | Sequence[int] | None = None,
+    gallery_groups: Tensor | Sequence[int] | None = None,
     block_size: int = 4096,
 ) -> RetrievalMetrics:
     r"""Recall@K, R-Precision, MAP@R and MRR by cosine similarity.
@@ -95,15 +96,16 @@ def retrieval(
     ks: the K of Recall@K, each at most the number of candidates.
     gallery: (m, dim) on the same device, or None: the items are each other's gallery.
     gallery_labels: (m,) integers, with `gallery` only.
-    groups: (n,) integers, without `gallery` only: a query passes over all items of its own group, as over itself, such
-        as the other shots of one burst, which anything finds. None: each item is a group of its own.
+    groups: (n,) integers: a query passes over all items of its own group, as over itself, such as the other shots of
+        one burst, or its own file in the gallery, which anything finds. None: each item is a group of its own.
+    gallery_groups: (m,) integers, with `gallery` and `groups` only.
     block_size: side of the tiles of similarities; decides memory and speed, not the result.
 
     Raises ValueError: a wrong shape, dtype or device, an embedding that is not finite, fewer than two items, an empty
-        gallery, gallery without gallery_labels or the reverse, a K out of range.
+        gallery, gallery without gallery_labels or the reverse, likewise for groups, a K out of range; and where every
+        query is lone, since there is nothing to measure.
 
-    Degenerate input: if every query is lone, Recall@K is 0 and the others are nan (a mean of nothing). A zero vector
-    has similarity 0 with everything.
+    Degenerate input: a zero vector has similarity 0 with everything.
 
     Precision: vectors that are equal rank by index as long as the products come out equal, which matrix
     multiplication does not promise for different positions and block sizes (nor on different devices): similarities
@@ -111,9 +113,14 @@ def retrieval(
 
     Extra memory: O(block_size^2 + n k) for k = max(R, 16), or O(block_size^2) if k > block_size / 8.
     """
-    found, num_candidates = _by_query(embeddings, labels, gallery, gallery_labels, groups, block_size)
+    found, num_candidates = _by_query(embeddings, labels, gallery, gallery_labels, groups, gallery_groups, block_size)
     _check_counts(ks, num_candidates)
     has_match = found.has_match
+    if not has_match.any():
+        where = "others" if gallery is None else "gallery_labels"
+        apart = "" if groups is None else " in another group"
+        raise ValueError(f"labels: found {len(has_match)} queries without any match among the {num_candidates} "
+                         f"{where}, expected at least one item of a query's label{apart}")  # fmt: skip
     return RetrievalMetrics(
         recall_at_k={int(K): found.recall_at(K).mean().item() for K in ks},
         r_precision=found.r_precision[has_match].mean().item(),
@@ -131,14 +138,15 @@ def retrieval_by_query(
     gallery: Tensor | None = None,
     gallery_labels: Tensor | Sequence[int] | None = None,
     groups: Tensor | Sequence[int] | None = None,
+    gallery_groups: Tensor | Sequence[int] | None = None,
     block_size: int = 4096,
 ) -> QueryMetrics:
-    """What every query found, on the CPU; arguments, protocol and errors as those of `retrieval`.
+    """What every query found, on the CPU; arguments, protocol and errors as those of `retrieval`, but any may be lone.
 
     >>> retrieval_by_query(torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]]), [0, 0, 1]).map_at_r.tolist()
     [1.0, 1.0, 0.0]
     """
-    return _by_query(embeddings, labels, gallery, gallery_labels, groups, block_size)[0]
+    return _by_query(embeddings, labels, gallery, gallery_labels, groups, gallery_groups, block_size)[0]
 
 
 @torch.no_grad()
@@ -148,6 +156,7 @@ def _by_query(
     gallery: Tensor | None,
     gallery_labels: Tensor | Sequence[int] | None,
     groups: Tensor | Sequence[int] | None,
+    gallery_groups: Tensor | Sequence[int] | None,
     block_size: int,
 ) -> tuple[QueryMetrics, int]:
     """What every query found, and among how many candidates."""
@@ -167,14 +176,18 @@ def _by_query(
         raise ValueError(f"block_size: found {block_size}, expected at least 1")
 
     num_relevant = _count_of(query_labels, item_labels) - own
-    passed_over, own_groups = 0, None
+    passed_over, own_groups, item_groups = 0, None, None
+    if (gallery_groups is None) != (gallery is None or groups is None):
+        raise ValueError("gallery_groups: found without a gallery and groups, or none with both, expected all three")
     if groups is not None:
-        if gallery is not None:
-            raise ValueError("groups: found with a gallery, expected none: they are among the queries")
         own_groups = checked_labels("groups", groups, queries)
-        both = torch.stack([own_groups, query_labels], 1).unique(dim=0, return_inverse=True)[1]
-        num_relevant = num_relevant + own - _count_of(both, both)
-        passed_over = int(own_groups.unique(return_counts=True)[1].max()) - 1
+        item_groups = own_groups
+        if items is not None and gallery_groups is not None:
+            item_groups = checked_labels("gallery_groups", gallery_groups, items)
+        pairs = torch.stack([torch.cat([own_groups, item_groups]), torch.cat([query_labels, item_labels])], 1)
+        of_query, of_item = pairs.unique(dim=0, return_inverse=True)[1].split([len(query_labels), len(item_labels)])
+        num_relevant = num_relevant + own - _count_of(of_query, of_item)
+        passed_over = int(_count_of(own_groups, item_groups).max()) - own
     k = min(max(int(num_relevant.max()), _MIN_NEIGHBOURS) + passed_over, num_candidates)
     first_hit = torch.empty(len(queries), dtype=torch.int64, device=queries.device)  # number of items before it
     r_precision = torch.empty(len(queries), dtype=torch.float64)
@@ -182,8 +195,8 @@ def _by_query(
     with torch.autocast(queries.device.type, enabled=False):
         for rows, neighbours in nearest(queries, items, k, block_size=block_size):
             hits = item_labels[neighbours] == query_labels[rows, None]
-            if own_groups is not None:  # to the end with them, where they are no hits
-                theirs = own_groups[neighbours] == own_groups[rows, None]
+            if own_groups is not None and item_groups is not None:  # to the end with them, where they are no hits
+                theirs = item_groups[neighbours] == own_groups[rows, None]
                 order = theirs.int().argsort(dim=1, stable=True)
                 hits = (hits & ~theirs).gather(1, order)
             first_hit[rows] = torch.where(hits.any(1), hits.int().argmax(1), k)
@@ -193,8 +206,8 @@ def _by_query(
             chosen = missed[part]
             same = query_labels[chosen, None] == item_labels
             similarities = similarity_rows(queries, items, chosen)
-            if own_groups is not None:
-                theirs = own_groups[chosen, None] == own_groups
+            if own_groups is not None and item_groups is not None:
+                theirs = own_groups[chosen, None] == item_groups
                 same, similarities = same & ~theirs, similarities.masked_fill(theirs, -torch.inf)
             first_hit[chosen] = _num_before_first_hit(similarities, same)
 

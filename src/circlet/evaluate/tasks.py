@@ -36,6 +36,7 @@ def retrieval_metrics(
     *,
     ks: tuple[int, ...],
     groups: Tensor | None = None,
+    gallery_groups: Tensor | None = None,
 ) -> dict[str, float]:
     """recall@K, r_precision, map@r, mrr (`retrieval`), without the Recall@K for which there are too few images.
 
@@ -43,11 +44,19 @@ def retrieval_metrics(
     >>> retrieval_metrics(rows, labels, None, None, ks=(1, 100))
     {'recall@1': 1.0, 'r_precision': 1.0, 'map@r': 1.0, 'mrr': 1.0}
 
-    groups: of the queries, which pass over those of their own; without a gallery only.
+    groups, gallery_groups: of the queries and of the gallery: queries pass over those of their own.
     """
     num_searched = len(query) - 1 if gallery is None else len(gallery)
     kept = tuple(k for k in ks if k <= num_searched)
-    found = retrieval(query, labels, ks=kept, gallery=gallery, gallery_labels=gallery_labels, groups=groups)
+    found = retrieval(
+        query,
+        labels,
+        ks=kept,
+        gallery=gallery,
+        gallery_labels=gallery_labels,
+        groups=groups,
+        gallery_groups=gallery_groups,
+    )
     recalls = {f"recall@{k}": value for k, value in found.recall_at_k.items()}
     return {**recalls, "r_precision": found.r_precision, "map@r": found.map_at_r, "mrr": found.mrr}
 
@@ -55,7 +64,12 @@ def retrieval_metrics(
 def retrieval_metrics_over_draws(
     rows: Tensor, labels: Tensor, *, draws: int, seed: int, ks: tuple[int, ...]
 ) -> dict[str, float]:
-    """Means over galleries of one image of each class, drawn by lot; all the other images are queries (VehicleID)."""
+    """Means over galleries of one image of each class, drawn by lot; all the other images are queries (VehicleID).
+
+    ValueError where no class has a second image, which would be a query.
+    """
+    if len(labels.unique()) == len(labels):
+        raise ValueError(f"labels: found {len(labels)} images of as many classes, expected a class of two at least")
     found = []
     for draw in range(draws):
         order = np.random.default_rng((seed, draw)).permutation(len(labels))

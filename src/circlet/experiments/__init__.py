@@ -4,8 +4,13 @@
 |------------|-----------------------------------------------------------------------------------------|
 | experiment | all settings of a run, as frozen dataclasses; `loss` and `testing` parts of them         |
 | keywords   | settings as keywords, as Python users give them                                         |
+| numbers    | numbers that no setting may have                                                        |
+| resuming   | what may be changed of a run that goes on, and the note of it                            |
 | from_json  | settings out of a file; `earlier` those that earlier versions wrote                      |
 | loading    | splits and pixels                                                                       |
+| answerable | whether a test has anything to measure                                                  |
+| remembered, regrouped | the split that a run keeps, and what is on the disk in its roles              |
+| ranks      | what all ranks must have alike                                                          |
 | build      | model, objective                                                                        |
 | preprocessing | what is left to the weights of the network                                           |
 | run        | a run from start to end: load, train, embed, measure, write                             |
@@ -27,6 +32,8 @@ from circlet.experiments.loading import build_splits, check_task
 from circlet.experiments.loss import LossConfig, build_loss, parse_loss, with_defaults
 from circlet.experiments.outcome import Outcome, rows_of, test
 from circlet.experiments.preprocessing import resolved
+from circlet.experiments.ranks import require_same_training
+from circlet.experiments.remembered import common_splits, splits_of
 from circlet.experiments.run import train
 from circlet.experiments.testing import FaceSets, TestConfig
 from circlet.experiments.trained import embed_with_run, evaluate_run, keep_evaluation, load_run
@@ -45,6 +52,7 @@ __all__ = [
     "build_splits",
     "changed",
     "check_task",
+    "common_splits",
     "embed_with_run",
     "evaluate_run",
     "experiment_of",
@@ -54,10 +62,12 @@ __all__ = [
     "open_face_sets",
     "open_run",
     "parse_loss",
+    "require_same_training",
     "resolved",
     "rows_of",
     "settings_digest",
     "settings_of",
+    "splits_of",
     "test",
     "train",
     "with_defaults",

@@ -11,9 +11,11 @@ import tyro
 
 from circlet.augment import AugmentConfig
 from circlet.data import Fit
+from circlet.data.open_image import MAX_MEGAPIXELS
 from circlet.data.pixels import Decoding
 from circlet.experiments.from_json import from_json
 from circlet.experiments.loss import LossConfig
+from circlet.experiments.numbers import check_numbers
 from circlet.experiments.testing import FaceSets, TestConfig
 from circlet.losses import Level
 from circlet.models import HeadName, Interpolation, PoolingName, View
@@ -61,8 +63,26 @@ class DataConfig:
     """Processes that decode images, for each rank."""
     in_memory: bool = True
     """Decode once and keep the pixels; turn off for sets larger than the memory."""
+    max_megapixels: float = MAX_MEGAPIXELS
+    """Larger images (width x height / 1e6) are broken; WebP, AVIF and JPEG 2000 from a quarter of it. 256 megapixels
+    take 1 GB while they are decoded, and a JPEG less."""
     on_error: Literal["raise", "skip"] = "raise"
     """A missing or broken image: stop, or leave it out and list it in skipped.txt."""
+
+    def __post_init__(self) -> None:
+        for name in ("test_share", "validation_share"):
+            share, least = getattr(self, name), "0" if name == "validation_share" else "above 0"
+            if share < 0 or (share == 0 and least != "0") or (share > 1 and share % 1):
+                raise ValueError(f"data.{name}: found {share}, expected {least} to 1, or a whole number of classes")
+        if self.time_split is not None and not 0 < self.time_split < 1:
+            raise ValueError(f"data.time_split: found {self.time_split}, expected a share above 0 and below 1")
+        for name in ("seed", "workers"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"data.{name}: found {getattr(self, name)}, expected 0 or more")
+        if self.size is not None and min(self.size) < 1:
+            raise ValueError(f"data.size: found {self.size}, expected at least 1 pixel each way")
+        if not self.max_megapixels > 0:
+            raise ValueError(f"data.max_megapixels: found {self.max_megapixels}, expected a number above 0")
 
     @property
     def decoding(self) -> Decoding:
@@ -70,7 +90,8 @@ class DataConfig:
         size, channels, interpolation = self.size, self.channels, self.interpolation
         assert size is not None
         assert interpolation is not None
-        return Decoding(size, channels, self.fit, self.in_memory, self.workers, self.on_error, interpolation)
+        return Decoding(size, channels, self.fit, self.in_memory, self.workers, self.on_error, interpolation,
+                        self.max_megapixels)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -104,6 +125,18 @@ class ModelConfig:
     std: tuple[float, ...] | None = (1.0,)
     """Standard deviation of each channel, divided by; None: that of its weights."""
 
+    def __post_init__(self) -> None:
+        if self.size is not None and min(self.size) < 1:
+            raise ValueError(f"model.size: found {self.size}, expected at least 1 pixel each way")
+        if self.crop_share is not None and not 0 < self.crop_share <= 1:
+            raise ValueError(f"model.crop_share: found {self.crop_share}, expected above 0 and at most 1")
+        if self.embedding_dim is not None and self.embedding_dim < 1:
+            raise ValueError(f"model.embedding_dim: found {self.embedding_dim}, expected at least 1, or None")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"model.dropout: found {self.dropout}, expected 0 to below 1")
+        if self.std is not None and not all(value > 0 for value in self.std):
+            raise ValueError(f"model.std: found {self.std}, expected numbers above 0")
+
     @property
     def starts_from_weights(self) -> bool:
         """Whether the network has been trained before."""
@@ -132,6 +165,7 @@ class Experiment:
     """Recall is reported at these, as far as there are so many images to search."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if self.test.rerank and self.task != "reid":
             raise ValueError(f"test.rerank: found with task {self.task}, expected task reid")
         decoded, seen = self.data.size, self.model.size

@@ -7,15 +7,18 @@ from typing import Any, NamedTuple
 
 from circlet.data import DataError, Splits, hold_out_classes, straddling
 from circlet.data.catalogue import find_data_set
+from circlet.data.copies import settled
 from circlet.data.pixels import Pixels, load_pixels
 from circlet.data.query_gallery import TestSet, load_test_set
 from circlet.distributed import is_rank_0
+from circlet.experiments.answerable import has_match, require_matches, require_matches_across_cameras
 from circlet.experiments.experiment import DataConfig, Task
 from circlet.files import write_text
+from circlet.terminal import printable
 
 
 def build_splits(config: DataConfig) -> Splits:
-    """The images of an experiment, in their roles."""
+    """The images of an experiment, in their roles; of sets that are not published ones, each once (`settled`)."""
     entry = find_data_set(config.source)
     if config.root is None and entry.needs_path:
         raise ValueError(f"data.root: found none, expected the path of the {config.source} (--data.root PATH)")
@@ -29,28 +32,31 @@ def build_splits(config: DataConfig) -> Splits:
                 raise ValueError(f"data.{name}: found with the source {config.source}, expected manifest"
                                  f"{' or folder' if name == 'closed_set' else ''}")  # fmt: skip
             options[name] = value
-    return entry.open_splits(config.root, **options)
+    splits = entry.open_splits(config.root, **options)
+    return splits if entry.counts else settled(splits, entry.place(config.root), on_error=config.on_error)
 
 
 def check_task(task: Task, splits: Splits) -> None:
     """DataError where the data cannot be tested by that task, so that it is found before the training."""
-    tested = (splits.query, splits.query if splits.gallery is None else splits.gallery)
-    if task == "reid" and any(images.cameras is None for images in tested):
-        raise DataError("task reid: found images without cameras, expected a camera for each")
+    if task == "reid":
+        require_matches_across_cameras(splits)
+    else:
+        require_matches(splits)
 
 
 def warn_of_straddling(splits: Splits) -> None:
     """Say on standard error which groups and which copies of a file are on both sides of the split."""
     for sentence in straddling(splits):
-        print(f"warning: {sentence}", file=sys.stderr, flush=True)
+        print(printable(f"warning: {sentence}"), file=sys.stderr, flush=True)
 
 
 class RunData(NamedTuple):
-    """What a rank needs: training images on all, the others on rank 0 alone."""
+    """What a rank needs: training images on all, the others on rank 0 alone; and the splits that they come from."""
 
     train: Pixels
     test: TestSet | None
     validation: Pixels | None
+    splits: Splits
 
     @property
     def train_counts(self) -> dict[str, int]:
@@ -66,8 +72,8 @@ class RunData(NamedTuple):
     @property
     def broken(self) -> tuple[tuple[str, str], ...]:
         """(name, reason) of each image that was left out."""
-        parts = (part for part in self if part is not None)
-        return tuple(item for part in parts for item in part.broken)
+        parts = (self.train, self.test, self.validation)
+        return tuple(item for part in parts if part is not None for item in part.broken)
 
 
 def load_run_data(config: DataConfig, splits: Splits) -> RunData:
@@ -75,11 +81,15 @@ def load_run_data(config: DataConfig, splits: Splits) -> RunData:
     train, validation = splits.train, None
     if config.validation_share:
         train, validation = hold_out_classes(splits.train, config.validation_share)
+        if not has_match(validation):
+            raise DataError(f"data.validation_share: found {validation.num_classes} classes held out of the training, "
+                            "none with two images that could find each other, expected a larger share")  # fmt: skip
     training = load_pixels(train, config.decoding)
     if not is_rank_0():
-        return RunData(training, None, None)
+        return RunData(training, None, None, splits)
     test_set = load_test_set(splits, config.decoding)
-    return RunData(training, test_set, None if validation is None else load_pixels(validation, config.decoding))
+    validated = None if validation is None else load_pixels(validation, config.decoding)
+    return RunData(training, test_set, validated, splits)
 
 
 def load_lazily(config: DataConfig, splits: Splits) -> RunData:
@@ -90,4 +100,4 @@ def load_lazily(config: DataConfig, splits: Splits) -> RunData:
 def list_broken(data: RunData, path: Path) -> None:
     """Write the images that were left out into a file, a line each: name, tab, reason; no file where there are none."""
     if data.broken:
-        write_text(path, "".join(f"{name}\t{reason}\n" for name, reason in data.broken))
+        write_text(path, "".join(f"{printable(name)}\t{printable(reason)}\n" for name, reason in data.broken))

@@ -29,9 +29,7 @@ def metrics_of(embedded: Embedded, test_set: TestSet, experiment: Experiment) ->
             query, labels = torch.cat([query, gallery]), torch.cat([labels, gallery_labels])
         seed = experiment.data.seed
         return retrieval_metrics_over_draws(query, labels, draws=config.draws, seed=seed, ks=experiment.ks)
-    of_images = test_set.query.images.groups
-    groups = None if gallery is not None or of_images is None else torch.from_numpy(of_images)
-    return retrieval_metrics(query, labels, gallery, gallery_labels, ks=experiment.ks, groups=groups)
+    return retrieval_metrics(query, labels, gallery, gallery_labels, ks=experiment.ks, **test_set.groups)
 
 
 def _reid(embedded: Embedded, test_set: TestSet, config: TestConfig) -> dict[str, float]:

@@ -1,29 +1,11 @@
-"""The plan of a run from a pretrained network: measured, printed, and refused before anything is left behind."""
+"""The plan of a run from a pretrained network: measured, printed, and refused where the time is too short."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 
-from circlet.distributed import is_rank_0
 from circlet.experiments.experiment import Experiment
 from circlet.experiments.loading import RunData
 from circlet.experiments.network_stage import NetworkImages, training_size
-from circlet.training import RunFolder
 from circlet.transfer import Facts, Frozen, Plan, make_plan
-
-
-@contextmanager
-def nothing_left(folder: RunFolder) -> Iterator[None]:
-    """Where a run cannot begin, its folder goes; that of a run which has begun before stays."""
-    try:
-        yield
-    except (ValueError, OSError, ImportError):
-        if is_rank_0() and not (folder.path / "data.json").exists():
-            for name in ("config.json", "environment.json", "search.json", "skipped.txt"):
-                (folder.path / name).unlink(missing_ok=True)
-            with suppress(OSError):  # something else lies in it
-                folder.path.rmdir()
-        raise
 
 
 def planned(experiment: Experiment, data: RunData, frozen: Frozen, network: NetworkImages | None, began: float) -> Plan:

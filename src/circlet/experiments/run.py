@@ -5,7 +5,7 @@ changes from `circlet.augment`, embeddings from `circlet.models`, metrics from `
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
 import torch
@@ -22,7 +22,10 @@ from circlet.experiments.build import build_model, build_objective, build_tracke
 from circlet.experiments.experiment import Experiment
 from circlet.experiments.loading import RunData, check_task, list_broken, load_run_data, warn_of_straddling
 from circlet.experiments.outcome import Outcome, frozen_metrics, test
+from circlet.experiments.ranks import require_same_training
+from circlet.experiments.remembered import begin, splits_of
 from circlet.experiments.staged import train_in_stages
+from circlet.locks import FolderInUse
 from circlet.models import Embedder, embed_pixels
 from circlet.training import Objective, RunFolder, fit, load, load_module, model_weights
 from circlet.training.image_batches import TrainBatches
@@ -38,20 +41,32 @@ def train(
     experiment: with nothing left open (`resolved`). began: when the time that `transfer.minutes` counts began, by
     time.monotonic(); None: now.
 
-    splits: the images of `build_splits(experiment.data)`. In a process group all ranks call this together; rank 0
-    alone tests and writes, and the others get None. Where the training diverges, the FloatingPointError that says so
-    is raised once diverged.json has its reason.
+    splits: the images of `build_splits(experiment.data)`; of a run that goes on, what the folder's splits.json names is
+    taken from them (ValueError where training images are missing or new). All ranks must have the same settings and
+    training images (ValueError). In a process group all ranks call this together; rank 0 alone tests and writes, and
+    the others get None. Where the training diverges, the FloatingPointError that says so is raised once diverged.json
+    has its reason. FolderInUse, an OSError, where another process writes into the folder.
     """
+    with nothing_left(folder), folder.locked():
+        return _train(experiment, splits, folder, device, began)
+
+
+def _train(
+    experiment: Experiment, splits: Splits, folder: RunFolder, device: torch.device, began: float | None
+) -> Outcome | None:
+    splits = on_all_ranks(lambda: splits_of(folder, experiment, splits, to_train=True))
+    require_same_training(experiment, splits.train)
     on_all_ranks(lambda: check_task(experiment.task, splits))
     on_rank_0(lambda: warn_of_straddling(splits))
     if experiment.transfer.stages:
         with divergence_noted(folder):
             return train_in_stages(experiment, splits, folder, device, began=began)
     data = on_all_ranks(lambda: load_run_data(experiment.data, splits))
+    require_same_training(experiment, data.train.images)  # without those that a rank could not read
     on_rank_0(lambda: list_broken(data, folder.path / "skipped.txt"))
     resumed = on_rank_0(folder.last.exists)
     model, batches, objective = on_all_ranks(lambda: _parts(experiment, data.train, resumed, device))
-    on_rank_0(lambda: folder.begin(data.train_counts))
+    on_rank_0(lambda: begin(folder, data))
     frozen = on_rank_0(lambda: _before_training(experiment, model, data.test, folder, device, resumed=resumed))
     seconds = _fit(experiment, data, model, batches, objective, folder, device)
     if data.test is None:
@@ -125,6 +140,22 @@ def _fit(
             observe=Telemetry(Trace(folder.path) if is_rank_0() else None),
             trackers=build_trackers(experiment, folder.path) if is_rank_0() else (),
         )
+
+
+@contextmanager
+def nothing_left(folder: RunFolder) -> Iterator[None]:
+    """Where a run cannot begin, its folder goes; that of a run which has begun before stays."""
+    try:
+        yield
+    except FolderInUse:  # it is another's
+        raise
+    except (ValueError, OSError, ImportError):
+        if is_rank_0() and not (folder.path / "data.json").exists():
+            for name in ("config.json", "environment.json", "search.json", "skipped.txt"):
+                (folder.path / name).unlink(missing_ok=True)
+            with suppress(OSError):  # something else lies in it
+                folder.path.rmdir()
+        raise
 
 
 @contextmanager

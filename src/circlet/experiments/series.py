@@ -9,10 +9,11 @@ import torch
 from circlet.evaluate.tasks import RANKS
 from circlet.experiments.experiment import Experiment
 from circlet.experiments.folders import settings_digest
-from circlet.experiments.loading import build_splits
 from circlet.experiments.loss import LossConfig, build_loss
 from circlet.experiments.preprocessing import resolved
+from circlet.experiments.remembered import common_splits
 from circlet.experiments.run import train
+from circlet.terminal import printable
 from circlet.training import RunFolder
 
 
@@ -25,7 +26,8 @@ def finish(experiments: Sequence[Experiment], run_dir: Path, device: torch.devic
     """The finished run of each experiment: read if it is there, gone on with if it was cut off, else run now.
 
     One that diverges is finished too: its folder says why (`RunFolder.diverged`), and has no result. A folder is named
-    after its experiment, by a digest of all settings, so that equal settings are run once.
+    after its experiment, by a digest of all settings, so that equal settings are run once. All are of the split that
+    the first of them in `run_dir` began with: ValueError where its images are not there any more.
     """
     experiments = [resolved(experiment) for experiment in experiments]
     for experiment in experiments:
@@ -36,16 +38,16 @@ def finish(experiments: Sequence[Experiment], run_dir: Path, device: torch.devic
         for folder, experiment in zip(folders, experiments, strict=True)
         if not (folder.path / "result.json").is_file() and folder.diverged is None
     }
-    splits = build_splits(experiments[0].data) if left else None
+    splits = common_splits(run_dir, experiments[0].data, keep=True) if left else None
     for number, (path, experiment) in enumerate(left.items(), 1):
         assert splits is not None
-        print(f"run {number} of {len(left)}: {experiment.loss}, folder {path}", flush=True)
+        print(f"run {number} of {len(left)}: {experiment.loss}, folder {printable(str(path))}", flush=True)
         there = (path / "config.json").is_file()
         folder = RunFolder.open(path) if there else RunFolder.create(path, experiment.to_json())
         try:
             train(experiment, splits, folder, device)
         except FloatingPointError as error:
-            print(f"diverged: {error}", flush=True)
+            print(f"diverged: {printable(str(error))}", flush=True)
     return folders
 
 

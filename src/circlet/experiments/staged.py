@@ -22,8 +22,11 @@ from circlet.experiments.experiment import Experiment
 from circlet.experiments.loading import RunData, list_broken, load_lazily
 from circlet.experiments.network_stage import NetworkImages, network_images, train_network
 from circlet.experiments.outcome import Outcome, frozen_metrics, frozen_of, test
-from circlet.experiments.planning import nothing_left, planned
+from circlet.experiments.planning import planned
+from circlet.experiments.ranks import require_same_training
+from circlet.experiments.remembered import begin
 from circlet.models import Embedder, add_low_rank
+from circlet.terminal import printable
 from circlet.training import RunFolder
 from circlet.transfer import (
     Frozen,
@@ -86,12 +89,12 @@ def train_in_stages(
     began = time.monotonic() if began is None else began
     experiment = replace(experiment, data=replace(experiment.data, in_memory=False))
     data = on_all_ranks(lambda: load_lazily(experiment.data, splits))
+    require_same_training(experiment, data.train.images)
     on_rank_0(lambda: list_broken(data, folder.path / "skipped.txt"))
-    with nothing_left(folder):
-        run = on_all_ranks(lambda: Staged(experiment, data, device))
-        network = network_images(experiment, data.train.images)
-        plan = on_rank_0(lambda: planned(experiment, data, run.frozen, network, began))
-    on_rank_0(lambda: folder.begin(data.train_counts))
+    run = on_all_ranks(lambda: Staged(experiment, data, device))
+    network = network_images(experiment, data.train.images)
+    plan = on_rank_0(lambda: planned(experiment, data, run.frozen, network, began))
+    on_rank_0(lambda: begin(folder, data))
     judgement = on_rank_0(lambda: _judged(run))
     stages = list(judgement.stages)
     on_rank_0(lambda: _warn_of_duplicates(run.frozen, data))
@@ -125,7 +128,7 @@ def _warn_of_duplicates(frozen: Frozen, data: RunData) -> None:
     for pixels in filter(None, (data.test.query, data.test.gallery)):
         if found := near_duplicates(first, frozen.features(pixels)):
             sentence = told(found, data.train.images.names, pixels.images.names)
-            print(f"warning: {sentence}", file=sys.stderr, flush=True)
+            print(printable(f"warning: {sentence}"), file=sys.stderr, flush=True)
 
 
 def _on_test_classes(outcome: Outcome) -> list[str]:
@@ -171,7 +174,8 @@ def _network(
 
     seconds = None
     if experiment.transfer.minutes is not None:
-        seconds = max(60 * experiment.transfer.minutes - (time.monotonic() - began) - plan.after, 1.0)
+        limit = 60 * experiment.transfer.minutes
+        seconds = on_rank_0(lambda: max(limit - (time.monotonic() - began) - plan.after, 1.0))  # one clock for all
     whole = {name: value.clone() for name, value in run.model.state_dict().items()}
     stage = train_network(
         experiment,

@@ -10,16 +10,19 @@ import torch
 from torch import Tensor
 
 from circlet.data import ImageSet, Splits
+from circlet.data.copies import settled
 from circlet.data.pixels import Pixels, load_pixels
 from circlet.data.query_gallery import TestSet, load_test_set
 from circlet.experiments.build import build_model, without_weights
 from circlet.experiments.experiment import Experiment
 from circlet.experiments.folders import TO_USE, open_run
-from circlet.experiments.loading import build_splits
+from circlet.experiments.loading import check_task
 from circlet.experiments.outcome import Outcome, embed, frozen_metrics, test
+from circlet.experiments.remembered import splits_of
 from circlet.experiments.testing import FaceSets, TestConfig
 from circlet.models import Embedder
 from circlet.models.published import is_packaged
+from circlet.terminal import printable
 from circlet.training import RunFolder, load, load_module, model_weights
 
 
@@ -41,25 +44,35 @@ def evaluate_run(
     run: Path,
     device: torch.device,
     *,
-    images: ImageSet | None = None,
+    images: ImageSet | Splits | None = None,
+    data: Splits | None = None,
     test_config: TestConfig | None = None,
     faces: FaceSets | None = None,
     checkpoint: Path | None = None,
+    on_error: Literal["raise", "skip"] | None = None,
     trust: Collection[str] = (),
 ) -> tuple[Experiment, Outcome]:
     """Test a run again, by its task: the experiment as it was tested, and what was found.
 
-    images: every one searches all the others, by retrieval if they have no cameras; None: the test images of the run.
-    test_config, faces: instead of the run's own. checkpoint: another than the run's best or last.
+    images: every one searches all the others, or the queries of a split its gallery, by retrieval if they have no
+    cameras; None: the test images of the run, those that splits.json in its folder names. data: where to find these;
+    None: where the settings say. test_config, faces, on_error: instead of the run's own. checkpoint: another than the
+    run's best or last.
+
+    ValueError where test images of the run are missing; new ones are named on standard error and left out.
     """
     experiment, model = load_run(run, device, checkpoint, trust=trust)
     experiment = replace(experiment, test=test_config or experiment.test, faces=faces or experiment.faces)
+    if on_error is not None:
+        experiment = replace(experiment, data=replace(experiment.data, on_error=on_error))
     if images is None:
-        splits = build_splits(experiment.data)
+        splits = splits_of(RunFolder(run), experiment, data)
     else:
-        splits = Splits(images, images, closed_set=True)
-        if images.cameras is None:  # nothing to search across
+        whole = images if isinstance(images, Splits) else Splits(images, images, closed_set=True)
+        splits = settled(whole, on_error=experiment.data.on_error)
+        if splits.query.cameras is None:  # nothing to search across
             experiment = replace(experiment, task="retrieval", test=replace(experiment.test, rerank=False))
+    check_task(experiment.task, splits)
     test_set = load_test_set(splits, experiment.data.decoding)
     return experiment, test(model, test_set, experiment, device, frozen=_frozen(run, experiment, test_set, device))
 
@@ -72,7 +85,7 @@ def _frozen(run: Path, experiment: Experiment, test_set: TestSet, device: torch.
     try:
         model = build_model(config, experiment.data.channels)
     except (OSError, ValueError) as error:
-        print(f"{run}: the frozen network is left out of the table: {error}", file=sys.stderr)
+        print(printable(f"{run}: the frozen network is left out of the table: {error}"), file=sys.stderr)
         return None
     return frozen_metrics(model, test_set, experiment, device)
 
@@ -95,6 +108,6 @@ def embed_with_run(
     images: None: the query images of the run. on_error: see `circlet.data.Decoding`.
     """
     experiment, model = load_run(run, device, trust=trust)
-    chosen = build_splits(experiment.data).query if images is None else images
+    chosen = splits_of(RunFolder(run), experiment).query if images is None else images
     pixels = load_pixels(chosen, replace(experiment.data.decoding, on_error=on_error))
     return pixels, embed(model, pixels, experiment, device)

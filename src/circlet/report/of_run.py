@@ -2,15 +2,16 @@
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from circlet.analyse import read_trace
 from circlet.data import ImageSet, load_test_set
-from circlet.experiments import Experiment, Outcome, build_loss, build_splits, experiment_of, load_run, rows_of
+from circlet.experiments import Experiment, Outcome, build_loss, experiment_of, load_run, rows_of, splits_of
 from circlet.experiments.outcome import embed_test_set
-from circlet.files import write_text
+from circlet.files import nan_for_null, write_text
 from circlet.models import Embedded
 from circlet.report.build import build_report
 from circlet.report.data import ReportData
@@ -37,7 +38,7 @@ def run_report(run: Path, device: torch.device, out: Path | None = None, *, trus
     result = folder.read_result()
     experiment, model = load_run(run, device, trust=trust)
     experiment_of(folder, trust, needed=["loss.name"])
-    test_set = load_test_set(build_splits(experiment.data), experiment.data.decoding)
+    test_set = load_test_set(splits_of(folder, experiment), experiment.data.decoding)
     query, gallery = test_set.query, test_set.gallery
     embedded = embed_test_set(model, test_set, experiment, device)
     rows = rows_of(result)
@@ -79,7 +80,7 @@ def write_report(
             log=folder.read_metrics(),
             trace=trace,
             loss=build_loss(experiment.loss),
-            stages=folder.read_json(STAGES) if (folder.path / STAGES).exists() else None,
+            stages=_stages(folder),
             reid=experiment.task == "reid",
             sampled=_sampled(experiment),
             details={"Settings": experiment.to_json(), "Environment": folder.read_json("environment.json")},
@@ -87,6 +88,14 @@ def write_report(
     )
     write_text(path, page)
     return path
+
+
+def _stages(folder: RunFolder) -> dict[str, Any] | None:
+    """stages.json, with NaN for what was not finite; None for a run without stages."""
+    if not (folder.path / STAGES).exists():
+        return None
+    found = folder.read_json(STAGES)
+    return {**found, "stages": nan_for_null(found["stages"])}
 
 
 def _sampled(experiment: Experiment) -> str:

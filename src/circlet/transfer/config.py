@@ -29,7 +29,7 @@ class TransferConfig:
     """Looks at each training image that the head is trained on: 1: as in testing; 2: its mirror image too; up to 10:
     its corners and theirs. Each takes the network once more."""
     head: HeadConfig = field(default_factory=HeadConfig)
-    mixes: tuple[float, ...] = (0.5, 0.75, 1.0)
+    mixes: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
     """Tried after network: shares of the trained weights in the mean with those before (WiSE-FT)."""
     size: tuple[int, int] | None = None
     """Height and width that the network sees in its training; None: about .7 of those in testing where it can take
