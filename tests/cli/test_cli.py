@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -81,7 +82,7 @@ def test_help_of_train_shows_the_recipe_and_its_settings(recipe, capsys):
 
 
 def test_a_run_leaves_everything_behind(run, capsys):
-    described = {"config.json", "environment.json", "data.json"}
+    described = {"config.json", "environment.json", "data.json", "splits.json"}
     found = {"metrics.jsonl", "pairs.jsonl", "last.pt", "best.pt", "result.json", "report.html"}
     assert {path.name for path in run.iterdir()} == described | found
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -123,6 +124,40 @@ def test_embed_writes_rows_in_order(run, photos, tmp_path, capsys):
     assert np.load(tmp_path / "embeddings.npy").shape == (30, 256)
 
 
+def test_embed_takes_one_image_or_several(run, photos, tmp_path, capsys):
+    first, second = (str(photos / "class 3" / f"{i}.png") for i in (1, 0))
+    assert main(["embed", str(run), first, second, "--out", "two"]) == 0
+    assert main(["embed", str(run), second]) == 0
+    two, one = np.load("two.npy"), np.load("embeddings.npy")
+    np.testing.assert_allclose(two[1:], one, atol=1e-5)
+    rows = pyarrow.parquet.read_table("two.parquet")
+    assert rows["path"].to_pylist() == [first, second]
+    assert rows["class"].to_pylist() == [str(photos / "class 3")] * 2
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (["{0}/class 3/1.png", "{0}"], "found a folder among 2 paths, expected it alone, or image files"),
+        (["missing.jpg"], "missing.jpg: found nothing, expected an image, a folder of images, or a manifest"),
+        (["{0}/class 3/1.png", "--images", "{0}"], "--images: found with image files, expected a manifest"),
+    ],
+)
+def test_embed_says_what_it_takes(images, message, run, photos, capsys):
+    assert main(["embed", str(run), *(text.format(photos) for text in images)]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_evaluate_may_skip_broken_images(run, photos, tmp_path, capsys):
+    root = shutil.copytree(photos, tmp_path / "damaged")
+    (root / "class 3" / "2.png").write_bytes(b"not an image")
+    assert main(["evaluate", str(run), "--root", str(root)]) == 1
+    assert main(["evaluate", str(run), "--root", str(root), "--on-error", "skip"]) == 0
+    out = capsys.readouterr().out
+    assert "10 classes, 59 queries" in out
+    assert "skipped class 3/2.png: " in out
+
+
 def test_manifest_with_cameras(run, photos, tmp_path, capsys):
     with open("list.csv", "w", newline="") as file:
         rows = csv.writer(file)
@@ -159,8 +194,6 @@ def test_class_level_out_of_memory_images(photos):
 
 @pytest.mark.subprocess
 def test_broken_images_stop_the_run_or_are_listed(photos, tmp_path, capsys):
-    import shutil
-
     root = shutil.copytree(photos, tmp_path / "damaged")
     (root / "class 3" / "2.png").write_bytes(b"not an image")
     arguments = ["train", "scratch", "--root", str(root), *SMALL]

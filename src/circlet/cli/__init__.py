@@ -1,9 +1,14 @@
 """The command line: `circlet VERB ...`. Each verb is a module of this package and is loaded only when called."""
 
 import difflib
+import io
 import os
 import sys
 from importlib import import_module
+
+from circlet.cli.errors import told
+from circlet.resources import explained
+from circlet.terminal import printable
 
 VERBS = {
     "train": "train an embedding and test it on classes that it has never seen",
@@ -47,6 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
 
         print(f"circlet {circlet.__version__}")
         return 0
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # no name that it cannot write ends work that is done
+            stream.reconfigure(errors="backslashreplace")
     verb = arguments[0]
     if verb not in VERBS:
         near = difflib.get_close_matches(verb, VERBS, n=1)
@@ -56,14 +64,15 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         import_module(f"circlet.cli.{verb}").main(arguments[1:])
     except KeyboardInterrupt as error:
-        print(f"circlet: {str(error) or 'interrupted'}", file=sys.stderr)
+        print(f"circlet: {printable(str(error)) or 'interrupted'}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output, such as head, has seen enough
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
         return 141
-    except (ValueError, OSError, ImportError, MemoryError, FloatingPointError) as error:
-        if os.environ.get("CIRCLET_TRACEBACK"):
+    except (ValueError, OSError, ImportError, MemoryError, FloatingPointError, RuntimeError) as error:
+        unknown = isinstance(error, RuntimeError) and explained(error) is None  # of PyTorch, or ours
+        if unknown or os.environ.get("CIRCLET_TRACEBACK"):
             raise
-        print(f"circlet {verb}: {error}", file=sys.stderr)
+        print(f"circlet {verb}: {told(error)}", file=sys.stderr)
         return 1
     return 0

@@ -15,6 +15,7 @@ from circlet.compare import Machine, Plan, build_page, compare, csv_text, markdo
 from circlet.experiments import Experiment, build_splits, open_face_sets, resolved, with_defaults
 from circlet.files import write_text
 from circlet.recipes import RECIPES, find_recipe
+from circlet.terminal import printable
 
 DESCRIPTION = """Compare losses: the same data, network, batches and steps for all, several seeds, 95 % intervals.
 
@@ -121,4 +122,4 @@ def main(arguments: list[str]) -> None:
     for name, content in (("html", page), ("md", text), ("csv", csv_text(result))):
         path = folder / f"comparison.{name}"
         write_text(path, content)
-    print(f"\n{told}\nreport: {(folder / 'comparison.html').resolve()}")
+    print(f"\n{told}\nreport: {printable(str((folder / 'comparison.html').resolve()))}")

@@ -10,6 +10,7 @@ import tyro
 from circlet.data.catalogue import DATA_SETS, EXTENSIONS, find_data_set
 from circlet.data.check import check_data_set
 from circlet.data.images import DataError
+from circlet.terminal import printable
 
 DESCRIPTION = """Data sets that circlet reads where they lie; it downloads none but Omniglot.
 
@@ -60,7 +61,7 @@ def main(arguments: list[str]) -> None:
         print(show(parsed.name))
     elif isinstance(parsed, CheckArguments):
         problems = check_data_set(parsed.name, parsed.path, sample=parsed.sample)
-        print("\n".join(problems) or f"{parsed.name}: ok")
+        print("\n".join(map(printable, problems)) or f"{parsed.name}: ok")
         if problems:
             raise DataError(f"{parsed.name}: found {len(problems)} problem{'s' * (len(problems) > 1)}, expected none")
     else:

@@ -3,27 +3,29 @@
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from circlet.cli.common import Trust, choose_device, table
-from circlet.data import every_image
+from circlet.cli.errors import told
+from circlet.data import images_to_test
 from circlet.experiments import FaceSets, Outcome, TestConfig, evaluate_run, keep_evaluation, open_run, rows_of
 from circlet.files import write_json
+from circlet.terminal import printable
 
 DESCRIPTION = """Test a trained embedding by the task of its run, beside the raw pixels.
 
 retrieval: Recall@K, R-Precision, MAP@R, MRR; reid: CMC and mAP across cameras; face: retrieval among the held-out
-persons, and the face test sets that are given. Without a flag, all is done as the run did it. Without --root and
---checkpoint, the metrics are also kept in the run folder, as evaluation.json: circlet recipes shows those that the run
-did not take itself.
+persons, and the face test sets that are given. Without a flag, all is done as the run did it. Without --root,
+--checkpoint and --on-error, the metrics are also kept in the run folder, as evaluation.json: circlet recipes shows
+those that the run did not take itself.
 
 examples:
   circlet evaluate runs/omniglot-1
   circlet evaluate runs/circle-r50-market-1 --test.flip --test.rerank
   circlet evaluate runs/circle-r34-ms1m-1 --faces.lfw lfw.bin --faces.ijbc IJBC
-  circlet evaluate runs/folder-1 --root other-photos --json other.json"""
+  circlet evaluate runs/folder-1 --root other-photos --on-error skip --json other.json"""
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,16 @@ class EvaluateArguments:
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Run folder of circlet train."""
     root: Annotated[Path | None, tyro.conf.arg(metavar="IMAGES")] = None
-    """Folder or manifest in which every image queries all the others, by retrieval if it has no cameras; by default the
-    test classes of the run."""
+    """Folder or manifest to test on, by retrieval if it has no cameras: its query (with gallery), else test, else
+    validation part; without a split every image queries all the others. By default the test classes of the run."""
     images: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """The folder that a manifest's paths start from and must stay below; by default the manifest's own."""
     test: TestConfig = field(default_factory=TestConfig)
     faces: FaceSets = field(default_factory=FaceSets)
     checkpoint: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Another checkpoint than the run's best or last."""
+    on_error: Literal["raise", "skip"] | None = None
+    """raise or skip: what to do at a missing or broken image; None: as the run did."""
     trust: Trust = ()
     """Names (package.module:name) in the run's settings that may be imported."""
     device: str = "auto"
@@ -53,7 +57,8 @@ def main(arguments: list[str]) -> None:
     """Load, embed, measure, print."""
     parsed = _parse(arguments)
     device = choose_device(parsed.device)
-    images = None if parsed.root is None else every_image(parsed.root, parsed.images)
+    images = None if parsed.root is None else images_to_test(parsed.root, parsed.images)
+    how: dict[str, Any] = {} if parsed.on_error is None else {"on_error": parsed.on_error}
     experiment, outcome = evaluate_run(
         parsed.run,
         device,
@@ -62,15 +67,19 @@ def main(arguments: list[str]) -> None:
         faces=parsed.faces,
         checkpoint=parsed.checkpoint,
         trust=parsed.trust,
+        **how,
     )
+    for pixels in filter(None, (outcome.test_set.query, outcome.test_set.gallery)):
+        for name, reason in pixels.broken:
+            print(f"skipped {printable(name)}: {printable(reason)}")
     print(result_text(outcome))
     if parsed.json is not None:
         write_json(parsed.json, outcome.to_json())
-    if parsed.root is None and parsed.checkpoint is None:
+    if parsed.root is None and parsed.checkpoint is None and parsed.on_error is None:
         try:
             keep_evaluation(parsed.run, experiment, outcome)
         except OSError as error:  # a run of others, which may be read alone
-            print(f"circlet evaluate: {error}", file=sys.stderr)
+            print(f"circlet evaluate: {told(error)}", file=sys.stderr)
 
 
 def result_text(outcome: Outcome) -> str:

@@ -25,6 +25,7 @@ from circlet.files import write_atomically
 from circlet.losses import Level, find_loss
 from circlet.recipes import RECIPES, find_recipe
 from circlet.report.explorer import build_explorer
+from circlet.terminal import printable
 from circlet.training import RunFolder
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def main(arguments: list[str]) -> None:
     content = build_explorer().encode() if isinstance(parsed, Explorer) else _drawn(parsed)
     parsed.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(parsed.out, lambda file: file.write(content))
-    print(f"figure: {parsed.out.resolve()}")
+    print(f"figure: {printable(str(parsed.out.resolve()))}")
 
 
 def _drawn(parsed: Any) -> bytes:
@@ -223,7 +224,7 @@ def _similarities(parsed: Similarities) -> "Figure":
         if folder.diverged is not None:
             name += " (diverged)"
             if not any("s_p" in line for line in lines):
-                print(f"{name} is not drawn: {folder.path} has no telemetry from before")
+                print(f"{name} is not drawn: {printable(str(folder.path))} has no telemetry from before")
                 continue
         logs[name] = lines
     return figure_4(logs, data=describe_runs(runs))

@@ -4,9 +4,9 @@ Which flags there are depends on the loss, so its name is looked for among the a
 same dataclasses with the loss's numbers as fields.
 """
 
-from collections.abc import Sequence
-from dataclasses import field, fields, make_dataclass, replace
-from typing import Annotated, Any, TypeVar
+from collections.abc import Collection, Sequence
+from dataclasses import field, fields, is_dataclass, make_dataclass, replace
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
 
@@ -18,10 +18,21 @@ from circlet.losses.catalogue import EXTENSIONS
 T = TypeVar("T")
 
 
-def parse(kind: type[T], arguments: Sequence[str], experiment: Experiment, *, prog: str, description: str) -> T:
+def parse(
+    kind: type[T],
+    arguments: Sequence[str],
+    experiment: Experiment,
+    *,
+    prog: str,
+    description: str,
+    listed: Collection[str] | None = None,
+    **values: Any,
+) -> T:
     """Arguments as `kind`, a dataclass with a field `experiment`, whose flags change `experiment`.
 
     With `--loss.name` of another loss its own numbers and level are the defaults, not those of the experiment's loss.
+    listed: settings such as "loop.steps" to which --help keeps; None: it has all. values: of the fields of `kind`
+    without a default.
     """
     base = _with_named_loss(experiment, arguments)
     if any(_value_of(flag, arguments) is not None for flag in ("--steps", "--loop.steps")):
@@ -30,8 +41,12 @@ def parse(kind: type[T], arguments: Sequence[str], experiment: Experiment, *, pr
     loss = _loss_flags(base.loss)
     flags = _subclass(Experiment, ("loss", type(loss), field(default=loss)))
     whole = flags(**{**_values(base, Experiment), "loss": loss})
+    if listed is not None and {"-h", "--help"} & set(arguments):
+        whole = _without_others(whole, listed)
+        flags = type(whole)
     given = _subclass(kind, ("experiment", Annotated[flags, tyro.conf.arg(name="")]))
-    found: Any = tyro.cli(given, args=list(arguments), prog=prog, description=description, default=given(whole))
+    found: Any = tyro.cli(given, args=list(arguments), prog=prog, description=description,
+                          default=given(whole, **values))  # fmt: skip
     return kind(**{**_values(found, kind), "experiment": _experiment(found.experiment)})
 
 
@@ -88,6 +103,23 @@ def _subclass(base: type, changed: Any) -> Any:
     kind: Any = make_dataclass(base.__name__, [changed], bases=(base,), frozen=True)
     kind.__doc__ = base.__doc__
     return kind
+
+
+def _without_others(part: Any, listed: Collection[str], prefix: str = "") -> Any:
+    """The same settings, of which tyro makes no flags but for those that are listed."""
+    hints = get_type_hints(type(part), include_extras=True)
+    for each in fields(part):
+        name, value = prefix + each.name, getattr(part, each.name)
+        if name in listed:
+            continue
+        if is_dataclass(value) and any(other.startswith(f"{name}.") for other in listed):
+            value = _without_others(value, listed, f"{name}.")
+            kind: Any = type(value)
+        else:
+            kind = Annotated[hints[each.name], tyro.conf.Suppress]
+        changed = _subclass(type(part), (each.name, kind, field(default=value)))
+        part = changed(**{**_values(part, type(part)), each.name: value})
+    return part
 
 
 def _experiment(flags: Any) -> Experiment:

@@ -13,6 +13,7 @@ from circlet.losses.table import markdown, row
 from circlet.recipes import RECIPES, find_recipe
 from circlet.recipes.names import EXTENSIONS
 from circlet.recipes.results import finished_runs
+from circlet.terminal import printable
 
 DESCRIPTION = """Recipes of circlet train: characters, your own images, and the rows of the paper's tables.
 
@@ -98,7 +99,7 @@ def listing(runs: Path) -> str:
                 wanted = recipe.figures or run.test
                 measured = {metric: 100 * run.test[metric] for metric in wanted if metric in run.test}
                 changed = f"; changed: {', '.join(run.changed)}" if run.changed else ""
-                rows[str(run.path)] = _percent(measured) + changed
+                rows[printable(str(run.path))] = printable(_percent(measured) + changed)
         lines += [f"{'':<{width}}  {who}: {text}" for who, text in rows.items()]
     lines += [f"{name:<{width}}  of an installed package: {place}" for name, place in EXTENSIONS.registered().items()]
     return "\n".join(lines)

@@ -8,6 +8,7 @@ import tyro
 
 from circlet.cli.common import Trust, choose_device
 from circlet.report import run_report
+from circlet.terminal import printable
 
 DESCRIPTION = """Build the report of a finished run again: report.html in its folder.
 
@@ -37,4 +38,4 @@ def main(arguments: list[str]) -> None:
     """Load, embed, write."""
     parsed = tyro.cli(ReportArguments, args=arguments, prog="circlet report", description=DESCRIPTION)
     path = run_report(parsed.run, choose_device(parsed.device), parsed.out, trust=parsed.trust)
-    print(f"report: {path.resolve()}")
+    print(f"report: {printable(str(path.resolve()))}")

@@ -8,6 +8,7 @@ import tyro
 
 from circlet.advise import suggest_for
 from circlet.cli.common import Trust
+from circlet.terminal import printable
 
 DESCRIPTION = """Say what to change in a run (gamma, margin, learning rate, warm-up, steps), and which numbers say so.
 
@@ -33,6 +34,7 @@ def main(arguments: list[str]) -> None:
     parsed = tyro.cli(SuggestArguments, args=arguments, prog="circlet suggest", description=DESCRIPTION)
     found = suggest_for(parsed.run, parsed.trust)
     for suggestion in found:
-        print(f"{suggestion.problem}\n  seen:   {suggestion.evidence}\n  change: {suggestion.change}")
+        problem, seen, change = map(printable, (suggestion.problem, suggestion.evidence, suggestion.change))
+        print(f"{problem}\n  seen:   {seen}\n  change: {change}")
     if not found:
         print("nothing to change by these rules; `circlet compare` tries settings on held-out training classes")

@@ -2,15 +2,17 @@
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import tyro
 
-from circlet.cli.common import Trust, choose_device
+from circlet.cli.common import choose_device
 from circlet.cli.evaluate import result_text
 from circlet.cli.flags import parse
+from circlet.cli.resume import Resumed, is_resume, parse_resume
 from circlet.data import Splits
 from circlet.distributed import (
     is_rank_0,
@@ -27,13 +29,16 @@ from circlet.experiments import (
     check_task,
     next_folder,
     open_face_sets,
-    open_run,
+    require_same_training,
     resolved,
+    splits_of,
     train,
 )
+from circlet.experiments.resuming import keep_changes
 from circlet.recipes import RECIPES, find_recipe
 from circlet.recipes.names import EXTENSIONS, OWN
 from circlet.report import report_of
+from circlet.terminal import printable
 from circlet.training import RunFolder
 
 DESCRIPTION = """Train an embedding, test it on unseen classes, write a report.
@@ -55,6 +60,9 @@ examples:
   circlet train --resume runs/folder-1
   torchrun --nproc-per-node 4 -m circlet train folder --root photos
 
+--resume RUN goes on with an interrupted run, or trains a finished one for longer; circlet train --resume RUN --help
+lists what may be changed of it: --steps, --minutes, --root and others.
+
 Under torchrun each process takes a GPU (without GPUs: the CPU) and its share of every batch; loss, gradient and
 schedule are those of one process. A run may go on with another number of processes. All must see the run folder."""
 
@@ -66,20 +74,8 @@ class TrainArguments:
     experiment: Annotated[Experiment, tyro.conf.arg(name="")]
     run_dir: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
     """Run folder to make; by default runs/<recipe>-<number>."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
-    timeout: float = 600.0
-    """Seconds after which a process started by torchrun gives up on another that does not answer."""
-
-
-@dataclass(frozen=True)
-class ResumeArguments:
-    """Go on with an interrupted run, with its own settings."""
-
-    resume: Annotated[Path, tyro.conf.arg(metavar="RUN")]
-    """Run folder to go on with."""
-    trust: Trust = ()
-    """Names (package.module:name) in the run's settings that may be imported."""
+    report: bool = True
+    """Build the report at the end."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     timeout: float = 600.0
@@ -90,30 +86,46 @@ def main(arguments: list[str]) -> None:
     """Train, test, report; on every rank that torchrun has started, of which the first speaks."""
     began = time.monotonic()
     with silence_other_ranks():
-        parsed = raise_once(lambda: _parse(arguments))
-        device = raise_once(lambda: choose_device(parsed.device))
-        with process_group(device, parsed.timeout):
-            _run(parsed, device, began)
+        parsed = raise_once(lambda: parse_resume(arguments) if is_resume(arguments) else _parse(arguments))
+        given = parsed.arguments if isinstance(parsed, Resumed) else parsed
+        device = raise_once(lambda: choose_device(given.device))
+        with process_group(device, given.timeout):
+            if isinstance(parsed, Resumed):
+                _go_on(parsed, device, began)
+            else:
+                _begin(parsed, device, began)
 
 
-def _run(parsed: TrainArguments | ResumeArguments, device: torch.device, began: float) -> None:
-    if isinstance(parsed, ResumeArguments):
-        folder, experiment = on_all_ranks(lambda: open_run(parsed.resume, parsed.trust))
-        splits = _splits(experiment)
-    else:
-        experiment = on_all_ranks(lambda: resolved(parsed.experiment))
-        on_all_ranks(lambda: build_loss(experiment.loss))
-        splits = _splits(experiment)  # before the folder: bad settings and missing data leave none behind
-        config, asked = experiment.to_json(), parsed.run_dir
-        folder = on_rank_0(lambda: RunFolder.create(asked or next_folder(experiment.folder_name), config))
-        _say_if_from_nothing(experiment)
-    print(f"run folder: {folder.path}", flush=True)
+def _begin(parsed: TrainArguments, device: torch.device, began: float) -> None:
+    experiment = on_all_ranks(lambda: resolved(parsed.experiment))
+    on_all_ranks(lambda: build_loss(experiment.loss))
+    splits = _splits(experiment)  # before the folder: bad settings and missing data leave none behind
+    config, asked = experiment.to_json(), parsed.run_dir
+    folder = on_rank_0(lambda: RunFolder.create(asked or next_folder(experiment.folder_name), config))
+    _say_if_from_nothing(experiment)
+    _run(experiment, splits, folder, device, began, report=parsed.report)
+
+
+def _go_on(parsed: Resumed, device: torch.device, began: float) -> None:
+    experiment, folder = parsed.arguments.experiment, parsed.folder
+    splits = _splits(experiment)
+    if parsed.changes:  # found before they are kept: whether the images are still those of the run
+        splits = on_all_ranks(partial(splits_of, folder, experiment, splits, to_train=True))
+    with folder.locked():
+        on_rank_0(lambda: keep_changes(folder, parsed.changes, experiment))
+        _run(experiment, splits, folder, device, began, report=parsed.arguments.report)
+
+
+def _run(
+    experiment: Experiment, splits: Splits, folder: RunFolder, device: torch.device, began: float, *, report: bool
+) -> None:
+    print(f"run folder: {printable(str(folder.path))}", flush=True)
     outcome = train(experiment, splits, folder, device, began=began)
     if outcome is None:  # not on the first rank
         return
-    report = report_of(outcome, folder, experiment)
-    notes = "".join(f"\n{note}" for note in outcome.notes)
-    print(f"\n{result_text(outcome)}\n{notes}\nreport: {report.resolve()}")
+    path = report_of(outcome, folder, experiment) if report else None
+    notes = "".join(f"\n{printable(note)}" for note in outcome.notes)
+    print(f"\n{result_text(outcome)}\n{notes}" + (f"\nreport: {printable(str(path.resolve()))}" if path else ""))
 
 
 def _splits(experiment: Experiment) -> Splits:
@@ -126,12 +138,12 @@ def _splits(experiment: Experiment) -> Splits:
         return splits
 
     splits = on_all_ranks(lambda: found_on_rank_0() if is_rank_0() else None)
-    return on_all_ranks(lambda: splits or build_splits(experiment.data))
+    own = on_all_ranks(lambda: splits or build_splits(experiment.data))
+    require_same_training(experiment, own.train)
+    return own
 
 
-def _parse(arguments: list[str]) -> TrainArguments | ResumeArguments:
-    if any(argument.split("=")[0] == "--resume" for argument in arguments):
-        return tyro.cli(ResumeArguments, args=arguments, prog="circlet train")
+def _parse(arguments: list[str]) -> TrainArguments:
     given = bool(arguments) and not arguments[0].startswith("-")
     recipe = arguments[0] if given else next(iter(RECIPES))
     experiment = find_recipe(recipe)()

@@ -19,6 +19,7 @@ import numpy as np
 
 from circlet.features import parts
 from circlet.features.parts import Damaged, Floats, Ints, Part, Records
+from circlet.terminal import printable
 
 _BLOCK_BYTES = 1 << 22
 _LOOKS = 5
@@ -178,7 +179,7 @@ class Shelf:
 @cache
 def say_once(text: str) -> None:
     """Print a sentence on standard error, unless this process has done so before."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 def _remove(path: Path) -> None:
