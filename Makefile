@@ -5,13 +5,16 @@
 #   make quick     the tests that start no other process, without verbs and pages: under a minute on two cores
 #   make check     ruff, mypy, lint-imports
 #   make slow      the tests that take longest: full-size networks, Triton's interpreter, memory of large problems
+#   make fuzz      damaged files into every parser, for an hour (MINUTES=60); make kills: 200 kills of every verb (KILLS=200)
 #   make coverage  the whole suite again, with a table of the lines that no test runs; pages in build/coverage
 PYTHON ?= python3
 WORKERS ?= 2
+MINUTES ?= 60
+KILLS ?= 200
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: demo test quick check slow coverage clean
+.PHONY: demo test quick check slow fuzz kills coverage clean
 
 demo: .venv/installed
 	$(BIN)/circlet train
@@ -30,6 +33,14 @@ check: .venv/test-installed
 
 slow: .venv/test-installed
 	$(PYTEST) -m slow
+
+# Stops at the first example that fails, which hypothesis has made small by then.
+fuzz: .venv/test-installed
+	timeout --foreground $(MINUTES)m sh -c 'while CIRCLET_FUZZ_EXAMPLES=2000 $(PYTEST) -q tests/fuzz/test_fuzz.py; do :; done'; \
+	  test $$? = 124
+
+kills: .venv/test-installed
+	$(BIN)/python -m tests.fuzz.kills $(KILLS)
 
 coverage: .venv/test-installed
 	$(PYTEST) -q --cov --cov-report=term --cov-report=html
