@@ -64,8 +64,8 @@ def found_by_embed(folder: Path) -> Any:
     """Rows and names."""
     import pyarrow.parquet
 
-    table = pyarrow.parquet.read_table(folder / "vectors" / "embeddings.parquet").to_pydict()
-    return np.load(folder / "vectors" / "embeddings.npy").tolist(), table
+    table = pyarrow.parquet.read_table(folder / "vectors.parquet").to_pydict()
+    return np.load(folder / "vectors.npy").tolist(), table
 
 
 def found_by_evaluate(folder: Path) -> Any:

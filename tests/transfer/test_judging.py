@@ -43,8 +43,18 @@ def test_by_a_hair_or_in_one_class_alone_is_not_better():
 def test_recall_must_not_be_lost(lost, better):
     values = torch.full((60,), 0.5)
     recall = torch.ones(60)
-    recall[:lost] = 0  # one in sixty is more than half a point
+    recall[:lost] = 0  # one in sixty is more than a point
     assert compare(judged(values + 0.1, recall), judged(values)).better == better
+
+
+def test_two_queries_of_250_may_be_chance():
+    labels, values = torch.arange(250) // 10, torch.full((250,), 0.5)
+    recall = torch.ones(250)
+    recall[[3, 47]] = 0
+    before = Judged(values, torch.ones(250), labels)
+    assert compare(Judged(values + 0.1, recall, labels), before).better
+    recall[[99, 180]] = 0
+    assert not compare(Judged(values + 0.1, recall, labels), before).better
 
 
 def test_one_class_judges_nothing():
