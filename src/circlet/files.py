@@ -1,8 +1,8 @@
 """Files that are whole or absent, and JSON with null for a number that is not finite.
 
-Every write goes to a temporary file beside its place, `.NAME.PID.part`, which is then moved there: a reader, or a run
-that is killed, sees the old file or the whole new one. What a killed process left is removed by the next write of the
-same name (`circlet.leftovers`). JSON has no NaN and no infinity; both are written as null.
+Every write goes to a temporary file beside its place, `.NAME.HOST-PID.part`, which is then moved there: a reader, or a
+run that is killed, sees the old file or the whole new one. What a killed process left is removed by the next write of
+the same name (`circlet.leftovers`). JSON has no NaN and no infinity; both are written as null.
 
 Nothing that is read is trusted: a file may be cut off, edited, of another version, or made to do harm. What it must
 hold is said as a type (`circlet.typed`), and every error is a ValueError that names the file, the line, the key, what
@@ -13,12 +13,13 @@ import json
 import math
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from circlet.leftovers import part_file
-from circlet.typed import typed, wrong
+from circlet.typed import naming, typed, wrong
 
 MAX_JSON_BYTES, MAX_VALUES = 1 << 29, 1 << 24  # a list of many images is long; many small values take the most memory
 MAX_LINE_BYTES, MAX_LINES_BYTES = 1 << 24, 1 << 30
@@ -60,13 +61,11 @@ def read_json(path: Path, kind: Any = dict[str, Any]) -> dict[str, Any]:
     MAX_VALUES values or MAX_JSON_BYTES bytes.
     """
     _check_file(path, MAX_JSON_BYTES)
-    try:
+    with naming(path):
         content = _parsed(path.read_bytes())
         if not isinstance(content, dict):
             raise ValueError(f"found {type(content).__name__}, expected a JSON object")
         checked: dict[str, Any] = typed(kind, content, "")
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
     return checked
 
 
@@ -144,10 +143,8 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _in_line(path: Path, number: int, read: Callable[[bytes], Any], line: bytes) -> Any:
-    try:
+    with naming(f"{path}, line {number}"):
         return read(line)
-    except ValueError as error:
-        raise ValueError(f"{path}, line {number}: {error}") from error
 
 
 def _text(raw: bytes) -> str:
@@ -177,8 +174,7 @@ def _parsed(raw: bytes) -> Any:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
         raise ValueError(f"{twice}: found this key twice in one object, expected it once")
     return found
 

@@ -6,7 +6,12 @@
                  process of this host has left is taken over; whether one of another host is alive, nobody can tell
 
 All three are gone when the lock is released. Network file systems with locks (NFS, Lustre with -o flock) lock between
-hosts; where only some hosts have them, a host with and a host without do not see each other.
+hosts; where only some hosts have them, a host with and a host without do not see each other, and where a host keeps its
+locks to itself (NFS with local_lock=flock, Lustre with -o localflock, many of FUSE) neither do those with.
+
+One window is left: a process that has opened .lock just before the holder removes it may then lock the removed file. On
+a local disk that is seen, and it tries again; NFS keeps such a file under another name, so that there it and the next
+one to come would both hold the lock.
 """
 
 import errno

@@ -5,6 +5,7 @@ may open no more files drops a batch, for which everyone then waits.
 """
 
 import errno
+import math
 import os
 import re
 import sys
@@ -21,6 +22,7 @@ except ImportError:  # Windows, without limits of this kind
 
 T = TypeVar("T")
 _SHARED = Path("/dev/shm")
+_LITTLE_MIB = 256
 _FILES_OF_WORKER, _FILES_BESIDE = 10, 16  # pipes, and the tensors of two batches on their way
 _ASKED = re.compile(r"allocate ([\d.]+) ?(bytes|[KMGTP]?i?B)\b", re.IGNORECASE)
 
@@ -42,6 +44,9 @@ def explained(error: BaseException) -> str | None:
         return _memory(text)
     if not isinstance(error, OSError | RuntimeError) or isinstance(error, OutOfResources):
         return None
+    of_a_file = isinstance(error, FileNotFoundError | PermissionError) or getattr(error, "filename", None) is not None
+    if of_a_file and number not in (errno.EMFILE, errno.ENFILE):
+        return None  # its text holds a name, which may say anything
     if number in (errno.EMFILE, errno.ENFILE) or "Too many open files" in text:
         names_a_file = isinstance(error, OSError) and (error.filename or number is None)
         return _open_files(f" ({text})" if names_a_file else "")
@@ -52,7 +57,7 @@ def explained(error: BaseException) -> str | None:
     if "can't start new thread" in text:
         return "threads: found that no more may be started, expected more (ulimit -u), or more memory (ulimit -v)"
     if "DataLoader worker" in text and "exited unexpectedly" in text:
-        return f"{_shared_memory()}. Or memory has run out"
+        return _ended(text)
     return None
 
 
@@ -109,12 +114,25 @@ def _open_files(more: str) -> str:
     return f"open files: found a limit of {limit}{more}, expected more (ulimit -n 4096), or --data.workers 0"
 
 
+def _ended(text: str) -> str:
+    """Of a worker that has ended by itself, of which the cause is lost: a fault in native code, memory, a signal."""
+    found = f"loader workers: found one that has ended ({text.splitlines()[0].strip()}), expected --data.workers 0, " \
+        "which shows its error"  # fmt: skip
+    free, _ = _shared_mib() or (math.inf, 0)
+    return f"{found}; {_shared_memory()}" if free < _LITTLE_MIB else found
+
+
+def _shared_mib() -> tuple[float, float] | None:
+    """MiB of shared memory that are free, and of all; None where nobody can tell."""
+    if not _SHARED.is_dir() or not hasattr(os, "statvfs"):
+        return None
+    room = os.statvfs(_SHARED)
+    return room.f_frsize * room.f_bavail / 2**20, room.f_frsize * room.f_blocks / 2**20
+
+
 def _shared_memory() -> str:
-    found = ""
-    if _SHARED.is_dir() and hasattr(os, "statvfs"):
-        room = os.statvfs(_SHARED)
-        free, size = (room.f_frsize * blocks / 2**20 for blocks in (room.f_bavail, room.f_blocks))
-        found = f"{free:.0f} of {size:.0f} MiB free in {_SHARED}, "
+    known = _shared_mib()
+    found = f"{known[0]:.0f} of {known[1]:.0f} MiB free in {_SHARED}, " if known else ""
     return (f"shared memory: found {found}too little for loader workers, expected --data.workers 0, or more of it "
             "(docker run --shm-size 2g)")  # fmt: skip
 

@@ -5,7 +5,7 @@ run = circlet.load("runs/folder-1")
 """
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,13 @@ from circlet.experiments import (
     resolved,
     splits_of,
 )
-from circlet.experiments.resuming import changes, keep_changes
+from circlet.experiments.loading import each_once
+from circlet.experiments.resuming import Change, changes
+from circlet.experiments.run import nothing_left
 from circlet.models import Embedder
 from circlet.report import report_of, run_report
 from circlet.training import RunFolder
+from circlet.training.trackers import TRACKERS
 
 
 class Run:
@@ -75,9 +78,9 @@ class Run:
         _, outcome = experiments.evaluate_run(self.path, self.device, data=data, trust=self.trust)
         return outcome.metrics
 
-    def report(self) -> Path:
-        """Build the report of the run anew; the path of its HTML page."""
-        return run_report(self.path, self.device, trust=self.trust)
+    def report(self, data: Splits | None = None) -> Path:
+        """Build the report of the run anew; the path of its HTML page. data: as in `evaluate`."""
+        return run_report(self.path, self.device, data=data, trust=self.trust)
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, {self.experiment.recipe}, {self.experiment.loss.name})"
@@ -106,17 +109,21 @@ def train(
     """Train as described, test on unseen classes, and give the finished run.
 
     experiment: of a recipe, such as `circlet.recipes.folder(root="photos", minutes=20)`. data: the images, instead of
-    those that the experiment names; they are remembered by name (`Run.evaluate(data=...)` where the settings do not
-    find them again). run_dir: folder to make; None: runs/<recipe>-<number>. device: None: a GPU if there is one.
-    report: whether the report is built too.
+    those that the experiment names; they are remembered by name (`Run.evaluate(data=...)` and `Run.report(data=...)`
+    where the settings do not find them again). run_dir: folder to make; None: runs/<recipe>-<number>. device: None: a
+    GPU if there is one. report: whether the report is built too.
 
     ValueError for settings or data that do not fit, before a folder is made; FloatingPointError if the training
     diverges. An interrupted run goes on with `circlet.resume(run_dir)`.
     """
     began = time.monotonic()
     experiment = resolved(experiment)
-    splits, folder = _checked(experiment, data), _new_folder(experiment, run_dir)
-    return _trained(experiment, splits, folder, device, began, report=report)
+    splits = _checked(
+        experiment, lambda: build_splits(experiment.data) if data is None else each_once(data, experiment.data)
+    )
+    folder = _new_folder(experiment, run_dir)
+    with nothing_left(folder):
+        return _trained(experiment, splits, folder, device, began, report=report)
 
 
 def resume(
@@ -132,25 +139,24 @@ def resume(
 
     settings: what changes, as keywords of a recipe, such as steps=500, minutes=40, root="moved" or data__workers=0.
     Steps count from the start of the run: a finished one is trained for longer so. The learning rate goes on as in a
-    run that had that length from its start. resumed.json in the run folder notes the changes. ValueError for a setting
-    that what was learnt so far comes from, and for fewer steps than the run has taken.
+    run that had that length from its start, and until it has reached it there is no result. resumed.json in the run
+    folder notes the changes once the training goes on. ValueError for a setting that what was learnt so far comes from,
+    and for fewer steps than the run has taken.
     """
     began = time.monotonic()
     folder, before = open_run(Path(run), trust)
     experiment = changed(before, **settings)
     found = changes(before, experiment)
-    splits = _checked(experiment, data)
-    if found:  # before they are kept: whether the images are still those of the run
-        splits = splits_of(folder, experiment, splits, to_train=True)
-    with folder.locked():
-        keep_changes(folder, found, experiment)
-        return _trained(experiment, splits, folder, device, began, report=report)
+    splits = _checked(experiment, lambda: splits_of(folder, experiment, data, to_train=True))
+    return _trained(experiment, splits, folder, device, began, report=report, new=found)
 
 
-def _checked(experiment: Experiment, data: Splits | None) -> Splits:
+def _checked(experiment: Experiment, find: Callable[[], Splits]) -> Splits:
     build_loss(experiment.loss)
     open_face_sets(experiment.faces)
-    splits = build_splits(experiment.data) if data is None else data
+    for name in experiment.loop.trackers:
+        TRACKERS.find(name)
+    splits = find()
     check_task(experiment.task, splits)
     require_same_training(experiment, splits.train)
     return splits
@@ -169,9 +175,10 @@ def _trained(
     began: float,
     *,
     report: bool,
+    new: Mapping[str, Change] | None = None,
 ) -> Run:
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    outcome = experiments.train(experiment, splits, folder, chosen, began=began)
+    outcome = experiments.train(experiment, splits, folder, chosen, began=began, changes=new)
     if report and outcome is not None:
         report_of(outcome, folder, experiment)
     return Run(folder.path, trust=tuple(experiment.names().values()), device=chosen)

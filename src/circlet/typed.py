@@ -8,8 +8,8 @@ class, of which the value must be an instance. Nothing of a file decides which k
 import json
 import reprlib
 import types
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
@@ -67,6 +67,15 @@ def wrong(name: str, value: Any, expected: str) -> ValueError:
     """The error that says where something was found, what, and what was expected."""
     return ValueError(f"{name}: found {shown(value)}, expected {expected}" if name else
                       f"found {shown(value)}, expected {expected}")  # fmt: skip
+
+
+@contextmanager
+def naming(place: object) -> Iterator[None]:
+    """A ValueError of what is done within it begins with `place`: the file, or the file and its line."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from error
 
 
 def shown(value: Any) -> str:

@@ -9,7 +9,9 @@ from PIL import Image
 
 import circlet
 from circlet.cli import main
-from circlet.experiments import changed
+from circlet.cli.resume import parse_resume
+from circlet.data import DataError
+from circlet.experiments import changed, run
 from circlet.experiments.resuming import MAY_CHANGE, changes
 from circlet.recipes import RECIPES
 from circlet.training import OptimizerConfig
@@ -142,3 +144,70 @@ def test_the_network_joins_the_stages_of_a_run_from_a_pretrained_one():
         changes(timed, changed(timed, steps=50))
     with pytest.raises(ValueError, match=r"transfer\.stages: found \['head'\]"):
         changes(before, changed(before, transfer__stages=("head",)))
+
+
+def test_weights_may_have_moved_where_they_are_not_read_again():
+    before = RECIPES["scratch"](model__weights="a.pth")
+    assert changes(before, changed(before, model__weights="b.pth")).keys() == {"model.weights"}
+    for begun, other in ((before, None), (RECIPES["scratch"](), "b.pth"), (RECIPES["folder"](model__weights="a"), "b")):
+        with pytest.raises(ValueError, match=r"model\.weights: found"):
+            changes(begun, changed(begun, model__weights=other))
+
+
+def test_a_run_of_another_recipe_is_another_run():
+    before = RECIPES["scratch"]()
+    with pytest.raises(ValueError, match="recipe: found 'other'"):
+        changes(before, changed(before, recipe="other"))
+
+
+def test_a_longer_run_has_no_result_until_it_has_reached_its_length(place, monkeypatch):
+    def interrupted(*arguments, **settings):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "fit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            circlet.resume(place / "run", data__workers=0, device="cpu", report=False)
+        assert (place / "run" / "result.json").exists()  # it is as long as it was
+        with pytest.raises(KeyboardInterrupt):
+            circlet.resume(place / "run", steps=4, device="cpu", report=False)
+    assert config(place / "run")["loop"]["steps"] == 4
+    with pytest.raises(ValueError, match=r"has no result.json yet"):
+        circlet.load(place / "run").metrics  # noqa: B018
+    circlet.resume(place / "run", device="cpu", report=False)
+    assert circlet.load(place / "run").metrics
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"loop__patience": 3}, r"loop\.patience: found 3 without validation classes, expected 0, or classes to valid"),
+        ({"loop__trackers": ("nomod.x:Y",)}, "nomod"),
+        ({"steps": 4, "data__workers": 0}, "cannot be loaded"),
+    ],
+)
+def test_changes_with_which_a_run_does_not_go_on_are_not_kept(settings, message, place, monkeypatch):
+    def failed(*arguments):
+        raise DataError("cannot be loaded")
+
+    monkeypatch.setattr(run, "load_run_data", failed)
+    before = {path.name: path.read_bytes() for path in (place / "run").iterdir()}
+    with pytest.raises(ValueError, match=message):
+        circlet.resume(place / "run", device="cpu", report=False, **settings)
+    assert {path.name: path.read_bytes() for path in (place / "run").iterdir()} == before
+
+
+def test_a_run_that_its_time_ended_needs_more_of_it(place, capsys):
+    state = torch.load(place / "run" / "last.pt", weights_only=True)
+    state["ending"]["reason"] = "seconds"
+    circlet.training.RunFolder(place / "run").save(place / "run" / "last.pt", state)
+    assert main(["train", "--resume", str(place / "run"), "--steps", "3", *QUICK]) == 1
+    assert "that its seconds ended after 2 steps, expected --loop.seconds beside it" in capsys.readouterr().err
+
+
+def test_the_folder_may_be_said_again_but_no_other(trained, tmp_path, capsys):
+    run = str(trained / "run")
+    again = parse_resume(["--resume", run, "--run-dir", f"{trained}/photos/../run"])
+    assert (again.changes, again.folder.path) == ({}, trained / "run")
+    assert main(["train", "--resume", run, "--run-dir", str(tmp_path)]) == 1
+    assert f"--run-dir: found {tmp_path} for the run in {run}, expected that folder or none" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from circlet.cli import main
 from circlet.compare.runs import Run
 from circlet.experiments import Experiment, settings_of
 from circlet.files import read_json, read_json_lines, write_json
-from circlet.training import RunFolder
+from circlet.training import OptimizerConfig, RunFolder
 from tests.training.tiny import run
 
 
@@ -253,13 +253,25 @@ def put(state, value, *names):
         (lambda s: put(s, torch.zeros(8, 16, device="meta"), "model", "head.1.weight"), "holds another architecture"),
         (lambda s: put(s, {}, "optimizer"), "optimizer.param_groups: found no such key"),
         (lambda s: put(s, [5], "optimizer", "param_groups"), "optimizer.param_groups[0]: found 5, expected an object"),
-        (lambda s: put(s, [{}], "optimizer", "param_groups"), "holds the optimiser of other parameters"),
+        (lambda s: put(s, [{}], "optimizer", "param_groups"), "optimizer.param_groups[0].params: found no such key"),
+        (lambda s: put(s, [1, 0], "optimizer", "param_groups", 0, "params"), "holds the optimiser of other parameters"),
         (lambda s: put(s, "fast", "optimizer", "param_groups", 0, "lr"), "optimizer.param_groups[0].lr: found 'fast'"),
         (lambda s: put(s, 5, "optimizer", "state"), "optimizer.state: found 5, expected an object"),
         (lambda s: put(s, {}, "optimizer", "state", 99), "optimizer.state[99]: found {}, expected what is kept of one"),
         (lambda s: put(s, torch.zeros(9), "optimizer", "state", 0, "exp_avg"), "optimizer.state[0].exp_avg: found (9"),
+        (lambda s: put(s, torch.zeros(1), "optimizer", "state", 0, "exp_avg"), "optimizer.state[0].exp_avg: found (1"),
+        (lambda s: put(s, 0.5, "optimizer", "state", 0, "exp_avg"), "optimizer.state[0].exp_avg: found 0.5, exp"),
+        (lambda s: put(s, None, "optimizer", "state", 0, "exp_avg"), "optimizer.state[0].exp_avg: found null"),
+        (lambda s: put(s, s["optimizer"]["state"][0]["exp_avg"] * 1j, "optimizer", "state", 0, "exp_avg"),
+         "optimizer.state[0].exp_avg: found another kind of tensor"),
+        (lambda s: put(s, True, "optimizer", "state", 0, "step"), "optimizer.state[0].step: found true, expected"),
+        (lambda s: put(s, -1.0, "optimizer", "state", 0, "step"), "optimizer.state[0].step: found -1.0, expected"),
+        (lambda s: put(s, torch.zeros(2), "optimizer", "state", 0, "step"), "optimizer.state[0].step: found a Tensor"),
+        (lambda s: without(s, "optimizer", "state", 0, "exp_avg"), "optimizer.state[0]: found ['exp_avg_sq', 'step'], "
+         "expected what AdamW keeps of a parameter, ['exp_avg', 'exp_avg_sq', 'step']"),
+        (lambda s: put(s, {"momentum_buffer": None}, "optimizer", "state", 0), "optimizer.state[0]: found ['momentu"),
         (lambda s: without(s, "schedule", "last_epoch"), "schedule.last_epoch: found no such key"),
-        (lambda s: put(s, [1.0], "schedule", "base_lrs"), "schedule.base_lrs: found [1.0], expected one such as ["),
+        (lambda s: put(s, [1.0], "schedule", "base_lrs"), "schedule.base_lrs: found [1.0], expected a list of "),
     ],
 )  # fmt: skip
 def test_checkpoints_of_other_content_name_the_key(tmp_path, checkpoint, change, told):
@@ -267,6 +279,38 @@ def test_checkpoints_of_other_content_name_the_key(tmp_path, checkpoint, change,
     folder.save(folder.last, change(checkpoint))
     with pytest.raises(ValueError, match=rf"last\.pt: {re.escape(told)}"):
         run(folder.path, steps=2)
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
+@pytest.mark.parametrize("change", [
+    lambda s: put(s, True, "optimizer", "param_groups", 0, "amsgrad"),
+    lambda s: put(s, [0.9, 0.999], "optimizer", "param_groups", 0, "betas"),
+    lambda s: put(s, {}, "optimizer", "state"),
+    lambda s: put(s, {}, "optimizer", "state", 0),
+    lambda s: put(s, 1, "optimizer", "state", 0, "step") if "step" in s["optimizer"]["state"][0] else
+    put(s, None, "optimizer", "state", 0, "momentum_buffer"),
+], ids=["amsgrad", "betas in a list", "not begun", "one not begun", "step as a number"])  # fmt: skip
+def test_states_that_an_optimiser_may_have_are_gone_on_from(tmp_path, name, change):
+    optimizer = OptimizerConfig(name=name, learning_rate=1e-3)
+    _, _, folder = run(tmp_path / "run", steps=1, optimizer=optimizer)
+    folder.save(folder.last, change(torch.load(folder.last, weights_only=True)))
+    run(folder.path, steps=2, optimizer=optimizer)
+    assert torch.load(folder.last, weights_only=True)["step"] == 2
+
+
+def test_the_state_of_another_optimiser_is_refused(tmp_path):
+    _, _, folder = run(tmp_path / "run", steps=1, optimizer=OptimizerConfig(name="sgd"))
+    with pytest.raises(
+        ValueError, match=r"last\.pt: optimizer\.state\[0\]: found \['momentum_buffer'\], expected what AdamW"
+    ):
+        run(folder.path, steps=2)
+
+
+def test_many_keys_and_one_of_them_twice_take_no_time(folder):
+    content = ", ".join(f'"{number}": 0' for number in [*range(100_000), 99_999])
+    (folder.path / "result.json").write_text(f"{{{content}}}")
+    with pytest.raises(ValueError, match=r"result\.json: 99999: found this key twice in one object"):
+        folder.read_json("result.json")
 
 
 def test_keys_of_other_versions_do_no_harm(tmp_path, checkpoint):

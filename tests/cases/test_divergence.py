@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from circlet import CircleLoss
-from circlet.advise import suggest_for
+from circlet.advise import divergence, suggest_for
 from circlet.cli import main
 from circlet.experiments import Experiment, LossConfig
 from circlet.training import RunFolder, fit
@@ -65,6 +65,14 @@ def test_suggest_names_a_gamma_without_measure(tmp_path):
     loss = LossConfig.of(CircleLoss(margin=0.4, gamma=1e30))
     (found,) = diverged(tmp_path / "run", "step 1: the loss is inf, expected a finite number", loss=loss)
     assert found.change.startswith("--loss.gamma 256 (the loss of random embeddings is ")
+
+
+def test_suggest_does_not_name_the_gamma_that_the_run_has(tmp_path, monkeypatch):
+    monkeypatch.setattr(divergence, "chance_loss", lambda *of: float("inf"))
+    (found,) = diverged(tmp_path / "own", REASON, loss=LossConfig.of(CircleLoss()))
+    assert "--loss.gamma" not in found.change
+    found, *_ = diverged(tmp_path / "other", REASON, loss=LossConfig.of(CircleLoss(gamma=1.0)))
+    assert "--loss.gamma 256" in found.change
 
 
 def test_suggest_names_the_clipping_that_was_off_and_the_head(tmp_path):

@@ -69,6 +69,52 @@ def test_an_orientation_that_can_be_read_is_followed(tmp_path, kind):
         assert np.array_equal(decode(at(tmp_path / name), 0, size=(10, 6)), upright)
 
 
+@pytest.mark.parametrize("kind", [*FORMATS, "TIFF"])
+def test_exif_data_that_say_nothing_are_not_damaged(tmp_path, kind):
+    """As tools leave them that strip tags: no block, an empty one, one of the header alone, one of no entry."""
+    image().save(tmp_path / "none", kind)
+    image().save(tmp_path / "saved", kind, exif=Image.Exif())
+    names = ["none", "saved"]
+    if kind != "TIFF":
+        write(tmp_path / "no entry", kind, HEADER + bytes(6))
+        names.append("no entry")
+    assert decode_all(at(*(tmp_path / name for name in names)), size=(6, 6)).damaged_exif == []
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("damage", ["no header", "directory beyond the end", "cut in the directory"])
+def test_exif_data_of_which_nothing_can_be_read_are_damaged(tmp_path, kind, damage):
+    write(tmp_path / "a", kind, DAMAGED[damage])
+    assert decode_all(at(tmp_path / "a"), size=(6, 6)).damaged_exif == ["a"]
+
+
+def tiff(path, pixels, replaced=()):
+    """An image whose resolution has two entries where one is expected; with other tags for some, (id, other id)."""
+    pixels.save(path, "TIFF", dpi=(72, 72))
+    content = bytearray(path.read_bytes())
+    start = int.from_bytes(content[4:8], "little")
+    for entry in range(start + 2, start + 2 + 12 * int.from_bytes(content[start : start + 2], "little"), 12):
+        tag = int.from_bytes(content[entry : entry + 2], "little")
+        if tag == 282:
+            content[entry + 4] = 2
+        if tag in dict(replaced):
+            content[entry : entry + 2] = dict(replaced)[tag].to_bytes(2, "little")
+    path.write_bytes(content)
+
+
+def test_a_tiff_with_odd_metadata_is_read(tmp_path):
+    tiff(tmp_path / "a.tif", image())
+    found = decode_all(at(tmp_path / "a.tif"), size=(6, 10))
+    assert np.array_equal(found.images[0].numpy().transpose(1, 2, 0), np.asarray(image()))
+    assert found.damaged_exif == ["a.tif"]
+
+
+def test_a_tiff_with_odd_metadata_and_without_what_its_pixels_need(tmp_path):
+    tiff(tmp_path / "a.tif", image().convert("L"), [(262, 263)])  # without it, white would be taken for black
+    with pytest.raises(DataError, match=r"a\.tif: .*damaged TIFF .no readable PhotometricInterpretation"):
+        decode(at(tmp_path / "a.tif"), 0, size=(6, 10))
+
+
 def test_damaged_exif_data_are_counted_and_told(tmp_path, capsys):
     for name, exif in (("a.jpg", None), ("b.jpg", DAMAGED["no header"]), ("c.jpg", SOUND)):
         write(tmp_path / name, "JPEG", exif)

@@ -7,6 +7,7 @@ from PIL import Image
 
 from circlet.data import DataError, image_folder
 from circlet.data.every_image import every_image, images_to_test
+from circlet.data.lookalikes import lookalikes
 
 
 def put(root, *paths):
@@ -38,7 +39,7 @@ def test_usual_names_in_any_case_are_a_split(tmp_path, train, test):
 def test_train_and_valid_alone_test_on_valid_and_say_so(tmp_path, capsys):
     put(tmp_path, "train/a/1.png", "valid/b/1.png")
     assert image_folder(tmp_path).query.names == ("valid/b/1.png",)
-    assert capsys.readouterr().err == f"{tmp_path}: found no test folder, so valid is the test set\n"
+    assert capsys.readouterr().err == f"{tmp_path}: found no test beside train, so valid is the test set\n"
 
 
 def test_with_a_test_the_validation_folder_is_left_alone_and_said_so(tmp_path, capsys):
@@ -145,7 +146,7 @@ def test_evaluating_a_manifest_with_a_split_uses_its_test(tmp_path, capsys):
     assert images_to_test(table).query.names == ("2.png", "3.png")
     assert "tests on test; train is left alone" in capsys.readouterr().err
     table.write_text("path,label,split\n1.png,a,query\n2.png,a,gallery\n3.png,b,somewhere\n")
-    with pytest.raises(DataError, match="found the values somewhere beside those of the split"):
+    with pytest.raises(DataError, match=r"values somewhere .* \(gallery, query\), expected no other$"):
         images_to_test(table)
 
 
@@ -158,8 +159,14 @@ def test_embedding_a_folder_with_a_split_takes_all_and_classes_stand_once(tmp_pa
 
 
 def test_embedding_any_other_tree_keeps_its_folders(tmp_path):
-    put(tmp_path, "test/a/1.png", "holiday/1.png", "1.png")
-    assert every_image(tmp_path).class_names == (".", "holiday", "test/a")
+    put(tmp_path, "trips/a/1.png", "holiday/1.png", "1.png")
+    assert every_image(tmp_path).class_names == (".", "holiday", "trips/a")
+
+
+def test_embedding_a_folder_with_something_beside_its_split_is_refused(tmp_path):
+    put(tmp_path, "train/a/1.png", "test/a/2.png", "annotations/a/3.png")
+    with pytest.raises(DataError, match=r"found the folders annotations beside those of the split \(test, train\)"):
+        every_image(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +182,19 @@ def test_embedding_any_other_tree_keeps_its_folders(tmp_path):
 @pytest.mark.parametrize("parts", [("", ""), ("train/", "test/")])
 def test_class_folders_that_look_the_same_are_refused(tmp_path, one, other, parts):
     put(tmp_path, f"{parts[0]}{one}/1.png", f"{parts[1]}{other}/2.png", f"{parts[0]}dog/1.png")
-    with pytest.raises(DataError, match="which look the same, expected one of them") as error:
+    with pytest.raises(DataError, match="which differ by blanks or by what does not show") as error:
         image_folder(tmp_path)
-    assert ascii(parts[0] + one) in str(error.value)
-    assert ascii(parts[1] + other) in str(error.value)
+    assert str(error.value).startswith(f"{tmp_path}: class_names: found ")
+    assert ascii(one) in str(error.value)
+    assert ascii(other) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\u0645\u06cc\u062e\u0648\u0627\u0647\u0645"),  # Persian
+     ("\u0d28\u0d4d\u200d", "\u0d28\u0d4d"), ("\U0001f468\u200d\U0001f33e", "\U0001f468\U0001f33e")],
+)  # fmt: skip
+def test_names_that_joiners_tell_apart_are_two_classes(one, other):
+    assert lookalikes([one, other]) is None
+    assert lookalikes(["cat", "c\u200dat"]) == ("cat", "c\u200dat")
+    assert lookalikes([one, f"{one}\u200b"]) is not None

@@ -1,6 +1,7 @@
 """Forward-mode differentiation and the transforms of torch.func are right on every path, or refused by name."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vjp,
 import circlet
 from circlet import similarity
 from circlet.losses import pair_loss
+from circlet.references import ranks
 from circlet.rules import Circle
 from circlet.similarity import dense, in_row_blocks
 from tests.losses.cases import CENTRES, EVERY_LOSS, batch, with_reduction
@@ -120,6 +122,20 @@ def test_memory_bank(whole_pairs, monkeypatch):
         torch.testing.assert_close(grad(function)(embeddings), gradient)
 
 
+@pytest.mark.parametrize("name", ["circle", "triplet", "multi_similarity"])
+@both_sizes
+def test_a_class_that_is_missing_from_one_of_the_sources(name, whole_pairs, monkeypatch):
+    monkeypatch.setattr(similarity, "WHOLE_PAIRS", whole_pairs)
+    bank = circlet.MemoryBank(size=8, embedding_dim=6).double()
+    bank.update(*batch(num_classes=2, per_class=2, dim=6, seed=3))  # of four
+    weights = torch.randn(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    for sources in ([None, bank], [bank, None], [weights, bank, None]):
+        function, embeddings, along, gradient = case(lambda e, labels, s=sources: EVERY_LOSS[name](e, labels, s))
+        expected = (gradient * along).sum()
+        torch.testing.assert_close(jvp(function, (embeddings,), (along,))[1], expected)
+        torch.testing.assert_close(tangent(function, embeddings, along), expected)
+
+
 @pytest.mark.parametrize("name", ["circle", "triplet", "supcon", "arcface"])
 def test_a_loss_for_each_of_many_batches_with_labels_of_their_own(name):
     loss = EVERY_LOSS[name]
@@ -201,6 +217,12 @@ def test_many_gradients_at_once(form):
         torch.autograd.grad(lse, leaves, many, is_grads_batched=True)
 
 
+def test_many_gradients_at_once_over_ranks_are_refused():
+    kept = SimpleNamespace(saved_tensors=[None] * 4)
+    with pytest.raises(NotImplementedError, match="backward pass of the loss under vmap"):
+        vmap(lambda grads: ranks._Across.backward(kept, grads)[0])(torch.zeros(2, 3))
+
+
 def test_double_backward_says_what_works():
     function, embeddings, _, _ = case(EVERY_LOSS["circle"])
     leaf = embeddings.clone().requires_grad_()
@@ -238,8 +260,6 @@ def test_a_loss_that_moves_on_in_training_is_refused_then(kind):
 
 
 def test_several_ranks_are_refused(monkeypatch):
-    from circlet.references import ranks
-
     monkeypatch.setattr(ranks, "num_ranks", lambda group: 2)
     embeddings, labels = batch()
     with pytest.raises(ValueError, match="references: found a source over several ranks under forward-mode"):

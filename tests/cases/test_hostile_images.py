@@ -13,6 +13,8 @@ import pytest
 from PIL import Image
 
 from circlet.data import DataError, FileReader, ImageSet, content_digest, decode, decode_all
+from circlet.data.boxes import BoxReader
+from circlet.data.depth import averageable
 from circlet.data.large import LARGE, reduced, turn_of
 from circlet.data.open_image import FORMATS, open_image
 from circlet.data.pixels import Decoding, load_pixels
@@ -186,6 +188,37 @@ def test_strips_give_the_same_pixels_as_the_whole(mode, factor, monkeypatch):
         return image.convert("L")
 
     assert reduced(whole, factor, convert).tobytes() == convert(whole).reduce(factor).tobytes()
+
+
+@pytest.mark.parametrize("mode", ["1", "P", "I;16", "L", "RGB", "RGBA", "LA", "CMYK", "F"])
+def test_a_large_box_of_any_mode_is_halved(mode, tmp_path, monkeypatch):
+    monkeypatch.setattr("circlet.data.boxes.LARGE", 20)
+    monkeypatch.setattr("circlet.data.large._STRIP", 30)
+    pixels = np.random.default_rng(0).integers(0, 256, (23, 17, 4), dtype=np.uint8)
+    grey = Image.fromarray(pixels[..., 0] * np.uint16(256))
+    (grey if mode == "I;16" else Image.fromarray(pixels).convert(mode)).save(tmp_path / "a.tif")
+    reader = BoxReader(FileReader(str(tmp_path), ("a.tif",)), np.array([[2.0, 1.0, 13.0, 20.0]]), str)
+    with open_image(tmp_path / "a.tif") as whole:
+        assert whole.mode == mode
+        part = averageable(whole.crop((2, 1, 15, 21))).reduce(2)
+    assert np.array_equal(np.asarray(reader(0)), np.asarray(part))
+
+
+def test_a_sparse_file_of_100_gb_is_not_read_to_tell_its_content(tmp_path):
+    with (tmp_path / "a.jpg").open("wb") as file:
+        file.truncate(100 << 30)
+    with guarded(), pytest.raises(DataError, match=r"a\.jpg: .*found 100.0 GiB, expected .* at most 2 GiB"):
+        content_digest(at(tmp_path / "a.jpg"), 0)
+
+
+def test_what_a_reader_says_of_an_image_is_not_said_twice():
+    def read(index):
+        raise DataError("train.rec, record 5: found nothing, expected an image")
+
+    images = ImageSet.from_classes(["c"], ["train.rec/5"], read)
+    for reading in (lambda: decode(images, 0, size=(8, 8)), lambda: content_digest(images, 0)):
+        with pytest.raises(DataError, match=r"^train.rec, record 5: found nothing, expected an image$"):
+            reading()
 
 
 def test_large_images_take_turns():

@@ -13,7 +13,7 @@ from circlet.augment import AugmentConfig
 from circlet.cli import main
 from circlet.data import ImageSet, Splits
 from circlet.data.folder import image_folder
-from circlet.experiments import changed, common_splits, evaluate_run
+from circlet.experiments import changed, common_splits, embed_with_run, evaluate_run
 from circlet.experiments.remembered import SPLITS, read_remembered, remember, splits_of
 from circlet.training import RunFolder
 
@@ -172,7 +172,7 @@ def test_images_given_in_python_are_remembered(tmp_path):
     assert splits.query.class_names != image_folder(tmp_path / "photos", held_out=0.5).query.class_names
     assert done.evaluate() == done.metrics  # its images are found where the settings say, in other roles
     other = image_folder(photos(tmp_path / "more", ["a", "b", "c", "d"]), held_out=0.5)
-    with pytest.raises(ValueError, match=r"none of them is there \(those given in Python"):
+    with pytest.raises(ValueError, match=r"none of them is there: 4 classes are missing .* \(images given in Pyt"):
         done.evaluate(other)
 
 
@@ -227,6 +227,55 @@ def test_a_comparison_goes_on_with_the_split_that_it_began_with(tmp_path, capsys
     shutil.rmtree(root / before.train.class_names[0])
     with pytest.raises(ValueError, match="found other training images"):
         common_splits(tmp_path / "comparison", config, keep=True)
+
+
+def copied(root, name, to):
+    (root / to).parent.mkdir(exist_ok=True)
+    shutil.copy(root / name, root / to)
+    return to
+
+
+def test_a_copy_of_a_test_image_under_an_earlier_name_takes_nobodys_place(run, capsys):
+    path, root, kept = run
+    names = kept.roles["query"].names
+    copy = copied(root, names[0], names[0].replace("class", "Copy of class", 2).replace("Copy of ", "", 1))
+    assert copy < names[0]
+    assert evaluated(path).test_set.query.images.names == names
+    assert f"1 image is new in the test classes, and left out: '{copy}'" in capsys.readouterr().err
+
+
+def test_a_new_class_with_copies_of_known_pictures_is_left_out(run, capsys):
+    path, root, kept = run
+    copied(root, kept.roles["query"].names[0], "new/one.png")
+    copied(root, kept.roles["train"].names[0], "new/two.png")
+    assert evaluated(path).test_set.query.images.names == kept.roles["query"].names
+    assert "1 class is new since the run began, and left out: 'new'" in capsys.readouterr().err
+    circlet.resume(path, device="cpu", report=False)
+
+
+def test_a_run_of_an_earlier_version_had_its_copies(run):
+    path, root, kept = run
+    (path / SPLITS).unlink()
+    name = kept.roles["query"].names[0]
+    copied(root, name, name.replace(".png", " copy.png"))
+    assert len(evaluated(path).test_set.query.images) == 16  # of this version, which has told the copies apart
+    result = json.loads((path / "result.json").read_text())
+    (path / "result.json").write_text(json.dumps({**result, "test_images": 17}))
+    assert len(evaluated(path).test_set.query.images) == 17
+
+
+def test_the_report_of_a_run_on_images_given_in_python(run):
+    path, root, _ = run
+    splits = image_folder(root, held_out=0.5)
+    config = json.loads((path / "config.json").read_text())
+    config["data"]["root"] = str(photos(root.parent / "others", ["a", "b", "c", "d"], 2))
+    (path / "config.json").write_text(json.dumps(config))
+    done = circlet.load(path, device="cpu")
+    with pytest.raises(ValueError, match=r"images given in Python, as data=, have to be given again"):
+        done.report()
+    assert done.report(splits).name == "report.html"
+    pixels, _ = embed_with_run(path, torch.device("cpu"), data=splits)
+    assert pixels.images.names == splits.query.names
 
 
 class Numbers:

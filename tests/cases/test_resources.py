@@ -55,13 +55,28 @@ def failing(error):
                      "space left on device (28)"),
         RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's "
                      "workers are out of shared memory. Please try to raise your shared memory limit."),
-        RuntimeError("DataLoader worker (pid(s) 17237) exited unexpectedly"),
     ],
-    ids=["semaphore", "batch", "bus error", "gone"],
+    ids=["semaphore", "batch", "bus error"],
 )  # fmt: skip
 def test_full_shared_memory_names_the_flags_that_help(error):
     with pytest.raises(OutOfResources, match=r"^shared memory: found .*--data\.workers 0.*--shm-size 2g\)[^\n]*$"):
         list(loaded(failing(error)))
+
+
+@pytest.mark.parametrize(("free", "told"), [(12.0, r"; shared memory: found 12 of 64 MiB .*--shm-size"), (300.0, "$")])
+def test_a_worker_that_has_ended_is_told_as_that(free, told, monkeypatch):
+    monkeypatch.setattr(resources, "_shared_mib", lambda: (free, 64.0))
+    found = r"^loader workers: found one that has ended \(DataLoader worker \(pid\(s\) 17237\) exited unexpectedly\)" \
+        r", expected --data\.workers 0, which shows its error"  # fmt: skip
+    with pytest.raises(OutOfResources, match=found + told):
+        list(loaded(failing(RuntimeError("DataLoader worker (pid(s) 17237) exited unexpectedly\nmore"))))
+
+
+@pytest.mark.parametrize("name", ["shared memory", "out of memory", "Too many open files"])
+def test_the_name_of_a_file_is_no_lack(name):
+    missing = FileNotFoundError(errno.ENOENT, "No such file or directory", f"/mnt/{name}/photo.jpg")
+    assert explained(missing) is None
+    assert explained(FileNotFoundError(f"Caught FileNotFoundError in DataLoader worker process 0.\n{missing}")) is None
 
 
 @pytest.mark.subprocess
@@ -144,6 +159,15 @@ def test_a_broken_image_is_the_same_error_from_a_worker(workers):
     with pytest.raises(DataError, match=r"^5\.png: found no readable image \(ValueError: no picture\)$"):
         found.extend(batches)
     assert [batch[:, 0, 0, 0].tolist() for batch in found] == [[0, 1, 2, 3]]
+
+
+def test_a_package_that_timm_needs_is_named(tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if name.split(".")[0] == "timm"]:
+        monkeypatch.delitem(sys.modules, name)
+    (tmp_path / "timm.py").write_text("import huggingface_hub_that_is_not_there\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ImportError, match=r"^timm needs huggingface_hub_that_is_not_there, which is not installed"):
+        import_timm()
 
 
 def test_a_torchvision_that_does_not_fit_is_one_line_however_often_it_is_met(tmp_path, monkeypatch):

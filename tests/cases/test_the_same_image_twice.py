@@ -3,6 +3,7 @@
 import os
 import unicodedata
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -14,10 +15,12 @@ from circlet.data.catalogue import OWN_IMAGES
 from circlet.data.check import check_data_set
 from circlet.data.copies import settled
 from circlet.data.notes import say_once
-from circlet.data.pictures import pictures
+from circlet.data.pictures import _tail, pictures
+from circlet.data.regular import NotAFileError
 from circlet.evaluate import retrieval
 from circlet.experiments import build_splits, check_task
 from circlet.experiments.experiment import DataConfig
+from circlet.experiments.loading import warn_of_straddling
 
 
 @pytest.fixture(autouse=True)
@@ -215,6 +218,73 @@ def test_every_image_as_query_is_not_in_its_own_training_set(photos):
     found = settled(Splits(images, images, closed_set=True))
     assert found.train is found.query
     assert len(found.query) == 8
+
+
+def photograph(label, *names, root, **more):
+    return ImageSet.from_classes([label] * len(names), names, FileReader(str(root), names), **more)
+
+
+def test_a_copy_within_a_role_is_named_with_its_like_in_that_role(photos, capsys):
+    (photos / "a" / "copy.png").write_bytes((photos / "a" / "0.png").read_bytes())
+    query = photograph("a", "a/0.png", "a/1.png", root=photos)
+    gallery = photograph("a", "a/1.png", "a/copy.png", "./a/1.png", "./a/0.png", root=photos)
+    found = settled(Splits(photograph("b", "b/2.png", root=photos), query, gallery))
+    assert found.gallery.names == ("a/1.png", "a/copy.png")
+    assert "same role has already, byte for byte: ./a/1.png (as a/1.png), ./a/0.png (as a/copy.png)\n" in (
+        capsys.readouterr().err
+    )
+
+
+def test_one_picture_under_two_cameras_names_no_invented_number(photos):
+    images = photograph("a", "a/0.png", "./a/0.png", root=photos, cameras=np.array([0, 1]))
+    message = r"found one file under two cameras, expected one .*--data.on-error skip .*, on_error=\"skip\" in Python\)"
+    with pytest.raises(DataError, match=message):
+        settled(Splits(photograph("b", "b/2.png", root=photos, cameras=np.array([0])), images))
+
+
+def test_copies_and_parts_in_train_and_test_are_told_of_when_the_set_is_opened(photos, capsys):
+    (photos / "b" / "copy.png").write_bytes((photos / "b" / "2.png").read_bytes())
+    rows = ("b/2.png,b,train,", "b/copy.png,b,test,", "a/0.png,a,train,0 0 2 2", "a/0.png,a,test,2 2 2 2")
+    path = table(photos, *rows, header="path,label,split,bbox")
+    splits = opened(path, "manifest", closed_set=True)
+    told = "2 files are in train and, byte for byte, in query: b/2.png and b/copy.png, a/0.png#xywh=0,0,2,2 and a/0.png"
+    assert told in capsys.readouterr().err
+    warn_of_straddling(splits, DataConfig(source="manifest", root=path))
+    warn_of_straddling(splits)
+    assert capsys.readouterr().err == ""  # not once more
+
+
+def test_what_was_told_of_is_not_read_again(photos, monkeypatch):
+    splits = opened(photos)
+
+    def read(*_):
+        raise AssertionError("read again")
+
+    monkeypatch.setattr(import_module("circlet.data.straddling"), "pictures", read)
+    warn_of_straddling(splits, DataConfig(source="folder", root=photos))
+    with pytest.raises(AssertionError, match="read again"):
+        warn_of_straddling(splits)  # of which it is not known
+
+
+def test_two_files_of_one_number_are_two_files(photos, monkeypatch):
+    """As some virtual file systems give them."""
+    stat = os.stat
+    (photos / "a" / "1.png").write_bytes(b"another")
+
+    def numbered(path, *args, **options):
+        found = stat(path, *args, **options)
+        own = list(found.__reduce__()[1][0])
+        own[1] = 7
+        return os.stat_result(own, found.__reduce__()[1][1]) if str(path).endswith("png") else found
+
+    monkeypatch.setattr("circlet.data.pictures.os.stat", numbered)
+    assert len(set(pictures(photograph("a", "a/0.png", "a/1.png", root=photos)).file.tolist())) == 2
+
+
+def test_a_file_that_became_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(NotAFileError, match="expected one"):
+        _tail(str(tmp_path / "pipe"))
 
 
 def test_what_equals_nothing(tmp_path):

@@ -153,7 +153,15 @@ def test_images_without_a_telling_suffix_are_read_by_content(photos, capsys, for
     put(photos, f"ant/{name}", form=form)
     images = every_image(photos)
     assert decode(images, images.names.index(f"ant/{name}"), size=(4, 4)).shape == (3, 4, 4)
-    assert capsys.readouterr().err == ""
+    kind = ".image" if name == "photo.image" else ".0001" if name == "scan.0001" else "without a suffix"
+    assert capsys.readouterr().err == f"{photos}: 1 file taken for an image by the content alone: {kind} (1)\n"
+
+
+@pytest.mark.parametrize("name", ["1.jpg_original", "1.jpg~", "1~", "1.jpg.bak", "1.orig", "1.3FR", "1.fff", "1.part"])
+def test_backups_and_raw_files_are_no_images(photos, capsys, name):
+    put(photos, f"ant/{name}", form="TIFF")
+    assert names_of(photos) == {"ant/1.png", "bee/1.png", "cat/1.png"}
+    assert "1 file passed over" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("suffix", sorted(SUFFIXES))

@@ -141,11 +141,17 @@ def test_embed_takes_one_image_or_several(run, photos, tmp_path, capsys):
         (["{0}/class 3/1.png", "{0}"], "found a folder among 2 paths, expected it alone, or image files"),
         (["missing.jpg"], "missing.jpg: found nothing, expected an image, a folder of images, or a manifest"),
         (["{0}/class 3/1.png", "--images", "{0}"], "--images: found with image files, expected a manifest"),
+        (["--images", "{0}"], "--images: found {0} without IMAGES, expected a manifest"),
     ],
 )
 def test_embed_says_what_it_takes(images, message, run, photos, capsys):
     assert main(["embed", str(run), *(text.format(photos) for text in images)]) == 1
-    assert message in capsys.readouterr().err
+    assert message.format(photos) in capsys.readouterr().err
+
+
+def test_evaluate_reads_no_images_from_a_folder_alone(run, photos, capsys):
+    assert main(["evaluate", str(run), "--images", str(photos)]) == 1
+    assert f"--images: found {photos} without --root, expected --root MANIFEST" in capsys.readouterr().err
 
 
 def test_evaluate_may_skip_broken_images(run, photos, tmp_path, capsys):

@@ -160,6 +160,11 @@ def test_the_list_has_what_evaluate_found_later(data, tmp_path, capsys):
     lfw, ijbc = (round(100 * kept["test"][name], 2) for name in ("lfw", "ijb-c@1e-4"))
     assert shown() == [f"runs/circle-r34-ms1m: lfw {lfw:g}, " + shown()[0].split(", ", 1)[1]]
     assert f"ijb-c@1e-4 {ijbc:g}" in shown()[0]
+    # Data that have moved since are the same data.
+    config = json.loads((run / "config.json").read_text())
+    config["data"].update(root="moved", images="moved", workers=5)
+    (run / "config.json").write_text(json.dumps(config))
+    assert f"ijb-c@1e-4 {ijbc:g}" in shown()[0]
     # The run's own figures come first.
     result = json.loads((run / "result.json").read_text())
     (run / "result.json").write_text(json.dumps({**result, "test": {**found, "lfw": 0.125, "ijb-c@1e-4": None}}))
@@ -167,6 +172,8 @@ def test_the_list_has_what_evaluate_found_later(data, tmp_path, capsys):
     assert f"ijb-c@1e-4 {ijbc:g}" in shown()[0]
     # Other images and another checkpoint are not the run's result.
     before = (run / "evaluation.json").read_bytes()
+    config["data"].update(root=str(data / "ms1mv2"), images=None, workers=0)
+    (run / "config.json").write_text(json.dumps(config))
     assert main(["evaluate", str(run), "--root", str(data / "cub200" / "CUB_200_2011" / "images")]) == 0
     assert main(["evaluate", str(run), "--checkpoint", str(run / "last.pt")]) == 0
     assert (run / "evaluation.json").read_bytes() == before

@@ -154,9 +154,9 @@ def test_page_opens_from_disk_and_fits(made, opened, tmp_path, width):
 
 
 @pytest.fixture(scope="module")
-def images(pretrained, cache):
+def images(pretrained, cache, tmp_path_factory):
     """What a worker shares among its runs, in this process."""
-    return Images(for_heads(pretrained), torch.device("cpu"))
+    return Images(for_heads(pretrained), torch.device("cpu"), tmp_path_factory.mktemp("comparison"))
 
 
 def made_here(images, run, **changes):

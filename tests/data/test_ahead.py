@@ -11,7 +11,7 @@ from PIL import Image
 from circlet.data import DataError, Decoding, decode, decode_all, load_pixels
 from circlet.data.ahead import map_ahead, num_threads
 from circlet.data.every_image import every_image
-from circlet.data.strict import strict_warnings
+from circlet.data.strict import passing_over, strict_warnings
 
 
 @settings(max_examples=30)
@@ -105,6 +105,35 @@ def test_deprecations_are_no_bad_files():
         warnings.warn("old", DeprecationWarning, stacklevel=1)
     with pytest.raises(RuntimeWarning), strict_warnings():
         warnings.warn("overflow", RuntimeWarning, stacklevel=1)
+
+
+def test_filters_that_are_there_are_not_taken_out_for_a_moment(monkeypatch):
+    """In which another thread might warn. And what was warned of once, elsewhere, is warned of again."""
+    removed = []
+
+    class Filters(list):
+        def remove(self, entry):
+            super().remove(entry)
+            removed.append(entry)
+
+    def warn():
+        warnings.warn("of a bad file", UserWarning, stacklevel=1)
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("default")
+        with strict_warnings():
+            pass
+        monkeypatch.setattr(warnings, "filters", Filters(warnings.filters))
+        for _ in range(2):
+            warn()
+        assert len(said) == 1
+        with strict_warnings(), pytest.raises(UserWarning, match="of a bad file"):
+            warn()
+        with strict_warnings(), passing_over() as notes:
+            warn()
+        monkeypatch.undo()
+    assert notes.metadata
+    assert removed == []
 
 
 @pytest.mark.parametrize("name", ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"])

@@ -4,6 +4,7 @@ import pytest
 from PIL import Image
 
 from circlet.data import DataError, manifest
+from circlet.data.notes import say_once
 
 
 def csv(tmp_path, text, encoding="utf-8"):
@@ -27,6 +28,21 @@ def test_split_and_cameras(tmp_path):
         assert image.size == (3, 5)
     assert (splits.train.cameras.tolist(), splits.query.cameras.tolist()) == ([2], [1])
     assert splits.gallery.cameras.tolist() == [2, 0]
+
+
+@pytest.mark.parametrize("test", ["val", "validation", "Dev", "TEST", "testing", "probe"])
+def test_split_values_have_the_names_of_split_folders(tmp_path, test):
+    splits = manifest(csv(tmp_path, f"path,label,split\na,x,Training\nb,y,{test}\n"))
+    assert (splits.train.names, splits.query.names) == (("a",), ("b",))
+
+
+def test_with_test_rows_the_validation_rows_are_left_alone_and_said_so(tmp_path, capsys):
+    rows = "v,v,val\nb,y,test\na,v,train\nw,w,val\nc,y,test\n"
+    splits = manifest(csv(tmp_path, f"path,label,split\n{rows}"))
+    assert (splits.train.names, splits.query.names) == (("a",), ("b", "c"))
+    assert "trains on train and tests on test; val is left alone" in capsys.readouterr().err
+    with pytest.raises(DataError, match="line 6: query: found 1 of its 2 classes in train too"):
+        manifest(csv(tmp_path, f"path,label,split\n{rows.replace('c,y', 'c,v')}"))
 
 
 def test_root_and_classes_split(tmp_path):
@@ -59,10 +75,12 @@ def test_test_role_and_parquet_with_number_labels(tmp_path):
         ("", "found no readable table"),
         ("path,label\na,x\nb,\n", "line 3: found an empty cell in column 'label'"),
         ("path,label\n  ,x\nb,y\n", "line 2: found an empty cell in column 'path'"),
-        ("path,label,split\na,x,train\nb,y,dev\n", "line 3: found split 'dev'"),
+        ("path,label,split\na,x,train\nb,y,other\n", "line 3: found split 'other'"),
         ("path,label,split\na,x,train\nb,y,\n", "line 3: found an empty cell in column 'split'"),
         ("path,label,split\na,x,train\n", "found the splits train, expected"),
-        ("path,label,split\na,x,train\nb,y,test\nc,y,query\n", "found the splits query, test, train"),
+        ("path,label,split\na,x,train\nb,y,test\nc,y,query\n", "found the split values query, test, train"),
+        ("path,label,split\na,x,train\nb,y,val\nc,y,dev\n", "two values for validation, dev and val, expected one$"),
+        ("path,label,split\na,x,test\n", "found the splits test, expected"),
         ("path,label,camera\na,x,\nb,y,1\n", "line 2: found an empty cell in column 'camera'"),
         ("path,label,label\na,x,y\n", "found 2 columns 'label'"),
         ("path,label\na,x,y\n", "line 2: found 3 cells, expected 2, as many as the header has"),
@@ -90,9 +108,23 @@ def test_a_path_that_leaves_the_root(tmp_path, name):
 def test_absolute_paths_below_the_root(tmp_path):
     Image.new("L", (3, 5)).save(tmp_path / "b.png")
     path = csv(tmp_path, f"path,label,split\na.png,x,train\n{tmp_path}/b.png,y,test\n")
-    for root in (None, tmp_path, "/"):
+    for root in (None, tmp_path, f"{tmp_path}/", f"{tmp_path}/x/..", "/"):
         with manifest(path, root=root).query.read(0) as image:
             assert image.size == (3, 5)
+    path = csv(tmp_path, f"path,label\na.png,x\n{tmp_path}-other/b.png,y\n")
+    with pytest.raises(DataError, match=r"line 3: found the image"):
+        manifest(path)
+
+
+def test_messages_of_very_long_names_are_short(tmp_path, capsys):
+    say_once.cache_clear()
+    name, label = "n" * 4000, "l" * 4000
+    manifest(csv(tmp_path, f"path,label\n{name},{label}\n{name},{label}\nb,y\n"))
+    assert len(capsys.readouterr().err) < 600
+    for rows in (f"{name},{label}\n{name},{label}2\n", f"{name},{label}\nb,{label} \n"):
+        with pytest.raises(DataError) as error:
+            manifest(csv(tmp_path, f"path,label\n{rows}"))
+        assert len(str(error.value)) < 800
 
 
 def test_bad_files(tmp_path):

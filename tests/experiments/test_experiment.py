@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from circlet.compare.one_run import of_search
 from circlet.experiments import Experiment, LossConfig
 from circlet.recipes import RECIPES
 
@@ -32,6 +33,15 @@ def test_what_stages_need_is_checked_at_once():
             replace(folder, **changed)
         plain = replace(folder, transfer=replace(folder.transfer, stages=()))
         replace(plain, **changed)
+
+
+def test_patience_needs_classes_to_validate_on():
+    with pytest.raises(ValueError, match=r"loop\.patience: found 2 without validation .* \(--data.validation-share\)"):
+        RECIPES["glyphs"](loop__patience=2, data__validation_share=0.0)
+    assert RECIPES["glyphs"](loop__patience=2, data__validation_share=0.2).loop.patience == 2
+    assert RECIPES["folder"](loop__patience=2, data__validation_share=0.0).loop.patience == 2  # its stages hold out
+    searched = of_search(RECIPES["glyphs"](loop__patience=2, data__validation_share=0.2))
+    assert (searched.loop.patience, searched.data.validation_share) == (0, 0)
 
 
 @pytest.mark.parametrize(

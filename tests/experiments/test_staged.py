@@ -317,6 +317,14 @@ def test_a_run_that_has_begun_stays(run, photos, flags, tmp_path):
 # The network itself
 
 
+def test_a_network_for_which_no_time_is_left_is_judged_as_far_as_it_was_trained(network_run, tmp_path, monkeypatch):
+    copied = shutil.copytree(network_run[0], tmp_path / "r")
+    monkeypatch.setattr(staged, "planned", lambda *given: plan.Plan(0.0, 0.0, None, 1e6, 0))
+    said = circlet_says("train", "--resume", copied, "--minutes", 20, "--no-report")
+    assert said.status == 0, said.err
+    assert [stage["stage"] for stage in read(copied, "stages.json")["stages"]][-1] == "network"
+
+
 def test_all_stages(network_run):
     path, said = network_run
     stages = read(path, "stages.json")["stages"]

@@ -168,7 +168,7 @@ def test_usage_and_clear_touch_what_is_ours_alone(tmp_path):
 def test_what_a_dead_process_left_behind_goes(tmp_path):
     features = FeatureStore(NETWORK, folder=tmp_path)
     features.add(KEYS[:1], rows_of(KEYS[:1]))
-    dead, alive = (tmp_path / NETWORK / f".{parts.new_name()}.{number}.part" for number in (1, 2))
+    dead, alive = (tmp_path / NETWORK / f".{parts.new_name()}.{writer}.part" for writer in ("1", "0a1b2c3d-2"))
     for path in (dead, alive):
         path.write_bytes(b"half")
     os.utime(dead, (time.time() - 7200, time.time() - 7200))

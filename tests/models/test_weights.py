@@ -1,6 +1,7 @@
 """Weight files: every form that is taken, and a clear refusal of all else."""
 
 import pickle
+import zipfile
 
 import pytest
 import torch
@@ -188,3 +189,12 @@ def test_files_for_timm(timm, tmp_path):
     assert torch.equal(network.layer4[1].conv2.weight, state["layer4.1.conv2.weight"])
     with pytest.raises(ValueError, match="pretrained: found True with a file of weights, expected one of the two"):
         backbone("timm/resnet18", pretrained=True, weights=tmp_path / "w.pth")
+
+
+def test_a_sound_file_of_torchscript_is_not_called_damaged_alone(tmp_path):
+    path = tmp_path / "scripted.pt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:  # as torch.jit.save packs its code
+        archive.writestr("scripted/code/net.py", "pass\n")
+    with pytest.raises(ValueError, match=r"scripted\.pt: found no readable weights \(.* is compressed\); expected a "
+                                         "file of torch.save, undamaged and not TorchScript"):  # fmt: skip
+        load_weights(Net(), path)

@@ -43,6 +43,8 @@ def _numbers(experiment: Experiment, references: Counts | None, dim: int) -> lis
     if math.isfinite(chance) and chance < TOO_LARGE:
         return []
     own = build_loss(replace(experiment.loss, settings=())).hyper_parameters["gamma"]
+    if own == loss.hyper_parameters["gamma"]:
+        return []
     return [f"--loss.gamma {own:g} (the loss of random embeddings is {chance:.3g})"]
 
 

@@ -137,7 +137,7 @@ def _status(key: str) -> float:
 def _child(case: Case, settings: Settings, *name: str) -> Any:
     """What the child printed, or why it failed."""
     told = json.dumps({"case": asdict(case), "settings": asdict(settings)})
-    command = [sys.executable, "-m", "circlet.bench.measure", told, *name]
+    command = [sys.executable, "-P", "-m", "circlet.bench.measure", told, *name]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
         return f"failed: {result.stderr.strip().splitlines()[-1] if result.stderr.strip() else 'killed'}"

@@ -19,7 +19,8 @@ DESCRIPTION = """Embed images with a trained run.
 
 Writes OUT.npy, float32 (images, embedding_dim) in unit length, and OUT.parquet with a row for each image in the same
 order: path, class, label, camera (if known), embedding. Both files are written, or neither. A path that is not UTF-8 is
-stored with \\xNN for each byte that is not.
+stored with \\xNN for each byte that is not. Where the run's own images have moved: circlet train --resume RUN --root
+PATH --no-report, once.
 
 examples:
   circlet embed runs/folder-1 photos --out photo-embeddings
@@ -55,8 +56,8 @@ def main(arguments: list[str]) -> None:
     """Load, embed, write."""
     parsed = tyro.cli(EmbedArguments, args=arguments, prog="circlet embed", description=DESCRIPTION)
     device = choose_device(parsed.device)
-    _require_writable(parsed.out)
     images = _images(parsed.root, parsed.images)
+    _require_writable(parsed.out)
     pixels, embeddings = embed_with_run(parsed.run, device, images=images, on_error=parsed.on_error, trust=parsed.trust)
     for name, reason in pixels.broken:
         print(f"skipped {printable(name)}: {printable(reason)}")
@@ -68,6 +69,8 @@ def main(arguments: list[str]) -> None:
 def _images(paths: Sequence[Path], below: Path | None) -> ImageSet | None:
     """What to embed; None where nothing is named."""
     if not paths:
+        if below is not None:
+            raise ValueError(f"--images: found {below} without IMAGES, expected a manifest, whose paths start from it")
         return None
     first = paths[0]
     if len(paths) == 1 and (first.is_dir() or first.suffix.lower() in TABLES):

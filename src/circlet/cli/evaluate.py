@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -19,7 +19,8 @@ DESCRIPTION = """Test a trained embedding by the task of its run, beside the raw
 retrieval: Recall@K, R-Precision, MAP@R, MRR; reid: CMC and mAP across cameras; face: retrieval among the held-out
 persons, and the face test sets that are given. Without a flag, all is done as the run did it. Without --root,
 --checkpoint and --on-error, the metrics are also kept in the run folder, as evaluation.json: circlet recipes shows
-those that the run did not take itself.
+those that the run did not take itself. Where the run's own images have moved: circlet train --resume RUN --root PATH
+--no-report, once.
 
 examples:
   circlet evaluate runs/omniglot-1
@@ -38,7 +39,7 @@ class EvaluateArguments:
     """Folder or manifest to test on, by retrieval if it has no cameras: its query (with gallery), else test, else
     validation part; without a split every image queries all the others. By default the test classes of the run."""
     images: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """The folder that a manifest's paths start from and must stay below; by default the manifest's own."""
+    """The folder that the paths of a manifest --root start from and must stay below; by default the manifest's own."""
     test: TestConfig = field(default_factory=TestConfig)
     faces: FaceSets = field(default_factory=FaceSets)
     checkpoint: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
@@ -56,9 +57,11 @@ class EvaluateArguments:
 def main(arguments: list[str]) -> None:
     """Load, embed, measure, print."""
     parsed = _parse(arguments)
+    if parsed.images is not None and parsed.root is None:
+        raise ValueError(f"--images: found {parsed.images} without --root, expected --root MANIFEST, whose paths start "
+                         "from it")  # fmt: skip
     device = choose_device(parsed.device)
     images = None if parsed.root is None else images_to_test(parsed.root, parsed.images)
-    how: dict[str, Any] = {} if parsed.on_error is None else {"on_error": parsed.on_error}
     experiment, outcome = evaluate_run(
         parsed.run,
         device,
@@ -66,8 +69,8 @@ def main(arguments: list[str]) -> None:
         test_config=parsed.test,
         faces=parsed.faces,
         checkpoint=parsed.checkpoint,
+        on_error=parsed.on_error,
         trust=parsed.trust,
-        **how,
     )
     for pixels in filter(None, (outcome.test_set.query, outcome.test_set.gallery)):
         for name, reason in pixels.broken:

@@ -36,7 +36,7 @@ def parse(
     """
     base = _with_named_loss(experiment, arguments)
     if any(_value_of(flag, arguments) is not None for flag in ("--steps", "--loop.steps")):
-        base = with_network(base)
+        base = replace(base, transfer=with_network(base.transfer))
     _refuse_unknown(base.loss, arguments)
     loss = _loss_flags(base.loss)
     flags = _subclass(Experiment, ("loss", type(loss), field(default=loss)))

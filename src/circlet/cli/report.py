@@ -13,7 +13,8 @@ from circlet.terminal import printable
 DESCRIPTION = """Build the report of a finished run again: report.html in its folder.
 
 The test images are embedded anew with the run's checkpoint; its metrics are those that it wrote. Runs of circlet
-compare (in runs/ of its folder) and of circlet figure have a report in this way too.
+compare (in runs/ of its folder) and of circlet figure have a report in this way too. Where the run's images have moved:
+circlet train --resume RUN --root PATH --no-report, once.
 
 examples:
   circlet report runs/omniglot-1

@@ -1,7 +1,7 @@
 """Arguments of `circlet train --resume`: a run folder, and what changes as the run goes on.
 
-Every flag of the run is understood, so that the command line which began it may be repeated; those that may not change
-it are refused where they do (`circlet.experiments.resuming`). --help lists those that may.
+Every flag of the run is understood, --run-dir too, so that the command line which began it may be repeated; those that
+may not change it are refused where they do (`circlet.experiments.resuming`). --help lists those that may.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ import tyro
 from circlet.cli.common import Trust
 from circlet.cli.flags import parse
 from circlet.experiments import Experiment, open_run
-from circlet.experiments.resuming import MAY_CHANGE, Change, changes
+from circlet.experiments.resuming import Change, changes, may_change
 from circlet.terminal import printable
 from circlet.training import RunFolder
 
@@ -25,8 +25,9 @@ settings are the defaults. resumed.json in the run folder notes what was changed
 
 --steps counts from the start of the run, so a finished run of 300 steps is trained for 200 more with --steps 500; a
 smaller number ends it earlier. The learning rate goes on as in a run that had that length from its start: where that is
-longer, it rises from what the end of the shorter run had brought it down to. So it is with --minutes and
---loop.seconds, of which the time before the interruption is a part.
+longer, it rises from what the end of the shorter run had brought it down to. So it is with --minutes and --loop.seconds
+too: what the network's training took before the interruption counts, the stages on frozen features do not. Until a run
+has reached its new length, it has no result.
 
 A run in stages (folder, manifest, individuals) goes through its stages on frozen features again, from what is kept of
 them; --minutes and --steps lengthen the training of its network, or add it where there was none.
@@ -45,6 +46,8 @@ class ResumeArguments:
     experiment: Annotated[Experiment, tyro.conf.arg(name="")]
     resume: Annotated[Path, tyro.conf.arg(metavar="RUN")]
     """Run folder to go on with."""
+    run_dir: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
+    """The same again, as it was given to begin the run."""
     trust: Trust = ()
     """Names (package.module:name) in the run's settings that may be imported."""
     report: bool = True
@@ -88,7 +91,10 @@ def parse_resume(arguments: list[str]) -> Resumed:
     if recipe not in (None, before.recipe):
         raise ValueError(f"recipe: found {recipe} for a run of {before.recipe}, expected that one or none (--resume)")
     prog = f"circlet train --resume {printable(str(which.resume))}"
-    listed = MAY_CHANGE - {"transfer.stages"}  # --steps and --minutes add to them
+    listed = may_change(before) - {"transfer.stages"}  # --steps and --minutes add to them
     found = parse(ResumeArguments, rest, before, prog=prog, description=DESCRIPTION, listed=listed,
                   resume=which.resume)  # fmt: skip
+    if found.run_dir is not None and found.run_dir.resolve() != which.resume.resolve():
+        raise ValueError(f"--run-dir: found {found.run_dir} for the run in {which.resume}, expected that folder or "
+                         "none: a run goes on where it is (--resume)")  # fmt: skip
     return Resumed(folder, found, changes(before, found.experiment))

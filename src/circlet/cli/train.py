@@ -1,6 +1,7 @@
 """`circlet train`: a recipe, with any of its settings changed by flags, run in a folder of its own."""
 
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,12 +35,14 @@ from circlet.experiments import (
     splits_of,
     train,
 )
-from circlet.experiments.resuming import keep_changes
+from circlet.experiments.resuming import Change
+from circlet.experiments.run import nothing_left
 from circlet.recipes import RECIPES, find_recipe
 from circlet.recipes.names import EXTENSIONS, OWN
 from circlet.report import report_of
 from circlet.terminal import printable
 from circlet.training import RunFolder
+from circlet.training.trackers import TRACKERS
 
 DESCRIPTION = """Train an embedding, test it on unseen classes, write a report.
 
@@ -99,28 +102,33 @@ def main(arguments: list[str]) -> None:
 def _begin(parsed: TrainArguments, device: torch.device, began: float) -> None:
     experiment = on_all_ranks(lambda: resolved(parsed.experiment))
     on_all_ranks(lambda: build_loss(experiment.loss))
-    splits = _splits(experiment)  # before the folder: bad settings and missing data leave none behind
+    # Before the folder: bad settings and missing data leave none behind.
+    splits = _splits(experiment, partial(build_splits, experiment.data))
     config, asked = experiment.to_json(), parsed.run_dir
     folder = on_rank_0(lambda: RunFolder.create(asked or next_folder(experiment.folder_name), config))
     _say_if_from_nothing(experiment)
-    _run(experiment, splits, folder, device, began, report=parsed.report)
+    with nothing_left(folder):
+        _run(experiment, splits, folder, device, began, report=parsed.report)
 
 
 def _go_on(parsed: Resumed, device: torch.device, began: float) -> None:
     experiment, folder = parsed.arguments.experiment, parsed.folder
-    splits = _splits(experiment)
-    if parsed.changes:  # found before they are kept: whether the images are still those of the run
-        splits = on_all_ranks(partial(splits_of, folder, experiment, splits, to_train=True))
-    with folder.locked():
-        on_rank_0(lambda: keep_changes(folder, parsed.changes, experiment))
-        _run(experiment, splits, folder, device, began, report=parsed.arguments.report)
+    splits = _splits(experiment, partial(splits_of, folder, experiment, to_train=True))
+    _run(experiment, splits, folder, device, began, report=parsed.arguments.report, changes=parsed.changes)
 
 
 def _run(
-    experiment: Experiment, splits: Splits, folder: RunFolder, device: torch.device, began: float, *, report: bool
+    experiment: Experiment,
+    splits: Splits,
+    folder: RunFolder,
+    device: torch.device,
+    began: float,
+    *,
+    report: bool,
+    changes: Mapping[str, Change] | None = None,
 ) -> None:
     print(f"run folder: {printable(str(folder.path))}", flush=True)
-    outcome = train(experiment, splits, folder, device, began=began)
+    outcome = train(experiment, splits, folder, device, began=began, changes=changes)
     if outcome is None:  # not on the first rank
         return
     path = report_of(outcome, folder, experiment) if report else None
@@ -128,17 +136,19 @@ def _run(
     print(f"\n{result_text(outcome)}\n{notes}" + (f"\nreport: {printable(str(path.resolve()))}" if path else ""))
 
 
-def _splits(experiment: Experiment) -> Splits:
+def _splits(experiment: Experiment, find: Callable[[], Splits]) -> Splits:
     """The images; on rank 0 first, which may download them, and looks whether they can be tested as asked."""
 
     def found_on_rank_0() -> Splits:
         open_face_sets(experiment.faces)
-        splits = build_splits(experiment.data)
+        for name in experiment.loop.trackers:
+            TRACKERS.find(name)
+        splits = find()
         check_task(experiment.task, splits)
         return splits
 
     splits = on_all_ranks(lambda: found_on_rank_0() if is_rank_0() else None)
-    own = on_all_ranks(lambda: splits or build_splits(experiment.data))
+    own = on_all_ranks(lambda: splits or find())
     require_same_training(experiment, own.train)
     return own
 

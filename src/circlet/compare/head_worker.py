@@ -19,7 +19,7 @@ from circlet.analyse import Telemetry, Trace
 from circlet.compare.classes import by_class, write_classes
 from circlet.compare.costs import keep_costs
 from circlet.compare.one_run import comparison_of, made, of_search, without_test_classes
-from circlet.experiments import Experiment, build_splits, common_splits
+from circlet.experiments import Experiment, common_splits
 from circlet.experiments.head_runs import HeadRuns, frozen_network
 from circlet.experiments.loading import load_lazily
 from circlet.experiments.metrics import metrics_of
@@ -32,12 +32,12 @@ from circlet.transfer.head import TrainedHead
 class Images:
     """What the runs of one comparison share: network and splits of the first, features of each validation_share.
 
-    folder: of the comparison, which keeps the splits; None: they are drawn.
+    folder: of the comparison, which keeps the splits.
     """
 
-    def __init__(self, experiment: Experiment, device: torch.device, folder: Path | None = None) -> None:
+    def __init__(self, experiment: Experiment, device: torch.device, folder: Path) -> None:
         self.experiment = experiment
-        self.splits = build_splits(experiment.data) if folder is None else common_splits(folder, experiment.data)
+        self.splits = common_splits(folder, experiment.data)
         self.frozen = frozen_network(experiment, device)
         self.known: dict[float, HeadRuns] = {}
 
@@ -63,7 +63,7 @@ def make(task: dict[str, Any], heads: HeadRuns, device: torch.device, threads: i
 
 def _train(task: dict[str, Any], experiment: Experiment, folder: RunFolder, heads: HeadRuns) -> None:
     if task["keep_model"]:  # it can be tested again
-        begin(folder, heads.data)
+        begin(folder, experiment, heads.data)
     else:
         folder.begin(heads.data.train_counts)
     began = time.monotonic()

@@ -30,7 +30,7 @@ class Worker:
         threads = {"OMP_NUM_THREADS": str(machine.threads), "OMP_WAIT_POLICY": "passive"}
         with open(log, "ab") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "circlet.compare.head_worker", *arguments],
+                [sys.executable, "-P", "-m", "circlet.compare.head_worker", *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=file,

@@ -97,10 +97,10 @@ def stop_without(parent: int, seconds: float = 1.0) -> None:
 
 
 def of_search(experiment: Experiment) -> Experiment:
-    """The experiment as a search makes it: the test is retrieval, plainly, and no classes choose a checkpoint."""
+    """The experiment as a search makes it: the test is retrieval, plainly, and no classes choose checkpoint or end."""
     plain = replace(experiment.test, expand=0, rerank=False, draws=0)
     data = replace(experiment.data, validation_share=0.0)
-    return replace(experiment, task="retrieval", data=data, test=plain)
+    return replace(experiment, task="retrieval", data=data, loop=replace(experiment.loop, patience=0), test=plain)
 
 
 def frozen_classes(outcome: Outcome, experiment: Experiment, device: torch.device) -> ClassValues:

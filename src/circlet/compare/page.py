@@ -14,8 +14,8 @@ from circlet.compare.result import Result
 from circlet.compare.significance import LEVEL
 from circlet.compare.tables import device_memory, difference_headings, difference_rows, headings, table_rows
 from circlet.compare.verdicts import by_classes_alone, verdicts
+from circlet.experiments.leaves import leaves
 from circlet.pages import data_uri, page
-from circlet.recipes.recipe import leaves
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

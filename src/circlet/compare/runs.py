@@ -106,7 +106,7 @@ def _start(run: Run, machine: Machine) -> "subprocess.Popen[bytes]":
     arguments = [str(run.path), str(machine.device), threads, str(run.validation_share), str(machine.jobs)]
     with open(_log(run), "ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "circlet.compare.one_run", *arguments],
+            [sys.executable, "-P", "-m", "circlet.compare.one_run", *arguments],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from circlet.data.depth import averageable
 from circlet.data.images import DataError
-from circlet.data.large import LARGE, turn_of
+from circlet.data.large import LARGE, reduced, turn_of
 from circlet.data.readers import Reader, content_of, file_of, part_of
 from circlet.data.strict import passing_over
 from circlet.data.upright import orientation, stored_edges, turned, upright_size
@@ -99,7 +100,7 @@ class BoxReader:
             stored = orientation(image)
             edges = stored_edges(self._edges(index, *upright_size(image.size, stored)), image.size, stored)
             area = (edges[2] - edges[0]) * (edges[3] - edges[1])
-            part = image.crop(edges) if area < 2 * LARGE else image.reduce(2, edges)
+            part = image.crop(edges) if area < 2 * LARGE else reduced(image, 2, averageable, edges)
         return turned(part, stored)
 
     def file(self, index: int) -> str | None:

@@ -31,7 +31,7 @@ def content_digest(images: ImageSet, index: int) -> bytes:
         if content is not None:
             return hashlib.blake2b(content, digest_size=_BYTES).digest()
         return _pixel_digest(images, index)
-    except MemoryError:
+    except (MemoryError, DataError):  # a DataError of a reader has named the place
         raise
     except Exception as error:
         raise DataError(f"{images.names[index]}: could not be read ({type(error).__name__}: {error})") from error

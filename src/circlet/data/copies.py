@@ -15,6 +15,7 @@ from circlet.data.groups import joined_classes
 from circlet.data.images import Bools, DataError, ImageSet, Ints, Splits
 from circlet.data.notes import say_once
 from circlet.data.pictures import Pictures, pictures
+from circlet.data.straddling import straddling_files
 
 _SHOWN = 3
 
@@ -34,7 +35,7 @@ def settled(
 
     - One picture under two labels, or two cameras, is a DataError that names both; with on_error "skip" all images of
       it are left out.
-    - One file in train and in the test is a DataError. (Equal files of other names are told of by `straddling`.)
+    - One file in train and in the test is a DataError; equal files of other names, and parts of one, are told of.
     - A picture that a role has several times is taken the first time.
     - A picture in query and gallery: the two are of one group, so that the query passes over it (`retrieval`).
 
@@ -46,7 +47,7 @@ def settled(
     if splits.train is splits.query:
         del roles["train"]
     every = _Every(roles, pictures(*roles.values()), place)
-    if every.pictures.content.size == np.unique(every.pictures.content).size:
+    if not _has_equals(every.pictures.whole):
         return splits
     kept = every.without_contradictions(on_error)
     every.require_apart(kept)
@@ -55,7 +56,11 @@ def settled(
     query, gallery = parts["query"], parts.get("gallery")
     if gallery is not None:
         query, gallery = every.grouped(query, gallery, kept)
-    return Splits(parts.get("train", query), query, gallery, splits.closed_set)
+    found = Splits(parts.get("train", query), query, gallery, splits.closed_set)
+    if "train" in roles:
+        for sentence in straddling_files(found, every.pictures.whole[kept]):
+            say_once(f"warning: {sentence}")
+    return found
 
 
 class _Every:
@@ -94,15 +99,14 @@ class _Every:
         return ~contradicted
 
     def _contradiction(self, what: str, one: int, two: int, count: int) -> str:
+        under = "two cameras"  # their names are those of the table
         if what == "labels":
-            values = " and ".join(repr(self.class_names[self.labels[i]]) for i in (one, two))
-        else:
-            values = f"{self.cameras[one]} and {self.cameras[two]}"
+            under = "the labels " + " and ".join(repr(self.class_names[self.labels[i]]) for i in (one, two))
         places = [self.place(self.names[i]) for i in (one, two)]
         same = "one file" if self.pictures.file[one] == self.pictures.file[two] else "the same picture, byte for byte,"
         more = f" ({count} such pictures in all)" if count > 1 else ""
-        return (f"{places[0]} and {places[1]}: found {same} under the {what} {values}{more}, expected one of them; "
-                "on_error skip leaves such pictures out")  # fmt: skip
+        return (f"{places[0]} and {places[1]}: found {same} under {under}{more}, expected one of them "
+                '(--data.on-error skip leaves such pictures out, on_error="skip" in Python)')  # fmt: skip
 
     def require_apart(self, kept: Bools) -> None:
         """DataError where one file is in train and in query or gallery."""
@@ -122,10 +126,11 @@ class _Every:
         """Which images (N,) are not there before, in their role."""
         pairs = np.stack([self.pictures.content, self.role], axis=1)
         _, inverse = np.unique(pairs, axis=0, return_inverse=True)
-        first: Bools = _first_of(inverse.reshape(-1).astype(np.int64)) == np.arange(len(self.names))
+        same = _first_of(inverse.reshape(-1).astype(np.int64))
+        first: Bools = same == np.arange(len(self.names))
         again = np.flatnonzero(kept & ~first)
         if again.size:
-            listed = self._listed(again, self._first[again])
+            listed = self._listed(again, same[again])
             say_once(f"warning: {_many(len(again), 'image')} left out, which the same role has already, byte for byte: "
                      f"{listed}")  # fmt: skip
         return first
@@ -164,6 +169,10 @@ class _Every:
         if like is not None:
             shown = [f"{one} (as {self.place(self.names[row])})" for one, row in zip(shown, like, strict=False)]
         return ", ".join(shown) + (f", and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else "")
+
+
+def _has_equals(numbers: Ints) -> bool:
+    return numbers.size > np.unique(numbers).size
 
 
 def _first_of(numbers: Ints) -> Ints:

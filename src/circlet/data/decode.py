@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
-from circlet.data.boxes import BoxError
+from circlet.data.depth import eight_bit
 from circlet.data.images import DataError, ImageSet
 from circlet.data.ink import ink_box
 from circlet.data.large import LARGE, reduced, turn_of
@@ -96,7 +96,7 @@ def decode_noting(image_set: ImageSet, index: int, form: Form) -> tuple[Pixels, 
                 where = os.fspath(getattr(image, "filename", "")) or where
                 limit.check(image.width, image.height, "")  # of readers that open images in their own way
                 pixels = _fitted(_upright(image, form), form)
-        except BoxError:
+        except DataError:  # of a reader, which has named the place
             raise
         except TooLargeError as error:
             raise DataError(f"{where}: {error}") from error
@@ -135,23 +135,8 @@ def _upright(image: "Image", form: Form) -> "Image":
 
 
 def _in_mode(image: "Image", mode: str) -> "Image":
-    image = _eight_bit(image)
+    image = eight_bit(image)
     return image if image.mode == mode else image.convert(mode)
-
-
-def _eight_bit(image: "Image") -> "Image":
-    """Return the image with 8 bits a channel and without transparency."""
-    from PIL import Image
-
-    if image.mode.startswith("I"):
-        values = np.asarray(image)
-        if values.size and (values.min() < 0 or values.max() > 0xFFFF):
-            raise ValueError(f"pixels from {values.min()} to {values.max()}, expected at most 16 bits")
-        return Image.fromarray((values >> 8).astype(np.uint8))
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image.convert("RGBA"))
-    return image
 
 
 def _fitted(image: "Image", form: Form) -> Pixels:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from circlet.data.folder import folder_to_test, scan_folder, top_split
+from circlet.data.folder import folder_to_test, scan_folder, split_of
 from circlet.data.images import DataError, ImageSet, Splits
 from circlet.data.manifest import read_manifest
 from circlet.data.notes import say_once
@@ -20,15 +20,16 @@ def every_image(path: str | Path, root: str | Path | None = None) -> ImageSet:
 
     In a folder the class of an image is the folder that holds it, relative to `path` ("." for `path` itself). Where the
     folders at the top are the parts of a split, it is relative to its part, so that a class that is in two of them is
-    one: this, and files that are passed over, are said on standard error.
+    one: this, and files that are passed over, are said on standard error. What could be a split but is not plainly one
+    is a DataError (`image_folder`).
     """
     path = Path(path)
     if not _is_folder(path):
         return read_manifest(path, root)[0]
+    parts = list(split_of(path).values())
     passed = PassedOver()
     images = scan_folder(path, path, passed, unsorted=True)
     passed.tell(str(path))
-    parts = top_split(path)
     if not parts:
         return images
     say_once(f"{path}: takes all of {', '.join(parts)}; the classes are the folders in them")
@@ -56,7 +57,7 @@ def images_to_test(path: str | Path, root: str | Path | None = None) -> Splits:
         return Splits(images, images, closed_set=True)
     tested.tell(str(path), parts.values())
     query, gallery = (
-        None if part is None else images.subset(np.flatnonzero(np.array(cells) == part))
+        None if part is None else images.subset(np.flatnonzero([cell == part for cell in cells]))
         for part in (tested.query, tested.gallery)
     )
     assert query is not None

@@ -6,17 +6,16 @@ are decoded. Nothing outside the root is ever read. What cannot be listed is an 
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from circlet.data.data_set import DataSet
 from circlet.data.images import DataError, FileReader, ImageSet, Splits
 from circlet.data.listing import make_splits, split_by_classes
-from circlet.data.lookalikes import lookalikes
 from circlet.data.notes import say_once
 from circlet.data.passed_over import PassedOver, by_kind
 from circlet.data.signatures import SUFFIXES
-from circlet.data.split_folders import ToTest, choose_tested, find_split, refuse_splits_inside, role_of
+from circlet.data.split_folders import ToTest, choose_tested, find_split, refuse_splits_inside
 from circlet.data.walk import folders_in, walk, what_is_at
 
 _LAYOUTS = "root/class/image, or root/train/class/image with root/query (and root/gallery), root/test or root/val"
@@ -40,7 +39,7 @@ def image_folder(root: str | Path, *, held_out: float = 0.5, seed: int = 0, clos
     one, and class names that only look the same. `closed_set` allows test classes that are trained on.
     """
     root = Path(root)
-    parts = _split_of(root)
+    parts = split_of(root)
     if not parts:
         images = _read_parts(root, ("",))[""]
         return split_by_classes(root, images, held_out, seed)
@@ -51,11 +50,7 @@ def image_folder(root: str | Path, *, held_out: float = 0.5, seed: int = 0, clos
     if tested is None:
         say_once(f"{root}: found {train} and no folder to test on, so the classes in it are split")
         return split_by_classes(root, _read_parts(root, (train,))[train], held_out, seed)
-    if tested.query == parts.get("validation"):
-        say_once(f"{root}: found no test folder, so {tested.query} is the test set")
-    if tested.left:
-        say_once(f"{root}: trains on {train} and tests on {tested.query}; {', '.join(tested.left)} is left alone "
-                 "(classes to validate on are held out of those to train on)")  # fmt: skip
+    tested.tell_training(str(root), parts)
     sets = _read_parts(root, (train, *tested.names))
     return make_splits(root, sets[train], sets[tested.query], sets.get(tested.gallery or ""), closed_set=closed_set)
 
@@ -66,32 +61,26 @@ def folder_to_test(root: Path) -> Splits:
     As in `image_folder`, query (with gallery), else test, else val; said on standard error. Without split folders it is
     every image, sorted into classes or not.
     """
-    parts = _split_of(root)
+    parts = split_of(root)
     if not parts:
         images = _read_parts(root, ("",), unsorted=True)[""]
-        return Splits(images, images, closed_set=True)
+        return make_splits(root, images, images, closed_set=True)
     tested = choose_tested(str(root), parts, _LAYOUTS) or ToTest(parts["train"], None, ())
     tested.tell(str(root), parts.values())
     sets = _read_parts(root, tested.names)
-    return Splits(sets[tested.query], sets[tested.query], sets.get(tested.gallery or ""), closed_set=True)
+    query = sets[tested.query]
+    return make_splits(root, query, query, sets.get(tested.gallery or ""), closed_set=True)
 
 
-def _split_of(root: Path) -> dict[str, str]:
+def split_of(root: Path) -> dict[str, str]:
     """The split folders directly below a root, by role; empty where there is none. See `find_split`."""
     if (found := what_is_at(root)) != "a folder":
         raise DataError(f"{root}: found {found}, expected a folder: {_LAYOUTS}")
     return find_split(str(root), folders_in(str(root)), lambda name: bool(folders_in(os.path.join(root, name))))
 
 
-def top_split(root: Path) -> list[str]:
-    """The folders directly below a root if all of them are parts of a split, with folders inside them; else none."""
-    names = folders_in(str(root))
-    are_parts = all(role_of(name) is not None and folders_in(os.path.join(root, name)) for name in names)
-    return names if are_parts else []
-
-
 def _read_parts(root: Path, parts: Sequence[str], *, unsorted: bool = False) -> dict[str, ImageSet]:
-    """The images of some folders below `root` ("": itself), whose class names must differ in more than their blanks."""
+    """The images of some folders below `root` ("": itself)."""
     passed = PassedOver()
     if parts != ("",):
         top = next(walk(str(root), str(root)))
@@ -100,7 +89,6 @@ def _read_parts(root: Path, parts: Sequence[str], *, unsorted: bool = False) -> 
     sets = {part: scan_folder(root, root / part, passed, unsorted=unsorted) for part in parts}
     for part, images in sets.items():
         refuse_splits_inside(str(root / part), images.class_names)
-    _require_plain_names(root, sets)
     passed.tell(str(root))
     return sets
 
@@ -126,6 +114,7 @@ def scan_folder(root: Path, base: Path, passed: PassedOver, *, unsorted: bool = 
             raise DataError(f"{listing.path}: found a class folder without an image{_counted(listing.passed_over)}, "
                             f"expected at least one of {', '.join(sorted(SUFFIXES))}")  # fmt: skip
         passed.add(listing.path, listing.passed_over, has_image=bool(listing.images) or where == ".")
+        passed.add_taken(listing.by_content)
         others += listing.passed_over
         classes += [where] * len(listing.images)
         names += listing.images if prefix == "." else [f"{prefix}/{name}" for name in listing.images]
@@ -148,20 +137,6 @@ def _require_no_links(refused: Sequence[str], root: Path) -> None:
 
 def _counted(kinds: Sequence[str]) -> str:
     return f" ({len(kinds)} other files)" + (f": {by_kind(Counter(kinds))}" if kinds else "")
-
-
-def _require_plain_names(root: Path, sets: Mapping[str, ImageSet]) -> None:
-    """Raise a DataError for two class names, of any of the sets, that look the same."""
-    found = lookalikes(dict.fromkeys(name for images in sets.values() for name in images.class_names))
-    if found is not None:
-        first, second = (
-            next(
-                ascii(f"{part}/{name}" if part else name) for part, images in sets.items() if name in images.class_names
-            )
-            for name in found
-        )
-        raise DataError(f"{root}: found the class folders {first} and {second}, which look the same, expected one of "
-                        "them; rename or join them")  # fmt: skip
 
 
 FOLDER = DataSet("folder", image_folder, title="your own images, a folder for each class", layout=_LAYOUTS)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from circlet.data.groups import joined_classes, two_classes_of_a_group
 from circlet.data.lookalikes import lookalikes
+from circlet.data.notes import cut, shown, some
 from circlet.data.readers import Chosen, Reader
 from circlet.data.readers import FileReader as FileReader
 from circlet.terminal import storable
@@ -202,8 +203,9 @@ class Splits:
         sets = [images for images in (self.train, self.query, self.gallery) if images is not None]
         alike = lookalikes(dict.fromkeys(name for images in sets for name in images.class_names))
         if alike is not None:
-            raise DataError(f"class_names: found {alike[0]!r} and {alike[1]!r}, which differ by blanks or by what does "
-                            "not show, expected one name for each class")  # fmt: skip
+            first, other = (ascii(cut(name)) for name in alike)  # tells normal forms apart
+            raise DataError(f"class_names: found {first} and {other}, which differ by blanks or by what does not show, "
+                            "expected one name for each class")  # fmt: skip
         if not self.closed_set:
             for role, images in (("query", self.query), ("gallery", self.gallery)):
                 if images is not None:
@@ -213,14 +215,15 @@ class Splits:
         seen = set(self.train.class_names)
         shared = [name for name in images.class_names if name in seen]
         if shared:
-            listed = ", ".join(map(repr, shared[:10])) + (f" and {len(shared) - 10} more" if len(shared) > 10 else "")
+            listed = some([shown(name) for name in shared], 10)
             first, trained = (
                 part.names[np.flatnonzero(part.labels == part.class_names.index(shared[0]))[0]]
                 for part in (images, self.train)
             )
             raise SeenClassError(
-                f"{role}: found {len(shared)} of its {images.num_classes} classes in train too ({listed}; {first} has "
-                f"the class of {trained}), expected unseen classes; closed_set=True allows seen ones",
+                f"{role}: found {len(shared)} of its {images.num_classes} classes in train too ({listed}; "
+                f"{cut(first)} has the class of {cut(trained)}), expected unseen classes; closed_set=True allows seen "
+                "ones",
                 first,
             )
 

@@ -43,23 +43,30 @@ def turn_of(size: tuple[int, int]) -> Iterator[None]:
         yield
 
 
-def reduced(image: "Image", factor: int, convert: Callable[["Image"], "Image"]) -> "Image":
+def reduced(
+    image: "Image",
+    factor: int,
+    convert: Callable[["Image"], "Image"],
+    edges: tuple[int, int, int, int] | None = None,
+) -> "Image":
     """`convert` of the loaded image, with each side divided by `factor` and rounded up; pixels are averaged.
 
     >>> from PIL import Image
     >>> reduced(Image.new("RGB", (7, 5)), 2, lambda strip: strip.convert("L")).size
     (4, 3)
 
-    convert: from any mode to a mode that can be averaged, such as L and RGB; of each pixel by itself.
+    convert: from any mode to a mode that can be averaged, such as L and RGB; of each pixel by itself. edges: left, top,
+    right and bottom of the part that is meant; None is the whole.
     """
     from PIL import Image
 
-    rows = factor * max(1, _STRIP // (image.width * factor))
+    left, upper, right, lower = edges or (0, 0, image.width, image.height)
+    rows = factor * max(1, _STRIP // ((right - left) * factor))
     made: Image.Image | None = None
-    for top in range(0, image.height, rows):
-        strip = convert(image.crop((0, top, image.width, min(top + rows, image.height)))).reduce(factor)
+    for top in range(upper, lower, rows):
+        strip = convert(image.crop((left, top, right, min(top + rows, lower)))).reduce(factor)
         if made is None:
-            made = Image.new(strip.mode, (strip.width, -(-image.height // factor)))
-        made.paste(strip, (0, top // factor))
+            made = Image.new(strip.mode, (strip.width, -(-(lower - upper) // factor)))
+        made.paste(strip, (0, (top - upper) // factor))
     assert made is not None, "an image has at least one row"
     return made

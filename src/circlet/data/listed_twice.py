@@ -8,10 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from circlet.data.images import DataError, ImageSet, Ints
-from circlet.data.notes import say_once
-from circlet.data.table import Table, shown
-
-_SHOWN = 3
+from circlet.data.notes import cut, say_once, shown, some
+from circlet.data.table import Table
 
 
 def listed_once(table: Table, images: ImageSet, splits: Sequence[str] | None) -> Ints | None:
@@ -33,28 +31,26 @@ def listed_once(table: Table, images: ImageSet, splits: Sequence[str] | None) ->
             again.append((same, row))
     if not again:
         return None
-    listed = ", ".join(
-        f"{images.names[row]} in {table.line(same)} and {table.line(row)}" for same, row in again[:_SHOWN]
-    ) + (f", and {len(again) - _SHOWN} more" if len(again) > _SHOWN else "")
+    listed = some([f"{cut(images.names[row])} in {table.line(same)} and {table.line(row)}" for same, row in again])
     rows = "rows list an image" if len(again) > 1 else "row lists an image"
     say_once(f"warning: {table.path}: {len(again)} {rows} once more, which is taken once: {listed}")
     return np.setdiff1d(np.arange(len(images), dtype=np.int64), np.array([row for _, row in again], dtype=np.int64))
 
 
-def require_apart(table: Table, images: ImageSet, splits: Sequence[str]) -> None:
-    """DataError where an image is in train and in the test."""
-    trained = {images.names[row]: row for row, split in enumerate(splits) if split == "train"}
+def require_apart(table: Table, images: ImageSet, splits: Sequence[str], train: str) -> None:
+    """DataError where an image is in the split `train` and in another."""
+    trained = {images.names[row]: row for row, split in enumerate(splits) if split == train}
     for row, split in enumerate(splits):
         earlier = trained.get(images.names[row])
-        if split != "train" and earlier is not None:
+        if split != train and earlier is not None:
             raise DataError(f"{table.where(earlier)} and {table.line(row)}: found the image {shown(images.names[row])} "
-                            f"in train and in {split}, expected other images in the test than in the "
+                            f"in {train} and in {split}, expected other images in the test than in the "
                             "training")  # fmt: skip
 
 
 def _require_agreement(table: Table, images: ImageSet, earlier: int, row: int) -> None:
     names = images.class_names
-    found = [("labels", [repr(names[images.labels[i]]) for i in (earlier, row)])]
+    found = [("labels", [shown(names[images.labels[i]]) for i in (earlier, row)])]
     if images.cameras is not None:
         found.append(("cameras", [f"number {images.cameras[i]}" for i in (earlier, row)]))
     for what, (one, other) in found:

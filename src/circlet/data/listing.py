@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from circlet.data.images import DataError, FileReader, ImageSet, SeenClassError, Splits, split_classes
+from circlet.data.notes import some
+from circlet.data.regular import NotAFileError, open_regular
 
-_SHOWN = 3
 _NUMBER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 
 
@@ -60,10 +61,7 @@ def read_lines(
     `columns`: how many cells a line may have. `first`: what the last of the skipped lines begins with. Empty lines at
     the end are passed over; an empty one between others, a missing file and one that is no text are a DataError.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: found no such list ({error.strerror}), expected it beside the images") from error
+    content = _content(path)
     try:
         texts = content.decode("utf-8-sig").rstrip().splitlines()
     except UnicodeDecodeError as error:
@@ -85,6 +83,16 @@ def read_lines(
             raise DataError(f"{path}, line {number}: found {len(cells)} columns ({text[:60]!r}), expected {expected}")
         lines.append(Line(path, number, cells))
     return lines
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with open_regular(path) as file:
+            return file.read()
+    except NotAFileError as error:
+        raise DataError(f"{path}: {error}") from error
+    except OSError as error:
+        raise DataError(f"{path}: found no such list ({error.strerror}), expected it beside the images") from error
 
 
 def read_columns(path: Path, columns: dict[str, str], separator: str) -> dict[str, npt.NDArray[Any]]:
@@ -132,11 +140,10 @@ def require_files(root: Path, names: Sequence[str], listed_in: Path, lines: Sequ
         if base not in entries[folder] or base in (".", ".."):
             missing.append(index)
     if missing:
-        shown = ", ".join(names[index] for index in missing[:_SHOWN])
-        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
         raise DataError(
             f"{where(missing[0])}: found an image missing, {len(missing)} of the {len(names)} listed in all "
-            f"({shown}{more}), expected all below {root}; the archive may be half extracted"
+            f"({some([names[index] for index in missing])}), expected all below {root}; the archive may be half "
+            "extracted"
         )
 
 
@@ -164,7 +171,7 @@ def make_splits(
 def _line_of(where: Path, image: str) -> str:
     """The file and the line that names an image, as error messages begin; the file alone if it is no such list."""
     if where.suffix == ".txt":
-        texts = where.read_text("utf-8-sig", errors="replace").splitlines()
+        texts = _content(where).decode("utf-8-sig", "replace").splitlines()
         for cell in (image, PurePosixPath(image).stem):  # VehicleID leaves out folder and suffix
             for number, text in enumerate(texts, 1):
                 if cell in text.split():

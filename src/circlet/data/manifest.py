@@ -25,17 +25,20 @@ from circlet.data.images import (
 )
 from circlet.data.listed_twice import listed_once, require_apart
 from circlet.data.lookalikes import lookalikes
+from circlet.data.notes import cut, shown
 from circlet.data.readers import Reader
-from circlet.data.table import Table, read_table, shown
+from circlet.data.split_folders import choose_tested, find_split, role_of
+from circlet.data.table import Table, read_table
 from circlet.data.time_split import split_by_time
 from circlet.data.times import TimesError, parse_times
 
-_ROLES = ("train", "query", "gallery", "test")
+_SPLITS = "train with query (and gallery), test or val, as all rows of the column split"
 _COLUMNS = ("path", "label", "split", "camera", "bbox", "group", "time", "category")
 _LONGEST_BOX = 200  # characters
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_800  # of the years 1 to 9999
 _EXPECTED = (
-    "columns path and label, optionally split (train, query, gallery or test), camera, bbox, group, time and category"
+    "columns path and label, optionally split (train, query, gallery, test or val), camera, bbox, group, time and "
+    "category"
 )
 
 
@@ -53,7 +56,8 @@ def manifest(
     Needed are the columns `path`, below `root` (the manifest's folder where None) and relative to it or absolute, and
     `label`, any text. These may stand beside them; others are passed over:
 
-    - `split`: train with query (and gallery), or train with test, whose every image searches all the others.
+    - `split`: train with query (and gallery), or train with test or val, whose every image searches all the others.
+      The names are those of split folders (`image_folder`); with both test and val, val is left alone, which is told.
     - `camera`, any text, numbered in sorted order over the whole table.
     - `bbox`, the part of the image that is meant: "x y width height" (or with commas; in Parquet also four numbers or
       a struct of x, y, width, height) in pixels of the upright image. Empty: the whole image. Such an image is called
@@ -85,24 +89,36 @@ def manifest(
     if splits is None:
         return _by_classes(table, images, held_out, seed)
 
-    roles = np.array(splits)
-    unknown = np.flatnonzero(~np.isin(roles, _ROLES))
-    if unknown.size:
-        row = int(unknown[0])
-        raise DataError(f"{table.where(row)}: found split {shown(splits[row])}, expected {', '.join(_ROLES)}")
-    found = sorted(set(splits))
-    if found not in (["query", "train"], ["gallery", "query", "train"], ["test", "train"]):
-        raise DataError(
-            f"{path}: found the splits {', '.join(found)}, expected train and query (and gallery), or train and test"
-        )
-    parts = {role: images.subset(np.flatnonzero(roles == role)) for role in found}
-    query = parts["test" if "test" in parts else "query"]
+    return _by_column(table, images, splits, closed_set)
+
+
+def _by_column(table: Table, images: ImageSet, cells: list[str], closed_set: bool) -> Splits:
+    """The parts that the cells of the column `split` name, by the names that split folders have."""
+    role_of_cell = {cell: role_of(cell) for cell in dict.fromkeys(cells)}
+    unknown = next((cell for cell, role in role_of_cell.items() if role is None), None)
+    if unknown is not None:
+        raise DataError(f"{table.where(cells.index(unknown))}: found split {shown(unknown)}, expected {_SPLITS}")
+    where = str(table.path)
+    parts = find_split(where, sorted(role_of_cell), kind="values")
+    tested = choose_tested(where, parts, _SPLITS, kind="values")
+    if tested is None or "train" not in parts:
+        raise DataError(f"{where}: found the splits {', '.join(sorted(parts.values()))}, expected {_SPLITS}")
+    tested.tell_training(where, parts)
+    if tested.left:
+        used = np.flatnonzero([cell not in tested.left for cell in cells])
+        images, table, cells = images.subset(used), table.at(used), [cells[row] for row in used.tolist()]
+    train, query, gallery = (
+        None if part is None else images.subset(np.flatnonzero([cell == part for cell in cells]))
+        for part in (parts["train"], tested.query, tested.gallery)
+    )
+    assert train is not None
+    assert query is not None
     try:
-        read = Splits(parts["train"], query, parts.get("gallery"), closed_set)
+        read = Splits(train, query, gallery, closed_set)
     except SeenClassError as error:
-        row = next(i for i, role in enumerate(splits) if role != "train" and images.names[i] == error.image)
+        row = next(i for i, cell in enumerate(cells) if cell != parts["train"] and images.names[i] == error.image)
         raise DataError(f"{table.where(row)}: {error}") from error
-    require_apart(table, images, splits)
+    require_apart(table, images, cells, parts["train"])
     return read
 
 
@@ -137,8 +153,9 @@ def _read(path: Path, root: str | Path | None) -> tuple[Table, ImageSet, list[st
     groups = table.texts("group", _EXPECTED) if "group" in table else None
     paths, names, boxes = _named(table)
     below = path.parent if root is None else Path(root)
+    start = os.path.join(os.path.abspath(below), "")
     for row, name in enumerate(paths):
-        if not _is_below(name, below):
+        if not _is_below(name, start):
             where = f"paths below {below}, or the folder above all images (--images)"
             raise DataError(f"{table.where(row)}: found the image {shown(name)}, expected {where}")
     for name in ("label", "camera", "category"):
@@ -209,8 +226,9 @@ def _require_distinct(table: Table, name: str, cells: Sequence[str | None]) -> N
     if alike is not None:
         one, other = (first[cell] for cell in alike)
         what = "label" if name == "label" else f"column {name!r}"
-        raise DataError(f"{table.where(one)} and {table.line(other)}: found {shown(alike[0])} and {shown(alike[1])} in "
-                        f"{what}, which differ by blanks or by what does not show, expected one spelling")  # fmt: skip
+        texts = " and ".join(ascii(cut(cell)) for cell in alike)  # tells normal forms apart
+        raise DataError(f"{table.where(one)} and {table.line(other)}: found {texts} in {what}, which differ by blanks "
+                        "or by what does not show, expected one spelling")  # fmt: skip
 
 
 def _times(table: Table, cells: list[str]) -> Floats:
@@ -256,11 +274,11 @@ def _group_numbers(cells: list[str | None]) -> Ints:
     return numbers
 
 
-def _is_below(name: str, root: Path) -> bool:
-    """Whether a path leads nowhere but below `root`, as far as its text says."""
+def _is_below(name: str, start: str) -> bool:
+    """Whether a path leads nowhere but below a root, as far as its text says; absolute ones have the root's `start`."""
     if os.pardir in name and os.pardir in PurePath(name).parts:
         return False
-    return not os.path.isabs(name) or PurePath(name).is_relative_to(os.path.abspath(root))
+    return not os.path.isabs(name) or name.startswith(start)
 
 
 MANIFEST = DataSet("manifest", manifest, title="your own images, listed in a table", layout=_EXPECTED, places=places)

@@ -8,7 +8,7 @@ thread that asks.
 import io
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from importlib import import_module
@@ -29,6 +29,8 @@ FORMATS = tuple(_PLUGINS)
 """The formats that are read, as Pillow calls them."""
 # Decoders that hold the pixels several times; and one in Python, which a short file could keep busy for minutes.
 _SHARES = {"WEBP": 4, "AVIF": 4, "JPEG2000": 4, "bmp_rle": 64}
+
+_NEEDED_TAGS = {258: "BitsPerSample", 259: "Compression", 262: "PhotometricInterpretation"}
 
 
 class TooLargeError(ValueError):
@@ -106,13 +108,21 @@ def _opened(file: IO[bytes]) -> "ImageFile":
             continue
         file.seek(0)
         try:
-            # Of tags that a TIFF has, its pixels need some; elsewhere it is metadata that Pillow warns of here.
-            with nullcontext() if kind == "TIFF" else passing_over():
+            with passing_over() as notes:  # it is metadata that Pillow warns of here
                 image: ImageFile = factory(file, "")  # with the path it might map the file: a cut would be the end
         except (SyntaxError, IndexError, TypeError, struct.error) as error:  # plugins say so that they cannot read it
             raise ValueError(f"found a damaged {kind} ({error}), expected an image") from error
+        if kind == "TIFF" and notes.metadata:
+            _require_tags(image)
         return image
     raise ValueError(f"found {found or 'another format'}, expected one of {', '.join(FORMATS)}")
+
+
+def _require_tags(image: Any) -> None:
+    """ValueError unless a TIFF has the tags that its pixels need: Pillow takes others for those that it cannot read."""
+    missing = [name for tag, name in _NEEDED_TAGS.items() if tag not in image.tag_v2]
+    if missing:
+        raise ValueError(f"found a damaged TIFF (no readable {', '.join(missing)}), expected an image")
 
 
 @cache

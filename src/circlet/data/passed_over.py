@@ -1,12 +1,11 @@
-"""Files of a folder that are no images to us: counted by kind, and told of in one sentence."""
+"""Files of a folder that are no images to us, and those that are by content alone: counted by kind, and told of."""
 
 from collections import Counter
 from collections.abc import Iterable
 
-from circlet.data.notes import say_once
+from circlet.data.notes import say_once, some
 
 _SHOWN = 8  # kinds
-_SHOWN_FOLDERS = 3
 _ADVICE = {
     "HEIC": "HEIC is not read: convert it to JPEG",
     "AVIF": "AVIF is read by Pillow from 11.3 on, and is not here",
@@ -26,6 +25,7 @@ class PassedOver:
     def __init__(self) -> None:
         self._kinds: Counter[str] = Counter()
         self._bare: list[str] = []
+        self._taken: Counter[str] = Counter()
 
     def add(self, folder: str, kinds: Iterable[str], *, has_image: bool) -> None:
         """Count the files of a folder, given the kind of each."""
@@ -34,8 +34,16 @@ class PassedOver:
         if kinds and not has_image:
             self._bare.append(folder)
 
+    def add_taken(self, kinds: Iterable[str]) -> None:
+        """Count files that are taken for images by their content, given the kind of each by its name."""
+        self._taken.update(kinds)
+
     def tell(self, root: str) -> None:
-        """Say the sentence on standard error, if there is anything to say."""
+        """Say on standard error what was passed over and what was taken, if there is anything to say."""
+        if self._taken:
+            count = self._taken.total()
+            files = "files taken for images" if count > 1 else "file taken for an image"
+            say_once(f"{root}: {count} {files} by the content alone: {by_kind(self._taken)}")
         if sentence := self.sentence(root):
             say_once(f"warning: {sentence}")
 
@@ -46,9 +54,7 @@ class PassedOver:
         count = self._kinds.total()
         text = f"{root}: {count} file{'s' if count > 1 else ''} passed over: {by_kind(self._kinds)}"
         if self._bare:
-            more = len(self._bare) - _SHOWN_FOLDERS
-            shown = ", ".join(self._bare[:_SHOWN_FOLDERS]) + (f" and {more} more" if more > 0 else "")
-            text += f"; no image beside them in {shown}"
+            text += f"; no image beside them in {some(self._bare)}"
         formats = sorted({_FORMAT_OF[kind] for kind in self._kinds if kind in _FORMAT_OF})
         return "; ".join([text, *(_ADVICE[name] for name in formats)])
 

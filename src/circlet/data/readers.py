@@ -26,6 +26,8 @@ from circlet.data.regular import open_regular
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+_MOST_BYTES = 1 << 31
+
 Reader = Callable[[int], "Image"]
 
 
@@ -49,9 +51,12 @@ class FileReader:
         return b""
 
     def content(self, index: int) -> bytes:
-        """The bytes of the file; an OSError where it cannot be read, a ValueError for what is no regular file."""
+        """The bytes of the file; an OSError where it cannot be read, a ValueError if no regular file or above 2 GiB."""
         with open_regular(self.file(index)) as file:
-            return file.read()
+            size = os.fstat(file.fileno()).st_size
+            if size > _MOST_BYTES:
+                raise ValueError(f"found {size / 2**30:,.1f} GiB, expected an image file of at most 2 GiB")
+            return file.read(_MOST_BYTES)
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,11 +20,18 @@ UNREAD = frozenset(
         *(".parquet", ".npy", ".npz", ".pt", ".pth", ".pkl", ".mat", ".h5", ".db", ".log", ".md5", ".py", ".sh"),
         *(".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".mp4", ".mov", ".avi", ".mkv", ".wav", ".mp3"),
         *(".heic", ".heif", ".svg", ".eps", ".ps", ".psd", ".xmp", ".aae", ".url", ".lnk"),
+        *(".bak", ".backup", ".bkp", ".orig", ".old", ".tmp"),  # what was an image once
+        *(".part", ".partial", ".crdownload", ".download"),  # and what will be one
+        ".thm",  # a thumbnail
         # Raw files of cameras begin as TIFF does, and hold a thumbnail at best that could be read.
         *(".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".orf", ".rw2", ".raf", ".pef", ".srw"),
+        *(".3fr", ".fff", ".iiq", ".kdc", ".dcr", ".erf", ".mef", ".mos", ".gpr", ".rwl", ".crw", ".mrw", ".x3f"),
     )
 )
-"""Of files that are passed over without a look inside."""
+"""Of files that are passed over without a look inside; so are `BACKUPS`."""
+
+BACKUPS = ("~", "_original")
+"""How the suffixes of copies end that editors and exiftool leave beside an image."""
 
 _STARTS = (
     (b"\xff\xd8\xff", "JPEG"),

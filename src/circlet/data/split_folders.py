@@ -43,6 +43,14 @@ class ToTest(NamedTuple):
         left = f"; {', '.join(others)} {'is' if len(others) == 1 else 'are'} left alone" if others else ""
         say_once(f"{where}: tests on {' against '.join(self.names)}{left}")
 
+    def tell_training(self, where: str, parts: Mapping[str, str]) -> None:
+        """Say on standard error, of a training, that validation is the test, and which of the parts are left alone."""
+        if self.query == parts.get("validation"):
+            say_once(f"{where}: found no test beside {parts['train']}, so {self.query} is the test set")
+        if self.left:
+            say_once(f"{where}: trains on {parts['train']} and tests on {self.query}; {', '.join(self.left)} is left "
+                     "alone (classes to validate on are held out of those to train on)")  # fmt: skip
+
 
 def role_of(name: str) -> str | None:
     """The role that a name stands for, or None.
@@ -66,6 +74,7 @@ def find_split(
     """
     parts = {name: role for name in names if (role := role_of(name)) is not None}
     others = [name for name in names if name not in parts]
+    instead = f"; {_INSTEAD}" if kind == "folders" else ""
     if not parts:
         spoken = [_spoken(name) for name in names]
         if len(names) > 1 and all(spoken) and len(set().union(*spoken)) > 1:
@@ -76,11 +85,11 @@ def find_split(
         return {}
     if others:
         raise DataError(f"{where}: found the {kind} {_listed(others)} beside those of the split ({_listed(parts)}), "
-                        f"expected no other; {_INSTEAD}")  # fmt: skip
+                        f"expected no other{instead}")  # fmt: skip
     by_role: dict[str, str] = {}
     for name, role in parts.items():
         if (other := by_role.setdefault(role, name)) != name:
-            raise DataError(f"{where}: found two {kind} for {role}, {other} and {name}, expected one; {_INSTEAD}")
+            raise DataError(f"{where}: found two {kind} for {role}, {other} and {name}, expected one{instead}")
     return by_role
 
 

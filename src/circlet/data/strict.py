@@ -5,13 +5,17 @@ become errors, and two that decode at once could leave the filters changed for g
 they match is decided by the thread that warns.
 """
 
+import os
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 _thread = threading.local()
+_filters = threading.Lock()
+if hasattr(os, "register_at_fork"):  # so that no other thread holds it, for ever, in a forked process
+    os.register_at_fork(before=_filters.acquire, after_in_parent=_filters.release, after_in_child=_filters.release)
 
 
 class _Strict(type):
@@ -57,15 +61,25 @@ def note_metadata() -> None:
         notes.metadata = True
 
 
+def _put_in_front(*wanted: tuple[Literal["error", "ignore"], type[Warning]]) -> None:
+    """Let these filters be the first, in this order.
+
+    Each time: others may have put back earlier filters; and what was warned of once would not be warned of again.
+    """
+    with _filters:
+        # Those that are there stay (the call tells of a change all the same): another thread may warn at any time.
+        there = [entry[2] for entry in warnings.filters[: len(wanted)]] == [category for _, category in wanted]
+        for action, category in reversed(wanted):
+            warnings.simplefilter(action, category, append=there)
+
+
 @contextmanager
 def strict_warnings() -> Iterator[Notes]:
     """Raise UserWarning and RuntimeWarning as errors in this thread, whatever others do meanwhile.
 
     But for those `passing_over`, of which the result tells.
     """
-    # Each time: others may have put back earlier filters; and what was warned of once would not be warned of again.
-    warnings.simplefilter("error", _BadFile)
-    warnings.simplefilter("ignore", _BadMetadata)
+    _put_in_front(("ignore", _BadMetadata), ("error", _BadFile))
     notes = Notes()
     _thread.strict, _thread.notes = True, notes
     try:
@@ -75,13 +89,18 @@ def strict_warnings() -> Iterator[Notes]:
 
 
 @contextmanager
-def passing_over() -> Iterator[None]:
-    """Pass over UserWarning and RuntimeWarning in this thread, also within `strict_warnings`."""
+def passing_over() -> Iterator[Notes]:
+    """Pass over UserWarning and RuntimeWarning in this thread, also in `strict_warnings`; tell whether any came."""
     before = getattr(_thread, "strict", False), getattr(_thread, "passing", False)
+    outer: Notes | None = getattr(_thread, "notes", None)
     if not any(before):
-        warnings.simplefilter("ignore", _BadMetadata)
-    _thread.strict, _thread.passing = False, True
+        _put_in_front(("ignore", _BadMetadata))
+    notes = Notes()
+    _thread.strict, _thread.passing, _thread.notes = False, True, notes
     try:
-        yield
+        yield notes
     finally:
         _thread.strict, _thread.passing = before
+        _thread.notes = outer
+        if notes.metadata:
+            note_metadata()

@@ -6,17 +6,19 @@ that nobody asked for may hold anything.
 """
 
 import csv
+import io
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from circlet.data.images import DataError, Ints
+from circlet.data.notes import shown
+from circlet.data.parquet_columns import read_columns
+from circlet.data.regular import NotAFileError, open_regular
 
-LONGEST_CELL = 2**16  # characters
+LONGEST_CELL = 2**12  # characters
 _LONGEST_LINE = 2**20
-_MOST_BYTES = 2**30  # of the columns of a Parquet file that are read
-_ROWS_PER_BYTE = 16  # of a Parquet file: paths that differ take some space each, however well it is compressed
 
 
 class Table:
@@ -61,7 +63,7 @@ class Table:
         """The cells of a column as text; None for an empty one, nan among numbers too.
 
         Line breaks, zero bytes and bytes that are no UTF-8 within a cell, which are a sign of other damage, and cells
-        of more than 65,536 characters are a DataError; `expected` says there what the columns should be.
+        of more than 4,096 characters are a DataError; `expected` says there what the columns should be.
         """
         column = self.columns[name]
         texts: list[str | None] = column if isinstance(column, list) else self._as_text(name, expected)
@@ -104,21 +106,19 @@ def read_table(path: Path, columns: Sequence[str], required: Sequence[str], expe
     A missing or unreadable file, one without a `required` column, and a repeated column are a DataError; `expected`
     says there what the columns should be.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: found {'a folder' if path.is_dir() else 'nothing'}, expected a CSV or Parquet file")
-    suffix = path.suffix.lower()
-    if suffix not in (".csv", ".parquet", ".pq"):
-        raise DataError(f"{path}: found the suffix {path.suffix!r}, expected .csv, .parquet or .pq")
-    read = _read_csv if suffix == ".csv" else _read_parquet
     try:
-        return read(path, columns, required, expected)
+        with open_regular(path) as file:
+            suffix = path.suffix.lower()
+            if suffix not in (".csv", ".parquet", ".pq"):
+                raise DataError(f"{path}: found the suffix {path.suffix!r}, expected .csv, .parquet or .pq")
+            read = _read_csv if suffix == ".csv" else _read_parquet
+            return read(path, file, columns, required, expected)
+    except NotAFileError as error:
+        raise DataError(f"{path}: {error} (CSV or Parquet)") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(f"{path}: found nothing, expected a CSV or Parquet file") from error
     except OSError as error:
         raise DataError(f"{path}: found no readable table ({error}), expected {expected}") from error
-
-
-def shown(text: str) -> str:
-    """Text as messages quote it: not more than 80 characters."""
-    return repr(text if len(text) <= 80 else f"{text[:77]}...")
 
 
 def _check_names(
@@ -134,34 +134,37 @@ def _check_names(
             raise DataError(f"{path}: found {names.count(name)} columns {name!r}, expected one")
 
 
-def _read_csv(path: Path, columns: Sequence[str], required: Sequence[str], expected: str) -> Table:
-    reader = csv.reader(_lines_of(path), strict=True)
+def _read_csv(
+    path: Path, file: io.BufferedReader, columns: Sequence[str], required: Sequence[str], expected: str
+) -> Table:
+    """Empty lines are passed over: programs of Windows write one after each row."""
+    reader = csv.reader(_lines_of(path, file), strict=True)
     lines: list[int] = []
     places: list[int] = []
     names: list[str] = []
     wanted: list[list[str]] = []
-    num_columns, blank, begins = 0, 0, 1
+    num_columns, begins = 0, 1
     try:
         for row in reader:
-            if not num_columns:
+            if row and not num_columns:
                 num_columns = len(row)
                 _check_names(path, row, columns, required, expected)
                 places = [row.index(name) for name in columns if name in row]
                 wanted = [[] for _ in places]
                 names = [row[place] for place in places]
             elif row:
-                if blank:
-                    raise DataError(f"{path}, line {blank}: found an empty line, expected a row")
                 if len(row) != num_columns:
                     raise DataError(f"{path}, line {begins}: found {len(row)} cells, expected {num_columns}, as many "
                                     "as the header has")  # fmt: skip
                 lines.append(begins)
                 for cells, place in zip(wanted, places, strict=True):
                     cells.append(row[place])
-            else:
-                blank = blank or begins
             begins = reader.line_num + 1
     except csv.Error as error:
+        if "field larger" in str(error):
+            most = f"{csv.field_size_limit():,} characters"
+            raise DataError(f"{path}, line {begins}: found a cell of more than {most}, expected shorter ones, in "
+                            "columns that are not read too (or a quote is missing)") from error  # fmt: skip
         reason = "a quote that is not closed" if "end of data" in str(error) else str(error)
         raise DataError(f"{path}, line {begins}: found no readable row ({reason}), expected comma-separated cells, "
                         'with a quote within a quoted cell written twice ("")') from error  # fmt: skip
@@ -170,11 +173,11 @@ def _read_csv(path: Path, columns: Sequence[str], required: Sequence[str], expec
     return Table(path, dict(zip(names, wanted, strict=True)), lines, "line")
 
 
-def _lines_of(path: Path) -> Iterator[str]:
+def _lines_of(path: Path, file: io.BufferedReader) -> Iterator[str]:
     """The lines of a text in UTF-8; bytes that are none become lone surrogates."""
-    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+    with io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
         number = 1
-        while line := file.readline(_LONGEST_LINE):
+        while line := text.readline(_LONGEST_LINE):
             if len(line) == _LONGEST_LINE:
                 raise DataError(f"{path}, line {number}: found more than {_LONGEST_LINE:,} characters, expected a row "
                                 "of cells")  # fmt: skip
@@ -182,37 +185,23 @@ def _lines_of(path: Path) -> Iterator[str]:
             number += 1
 
 
-def _read_parquet(path: Path, columns: Sequence[str], required: Sequence[str], expected: str) -> Table:
+def _read_parquet(
+    path: Path, source: io.BufferedReader, columns: Sequence[str], required: Sequence[str], expected: str
+) -> Table:
     import pyarrow as pa
     import pyarrow.parquet
 
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            names, rows = file.schema_arrow.names, file.metadata.num_rows
-            _check_names(path, names, columns, required, expected)
-            if rows > _ROWS_PER_BYTE * path.stat().st_size:
-                raise DataError(f"{path}: found {rows:,} rows in {path.stat().st_size:,} bytes, expected no more than "
-                                f"{_ROWS_PER_BYTE} in a byte")  # fmt: skip
-            present = [name for name in columns if name in names]
-            _check_size(path, file.metadata, present)
-            # A table of circlet embed has all embeddings in another column.
-            table = file.read(columns=present)
-            return Table(path, {name: table[name] for name in present}, range(rows), "row")
+        with pyarrow.parquet.ParquetFile(source) as file:
+            names = file.schema_arrow.names
+        _check_names(path, names, columns, required, expected)
+        # A table of circlet embed has all embeddings in another column.
+        table = read_columns(path, source, [name for name in columns if name in names], 4 * LONGEST_CELL)
+        return Table(path, {name: table[name] for name in table.column_names}, range(table.num_rows), "row")
     except DataError:
         raise
     except (pa.ArrowException, ValueError, OverflowError, KeyError) as error:
         raise DataError(f"{path}: found no readable table ({error}), expected {expected}") from error
-
-
-def _check_size(path: Path, metadata: Any, columns: Sequence[str]) -> None:
-    """DataError where the columns would take more than a gibibyte."""
-    size = 0
-    for group in map(metadata.row_group, range(metadata.num_row_groups)):
-        parts = map(group.column, range(group.num_columns))
-        size += sum(part.total_uncompressed_size for part in parts if part.path_in_schema.split(".")[0] in columns)
-    if size > _MOST_BYTES:
-        raise DataError(f"{path}: found {size:,} bytes in the columns {', '.join(columns)}, expected at most "
-                        f"{_MOST_BYTES:,}")  # fmt: skip
 
 
 def _first_unreadable(column: Any) -> int | None:

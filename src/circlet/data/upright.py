@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from circlet.data.strict import note_metadata, passing_over
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from PIL import Image
 
 _TAG = 0x0112
 _SAY_SO = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
@@ -17,26 +17,29 @@ _SWAPPED, _FLIPPED_X, _FLIPPED_Y = (5, 6, 7, 8), (2, 3, 7, 8), (3, 4, 6, 7)
 Edges = tuple[int, int, int, int]
 
 
-def orientation(image: "Image") -> int:
+def orientation(image: "Image.Image") -> int:
     """How the loaded image is stored: 1 (upright) to 8, as EXIF numbers them; 1 where that cannot be read.
 
     >>> from PIL import Image
     >>> orientation(Image.new("L", (3, 2)))
     1
     """
+    from PIL import Image
+
+    found: object = 1
     try:
         with passing_over():
             exif = image.getexif()
             found = exif.get(_TAG, 1)
-        if not exif and image.info.get("exif"):
-            note_metadata()  # some was there, and none could be read when the image was opened
+            if set(exif) <= {_TAG} and image.info.get("exif"):
+                # Nothing was there, or nothing could be read when the image was opened: now it says so.
+                Image.Exif().load(image.info["exif"])
     except Exception:  # damaged EXIF data fail in many ways
         note_metadata()
-        return 1
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
-def turned(image: "Image", stored: int) -> "Image":
+def turned(image: "Image.Image", stored: int) -> "Image.Image":
     """The image upright, given its `orientation`; one that was turned says no more that it has to be."""
     from PIL.Image import Transpose
 

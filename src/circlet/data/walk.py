@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from circlet.data.images import DataError
 from circlet.data.regular import NotAFileError, open_regular
-from circlet.data.signatures import NUM_BYTES, SUFFIXES, UNREAD, raster_format, reads_avif
+from circlet.data.signatures import BACKUPS, NUM_BYTES, SUFFIXES, UNREAD, raster_format, reads_avif
 
 _COMPANIONS = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"))  # files, in lower case
 _NO_CLASSES = frozenset(("__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"))  # folders
@@ -23,7 +23,7 @@ class Listing(NamedTuple):
     """What lies in one folder: names, sorted.
 
     passed_over: what kind of file each is that is no image, such as ".txt". refused: links that lead to folders, to
-    nothing or out of the root.
+    nothing or out of the root. by_content: the kind, by its name, of each image whose suffix does not make it one.
     """
 
     path: str
@@ -31,6 +31,7 @@ class Listing(NamedTuple):
     images: tuple[str, ...]
     passed_over: tuple[str, ...]
     refused: tuple[str, ...]
+    by_content: tuple[str, ...]
 
 
 def walk(base: str, root: str) -> Iterator[Listing]:
@@ -74,6 +75,7 @@ def _listing(path: str, real_root: str) -> Listing:
     images: list[str] = []
     passed_over: list[str] = []
     refused: list[str] = []
+    by_content: list[str] = []
     for entry in _entries(path):
         name = entry.name
         if entry.is_dir(follow_symlinks=False):
@@ -85,10 +87,11 @@ def _listing(path: str, real_root: str) -> Listing:
             refused.append(entry.path)
         elif (kind := _kind(entry, real_root)) is None:
             images.append(name)
+            if _suffix(name) not in SUFFIXES:
+                by_content.append(_plain(_suffix(name)))
         else:
             passed_over.append(kind)
-    folders, images, passed_over, refused = map(sorted, (folders, images, passed_over, refused))
-    return Listing(path, tuple(folders), tuple(images), tuple(passed_over), tuple(refused))
+    return Listing(path, *(tuple(sorted(names)) for names in (folders, images, passed_over, refused, by_content)))
 
 
 def _entries(path: str) -> Iterator["os.DirEntry[str]"]:
@@ -112,6 +115,11 @@ def _suffix(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
 
+def _plain(suffix: str) -> str:
+    """A suffix as it may be printed."""
+    return suffix if suffix[1:].isalnum() and len(suffix) <= 10 else "without a suffix"
+
+
 def _is_sound(link: "os.DirEntry[str]", real_root: str) -> bool:
     """Whether a link may stand among files. One named as an image may lead to nothing below the root: that is a missing
     image, found when it is read. One that is not named so might be a class.
@@ -133,7 +141,9 @@ def _kind(entry: "os.DirEntry[str]", real_root: str) -> str | None:
     suffix = _suffix(entry.name)
     if suffix in SUFFIXES and (suffix != ".avif" or reads_avif()):
         return None
-    plain = suffix if suffix[1:].isalnum() and len(suffix) <= 10 else "without a suffix"  # it is printed
+    if suffix.endswith(BACKUPS) or entry.name.endswith("~"):
+        return "backup"
+    plain = _plain(suffix)
     if suffix in UNREAD or suffix in SUFFIXES or (entry.is_symlink() and not _is_below(entry, real_root)):
         return plain
     try:

@@ -4,6 +4,7 @@
 |------------|-----------------------------------------------------------------------------------------|
 | experiment | all settings of a run, as frozen dataclasses; `loss` and `testing` parts of them         |
 | keywords   | settings as keywords, as Python users give them                                         |
+| leaves     | settings by their whole names; those that say where things lie                          |
 | numbers    | numbers that no setting may have                                                        |
 | resuming   | what may be changed of a run that goes on, and the note of it                            |
 | from_json  | settings out of a file; `earlier` those that earlier versions wrote                      |

@@ -179,6 +179,9 @@ class Experiment:
         if self.batch.sampler == "shuffle" and self.loss.level != "class":
             raise ValueError("batch.sampler: found shuffle, expected pk: pair-wise labels need positives in the batch")
         self._check_transfer()
+        if self.loop.patience and not self.data.validation_share and not self.transfer.stages:
+            raise ValueError(f"loop.patience: found {self.loop.patience} without validation classes, expected 0, or "
+                             "classes to validate on (--data.validation-share)")  # fmt: skip
         for name in ("composed_classes", "warped_classes"):
             if getattr(self.augment, name) and self.loss.level != "pair":
                 raise ValueError(f"augment.{name}: found with class weights, expected 0: such a class has no weight")
@@ -236,12 +239,10 @@ class Experiment:
         return experiment
 
 
-def with_network(experiment: Experiment) -> Experiment:
-    """The experiment with the network trained too, if it has stages: who says how many steps wants them taken."""
-    stages = experiment.transfer.stages
-    if not stages or "network" in stages:
-        return experiment
-    return replace(experiment, transfer=replace(experiment.transfer, stages=(*stages, "network")))
+def with_network(transfer: TransferConfig) -> TransferConfig:
+    """The network trained too, where there are stages: who says how many steps wants them taken."""
+    stages = transfer.stages
+    return transfer if not stages or "network" in stages else replace(transfer, stages=(*stages, "network"))
 
 
 def at_level(experiment: Experiment, level: Level) -> Experiment:

@@ -42,12 +42,11 @@ def changed(experiment: Experiment, **settings: Any) -> Experiment:
             parts.setdefault(section, {})[name] = _plain(f"{section}__{name}", value)
         else:
             whole[section] = value
-    experiment = replace(experiment, **whole)
     if "steps" in parts.get("loop", {}):
-        experiment = with_network(experiment)
+        whole["transfer"] = with_network(whole.get("transfer", experiment.transfer))
     for section, values in parts.items():
-        experiment = replace(experiment, **{section: _part(getattr(experiment, section), section, values)})
-    return experiment
+        whole[section] = _part(whole.get(section, getattr(experiment, section)), section, values)
+    return replace(experiment, **whole)  # at once: what is checked together may be changed together
 
 
 def _with_loss(experiment: Experiment, loss: PairLoss | LossConfig | str) -> Experiment:

@@ -1,6 +1,5 @@
 """From an experiment's description to its images: the splits, and their pixels in the roles of a run."""
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,6 +7,7 @@ from typing import Any, NamedTuple
 from circlet.data import DataError, Splits, hold_out_classes, straddling
 from circlet.data.catalogue import find_data_set
 from circlet.data.copies import settled
+from circlet.data.notes import say_once
 from circlet.data.pixels import Pixels, load_pixels
 from circlet.data.query_gallery import TestSet, load_test_set
 from circlet.distributed import is_rank_0
@@ -17,8 +17,8 @@ from circlet.files import write_text
 from circlet.terminal import printable
 
 
-def build_splits(config: DataConfig) -> Splits:
-    """The images of an experiment, in their roles; of sets that are not published ones, each once (`settled`)."""
+def build_splits(config: DataConfig, *, settle: bool = True) -> Splits:
+    """The images of an experiment, in their roles; with `settle`, of those that `each_once` is for, each once."""
     entry = find_data_set(config.source)
     if config.root is None and entry.needs_path:
         raise ValueError(f"data.root: found none, expected the path of the {config.source} (--data.root PATH)")
@@ -33,6 +33,12 @@ def build_splits(config: DataConfig) -> Splits:
                                  f"{' or folder' if name == 'closed_set' else ''}")  # fmt: skip
             options[name] = value
     splits = entry.open_splits(config.root, **options)
+    return each_once(splits, config) if settle else splits
+
+
+def each_once(splits: Splits, config: DataConfig) -> Splits:
+    """Images of the source that `config` names, each once in its role (`settled`); of published sets as they are."""
+    entry = find_data_set(config.source)
     return splits if entry.counts else settled(splits, entry.place(config.root), on_error=config.on_error)
 
 
@@ -44,10 +50,15 @@ def check_task(task: Task, splits: Splits) -> None:
         require_matches(splits)
 
 
-def warn_of_straddling(splits: Splits) -> None:
-    """Say on standard error which groups and which copies of a file are on both sides of the split."""
-    for sentence in straddling(splits):
-        print(printable(f"warning: {sentence}"), file=sys.stderr, flush=True)
+def warn_of_straddling(splits: Splits, data: DataConfig | None = None) -> None:
+    """Say on standard error which groups and which copies of a file are on both sides of the split.
+
+    data: what the splits were built from (`build_splits`), if they were: then files are not read again where `settled`
+    has told of them.
+    """
+    told = data is not None and not find_data_set(data.source).counts
+    for sentence in straddling(splits, files=not told):
+        say_once(f"warning: {sentence}")
 
 
 class RunData(NamedTuple):

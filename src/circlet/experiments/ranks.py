@@ -6,16 +6,7 @@ from typing import Any
 from circlet.data.images import ImageSet
 from circlet.distributed import require_agreement
 from circlet.experiments.experiment import Experiment
-
-# Where a machine has its files, how it reads them, and what rank 0 alone looks at.
-_MAY_DIFFER = (
-    ("data", "root"),
-    ("data", "images"),
-    ("data", "workers"),
-    ("data", "in_memory"),
-    ("model", "weights"),
-    ("loop", "trackers"),
-)
+from circlet.experiments.leaves import PLACES, leaves
 
 
 def require_same_training(experiment: Experiment, images: ImageSet) -> None:
@@ -28,11 +19,7 @@ def require_same_training(experiment: Experiment, images: ImageSet) -> None:
 
 
 def _settings(experiment: Experiment) -> dict[str, Any]:
-    content = experiment.to_json()
-    del content["faces"]
-    for part, name in _MAY_DIFFER:
-        del content[part][name]
-    return content
+    return {name: value for name, value in leaves(experiment.to_json()).items() if name not in PLACES}
 
 
 def _data(images: ImageSet) -> dict[str, Any]:

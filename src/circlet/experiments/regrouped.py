@@ -68,7 +68,8 @@ def in_roles(path: Path, kept: Mapping[str, Listed], found: Splits, *, closed_se
             total = sum(len(kept[role].names) for role in own)
             differences = "; ".join(_differences(missing, added, set(new), disk))
             if len(missing) == total:
-                differences = "none of them is there (those given in Python, as data=, have to be given again)"
+                differences = (f"none of them is there: {differences} (images given in Python, as data=, have to be "
+                               "given again)")  # fmt: skip
             raise DataError(f"{path}: found other {title} images than the run began with: {differences}. Expected its "
                             f"own {total} images of {len(classes)} classes: put them back as they were, or start a new "
                             "run")  # fmt: skip

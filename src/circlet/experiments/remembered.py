@@ -18,18 +18,20 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple, NotRequired, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict, cast
 
 from circlet.data import Splits, hold_out_classes
 from circlet.data.images import ImageSet
 from circlet.distributed import is_rank_0
 from circlet.experiments.experiment import DataConfig, Experiment
-from circlet.experiments.loading import RunData, build_splits
+from circlet.experiments.loading import RunData, build_splits, each_once
 from circlet.experiments.regrouped import Listed, in_roles
+from circlet.experiments.resuming import Change, keep_changes
 from circlet.files import MAX_JSON_BYTES, MAX_VALUES, read_json, write_text
+from circlet.terminal import printable
 from circlet.training import RunFolder
 from circlet.typed import shown
 
@@ -80,21 +82,34 @@ def splits_of(
     ValueError where images of the run are not there any more, or where it is older than such lists and other numbers
     of images are found; what is new is named on standard error, and left out.
     """
-    found = build_splits(experiment.data) if data is None else data
     path = folder.path / SPLITS
     if path.exists():
-        return _as_kept(path, found, to_train=to_train)
-    _compare_counts(folder, experiment, found)
+        return _as_kept(path, experiment.data, data, to_train=to_train)
+    counts = _counts_of(folder)
+    if counts is None:  # nothing has been trained
+        return build_splits(experiment.data) if data is None else data
+    found = build_splits(experiment.data, settle=False) if data is None else data
+    try:
+        _compare_counts(counts, experiment, found)
+    except ValueError:
+        if data is not None:
+            raise
+        found = build_splits(experiment.data)  # this version has counted no copies, earlier ones have
+        _compare_counts(counts, experiment, found)
     if not to_train:
         _say_unchecked(folder)
     return found
 
 
-def begin(folder: RunFolder, data: RunData) -> None:
+def begin(
+    folder: RunFolder, experiment: Experiment, data: RunData, changes: Mapping[str, Change] | None = None
+) -> None:
     """The training begins or goes on: its images are written down, or are what is written there.
 
-    data: loaded from what `splits_of` gave. ValueError where a run that goes on would leave out other unreadable images
-    than before, or validate on other classes.
+    data: loaded from what `splits_of` gave. changes: of the settings of a run that goes on, kept now that nothing is
+    left to fail (`keep_changes`); `experiment` has the settings as they are then. To be called under the lock of the
+    folder. ValueError where a run that goes on would leave out another number of unreadable images than before, or
+    validate on other classes, and for changes that it cannot follow.
     """
     validation = () if data.validation is None else data.validation.images.class_names
     path, counts = folder.path / SPLITS, folder.path / "data.json"
@@ -110,6 +125,7 @@ def begin(folder: RunFolder, data: RunData) -> None:
         raise ValueError(f"{path}: found other validation classes than the run began with ({len(validation)}, expected "
                          f"{len(kept)}, such as {next(iter(set(validation) ^ set(kept)))!r}): the groups of the images "
                          "may have changed; put them back as they were, or start a new run")  # fmt: skip
+    keep_changes(folder, changes or {}, experiment)
     folder.begin(data.train_counts)
 
 
@@ -118,20 +134,23 @@ def common_splits(folder: Path, config: DataConfig, *, keep: bool = False) -> Sp
 
     keep: write them down if nobody has, in splits-<digest>.json. ValueError and sentences as of `splits_of`.
     """
-    found = build_splits(config)
     drawn_by = json.dumps([str(getattr(config, name)) for name in _DRAWN_BY])
     path = folder / f"splits-{hashlib.sha256(drawn_by.encode()).hexdigest()[:8]}.json"
     if path.exists():
-        return _as_kept(path, found, to_train=True)
+        return _as_kept(path, config, None, to_train=True)
+    found = build_splits(config)
     if keep:
         folder.mkdir(parents=True, exist_ok=True)
         remember(path, found)
     return found
 
 
-def _as_kept(path: Path, found: Splits, *, to_train: bool) -> Splits:
+def _as_kept(path: Path, config: DataConfig, data: Splits | None, *, to_train: bool) -> Splits:
+    """The images that `path` lists, from the disk or from `data`; copies are settled among them, not among all."""
     kept = read_remembered(path)
-    return in_roles(path, kept.roles, found, closed_set=kept.closed_set, to_train=to_train)
+    found = build_splits(config, settle=False) if data is None else data
+    splits = in_roles(path, kept.roles, found, closed_set=kept.closed_set, to_train=to_train)
+    return each_once(splits, config) if data is None else splits
 
 
 def remember(path: Path, splits: Splits, validation: Sequence[str] = ()) -> None:
@@ -179,12 +198,25 @@ def _are_names(content: Any) -> bool:
     return isinstance(content, list) and all(isinstance(name, str) for name in content)
 
 
-def _compare_counts(folder: RunFolder, experiment: Experiment, splits: Splits) -> None:
-    """Of a run without lists: a ValueError if it was of other numbers of classes or images."""
-    known = next((name for name in ("result.json", "data.json") if (folder.path / name).exists()), None)
-    if known is None and not folder.last.exists():
-        return  # nothing has been trained
-    counts = read_json(folder.path / known, _Counts) if known else {}
+class _Known(NamedTuple):
+    """How many images a run had, and in which file that stands; its name is empty where it stands in none."""
+
+    folder: Path
+    name: str
+    counts: _Counts
+
+
+def _counts_of(folder: RunFolder) -> _Known | None:
+    """What is known of a run without lists; None where nothing has been trained."""
+    for name in ("result.json", "data.json"):
+        if (folder.path / name).exists():
+            return _Known(folder.path, name, cast(_Counts, read_json(folder.path / name, _Counts)))
+    return _Known(folder.path, "", {}) if folder.last.exists() else None
+
+
+def _compare_counts(known: _Known, experiment: Experiment, splits: Splits) -> None:
+    """ValueError where a run without lists was of other numbers of classes or images."""
+    counts: Mapping[str, Any] = known.counts
     drawn, config = splits.train, experiment.data
     if config.validation_share and not experiment.transfer.stages:
         drawn, _ = hold_out_classes(drawn, config.validation_share)
@@ -194,18 +226,20 @@ def _compare_counts(folder: RunFolder, experiment: Experiment, splits: Splits) -
     skipped = counts.get("skipped_images", math.inf if config.on_error == "skip" else 0)
     for name in now.keys() & counts.keys():  # those of a run are without the images that could not be read
         if not 0 <= now[name] - counts[name] <= skipped:
-            raise ValueError(f"{folder.path}: found {_told(now)} on the disk, expected {_told(counts)} as in {known}: "
-                             "classes or images were added or taken away since the run began, so other classes would "
-                             "be held out than those that it has not seen; put them back as they were")  # fmt: skip
+            raise ValueError(f"{known.folder}: found {_told(now)} on the disk, expected {_told(counts)} as in "
+                             f"{known.name}: classes or images were added or taken away since the run began, so other "
+                             "classes would be held out than those that it has not seen; put them back as they "
+                             "were")  # fmt: skip
 
 
 def _say_unchecked(folder: RunFolder) -> None:
     if is_rank_0():
-        print(f"warning: {folder.path}: no {SPLITS} in it, as of an earlier version: whether its classes and images "
-              "are still those on the disk is told from their numbers alone", file=sys.stderr, flush=True)  # fmt: skip
+        print(printable(f"warning: {folder.path}: no {SPLITS} in it, as of an earlier version, or of too many images "
+                        "for one: whether its classes and images are still those on the disk is told from their "
+                        "numbers alone"), file=sys.stderr, flush=True)  # fmt: skip
 
 
-def _told(counts: dict[str, Any]) -> str:
+def _told(counts: Mapping[str, Any]) -> str:
     titles = {"train": "training", "test": "test"}
     return " and ".join(
         f"{counts[f'{role}_images']} images of {counts[f'{role}_classes']} {title} classes"

@@ -4,7 +4,7 @@ Each step is one call into one package: images from `circlet.data`, batches and 
 changes from `circlet.augment`, embeddings from `circlet.models`, metrics from `circlet.evaluate`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 
@@ -23,23 +23,32 @@ from circlet.experiments.experiment import Experiment
 from circlet.experiments.loading import RunData, check_task, list_broken, load_run_data, warn_of_straddling
 from circlet.experiments.outcome import Outcome, frozen_metrics, test
 from circlet.experiments.ranks import require_same_training
-from circlet.experiments.remembered import begin, splits_of
+from circlet.experiments.remembered import SPLITS, begin, splits_of
+from circlet.experiments.resuming import Change
 from circlet.experiments.staged import train_in_stages
-from circlet.locks import FolderInUse
+from circlet.locks import locked
 from circlet.models import Embedder, embed_pixels
 from circlet.training import Objective, RunFolder, fit, load, load_module, model_weights
 from circlet.training.image_batches import TrainBatches
 
 FROZEN = "frozen.json"
+_BEGUN = (SPLITS, "data.json", "last.pt")  # one of them is there as soon as a run has begun
 
 
 def train(
-    experiment: Experiment, splits: Splits, folder: RunFolder, device: torch.device, *, began: float | None = None
+    experiment: Experiment,
+    splits: Splits,
+    folder: RunFolder,
+    device: torch.device,
+    *,
+    began: float | None = None,
+    changes: Mapping[str, Change] | None = None,
 ) -> Outcome | None:
     """Train as described, or go on with the folder's run, then test; result.json and checkpoints are in `folder`.
 
     experiment: with nothing left open (`resolved`). began: when the time that `transfer.minutes` counts began, by
-    time.monotonic(); None: now.
+    time.monotonic(); None: now. changes: what of the settings is new in a run that goes on (`resuming.changes`), which
+    the folder notes when the training goes on, and not where that fails before.
 
     splits: the images of `build_splits(experiment.data)`; of a run that goes on, what the folder's splits.json names is
     taken from them (ValueError where training images are missing or new). All ranks must have the same settings and
@@ -47,26 +56,31 @@ def train(
     the others get None. Where the training diverges, the FloatingPointError that says so is raised once diverged.json
     has its reason. FolderInUse, an OSError, where another process writes into the folder.
     """
-    with nothing_left(folder), folder.locked():
-        return _train(experiment, splits, folder, device, began)
+    with folder.locked():
+        return _train(experiment, splits, folder, device, began, changes)
 
 
 def _train(
-    experiment: Experiment, splits: Splits, folder: RunFolder, device: torch.device, began: float | None
+    experiment: Experiment,
+    splits: Splits,
+    folder: RunFolder,
+    device: torch.device,
+    began: float | None,
+    changes: Mapping[str, Change] | None,
 ) -> Outcome | None:
     splits = on_all_ranks(lambda: splits_of(folder, experiment, splits, to_train=True))
     require_same_training(experiment, splits.train)
     on_all_ranks(lambda: check_task(experiment.task, splits))
-    on_rank_0(lambda: warn_of_straddling(splits))
+    on_rank_0(lambda: warn_of_straddling(splits, experiment.data))
     if experiment.transfer.stages:
         with divergence_noted(folder):
-            return train_in_stages(experiment, splits, folder, device, began=began)
+            return train_in_stages(experiment, splits, folder, device, began=began, changes=changes)
     data = on_all_ranks(lambda: load_run_data(experiment.data, splits))
     require_same_training(experiment, data.train.images)  # without those that a rank could not read
     on_rank_0(lambda: list_broken(data, folder.path / "skipped.txt"))
     resumed = on_rank_0(folder.last.exists)
     model, batches, objective = on_all_ranks(lambda: _parts(experiment, data.train, resumed, device))
-    on_rank_0(lambda: begin(folder, data))
+    on_rank_0(lambda: begin(folder, experiment, data, changes))
     frozen = on_rank_0(lambda: _before_training(experiment, model, data.test, folder, device, resumed=resumed))
     seconds = _fit(experiment, data, model, batches, objective, folder, device)
     if data.test is None:
@@ -144,16 +158,16 @@ def _fit(
 
 @contextmanager
 def nothing_left(folder: RunFolder) -> Iterator[None]:
-    """Where a run cannot begin, its folder goes; that of a run which has begun before stays."""
+    """Where a run cannot begin, its folder goes: for the caller who has made it, and for nobody else."""
     try:
         yield
-    except FolderInUse:  # it is another's
-        raise
     except (ValueError, OSError, ImportError):
-        if is_rank_0() and not (folder.path / "data.json").exists():
-            for name in ("config.json", "environment.json", "search.json", "skipped.txt"):
-                (folder.path / name).unlink(missing_ok=True)
-            with suppress(OSError):  # something else lies in it
+        if is_rank_0():
+            with suppress(OSError):  # another writes into it (FolderInUse), or something else lies in it
+                with locked(folder.path):
+                    if not any((folder.path / name).exists() for name in _BEGUN):
+                        for name in ("config.json", "environment.json", "skipped.txt"):
+                            (folder.path / name).unlink(missing_ok=True)
                 folder.path.rmdir()
         raise
 

@@ -7,6 +7,7 @@ it all is compared with, on the test classes too.
 import copy
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from circlet.experiments.outcome import Outcome, frozen_metrics, frozen_of, test
 from circlet.experiments.planning import planned
 from circlet.experiments.ranks import require_same_training
 from circlet.experiments.remembered import begin
+from circlet.experiments.resuming import Change
 from circlet.models import Embedder, add_low_rank
 from circlet.terminal import printable
 from circlet.training import RunFolder
@@ -80,13 +82,20 @@ class Staged:
 
 
 def train_in_stages(
-    experiment: Experiment, splits: Splits, folder: RunFolder, device: torch.device, *, began: float | None = None
+    experiment: Experiment,
+    splits: Splits,
+    folder: RunFolder,
+    device: torch.device,
+    *,
+    began: float | None = None,
+    changes: Mapping[str, Change] | None = None,
 ) -> Outcome | None:
     """Train as `experiment.transfer` says, then test; arguments as those of `circlet.experiments.train`.
 
     began: when the time that `minutes` counts began, by time.monotonic(); None: now.
     """
     began = time.monotonic() if began is None else began
+    asked = experiment
     experiment = replace(experiment, data=replace(experiment.data, in_memory=False))
     data = on_all_ranks(lambda: load_lazily(experiment.data, splits))
     require_same_training(experiment, data.train.images)
@@ -94,7 +103,9 @@ def train_in_stages(
     run = on_all_ranks(lambda: Staged(experiment, data, device))
     network = network_images(experiment, data.train.images)
     plan = on_rank_0(lambda: planned(experiment, data, run.frozen, network, began))
-    on_rank_0(lambda: begin(folder, data))
+    if plan.network is None and experiment.transfer.minutes is not None and on_rank_0(folder.last.exists):
+        plan = plan._replace(network=0.0)  # no time is left, but what was trained of it before is judged
+    on_rank_0(lambda: begin(folder, asked, data, changes))
     judgement = on_rank_0(lambda: _judged(run))
     stages = list(judgement.stages)
     on_rank_0(lambda: _warn_of_duplicates(run.frozen, data))

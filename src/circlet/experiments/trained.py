@@ -100,14 +100,16 @@ def embed_with_run(
     device: torch.device,
     *,
     images: ImageSet | None = None,
+    data: Splits | None = None,
     on_error: Literal["raise", "skip"] = "raise",
     trust: Collection[str] = (),
 ) -> tuple[Pixels, Tensor]:
     """The pixels of images and their embeddings (N, dim), in unit length, by the model of a run.
 
-    images: None: the query images of the run. on_error: see `circlet.data.Decoding`.
+    images: None: the query images of the run. data: where to find these; None: where the settings say. on_error: see
+    `circlet.data.Decoding`.
     """
     experiment, model = load_run(run, device, trust=trust)
-    chosen = splits_of(RunFolder(run), experiment).query if images is None else images
+    chosen = splits_of(RunFolder(run), experiment, data).query if images is None else images
     pixels = load_pixels(chosen, replace(experiment.data.decoding, on_error=on_error))
     return pixels, embed(model, pixels, experiment, device)

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from circlet.files import write_atomically
+from circlet.leftovers import WRITER
 
 KEY_BYTES = 16
 
@@ -32,7 +33,7 @@ Ints = npt.NDArray[np.int64]
 
 _ROW_AT = KEY_BYTES + 4
 _NAME = re.compile(r"(\d{20})-[0-9a-f]{8}\.npy")
-_UNFINISHED = re.compile(r"\.\d{20}-[0-9a-f]{8}\.npy\.\d+\.part")  # see circlet.files
+_UNFINISHED = re.compile(rf"\.{_NAME.pattern}\.{WRITER}\.part")
 
 
 class Damaged(Exception):

@@ -49,6 +49,10 @@ def import_timm() -> Any:
     except (ImportError, RuntimeError, AttributeError, OSError) as error:
         if isinstance(error, ModuleNotFoundError) and error.name == "timm":
             raise ImportError("timm is not installed; expected the extra: pip install 'circlet[timm]'") from error
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and missing.partition(".")[0] not in ("timm", "torchvision"):
+            raise ImportError(f"timm needs {missing}, which is not installed; expected the extra: "
+                              "pip install 'circlet[timm]'") from error  # fmt: skip
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ImportError(
             f"timm cannot be loaded: torchvision {_version('torchvision')} does not fit torch {torch.__version__} "

@@ -93,7 +93,8 @@ def _read_pickle(path: Path) -> Any:
         try:
             check_zip(path)
         except ValueError as error:
-            raise ValueError(f"{path}: found no readable weights, it is damaged ({error})") from error
+            raise ValueError(f"{path}: found no readable weights ({error}); expected a file of torch.save, undamaged "
+                             "and not TorchScript") from error  # fmt: skip
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of old forms that it reads all the same

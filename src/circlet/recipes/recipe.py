@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 from circlet.experiments.experiment import Experiment
 from circlet.experiments.keywords import changed
+from circlet.experiments.leaves import leaves
 
 
 class Setting(NamedTuple):
@@ -52,18 +53,3 @@ class Recipe:
                     setting = Setting(name, value, origin, text)
             found.append(setting)
         return found
-
-
-def leaves(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The settings in an experiment's JSON by name, such as loss.gamma; the recipe's name is none.
-
-    >>> leaves({"recipe": "mine", "loss": {"name": "circle", "gamma": 80.0}, "ks": [1]})
-    {'loss.name': 'circle', 'loss.gamma': 80.0, 'ks': [1]}
-    """
-    found: dict[str, Any] = {}
-    for key, value in content.items():
-        if isinstance(value, dict):
-            found |= leaves(value, f"{prefix}{key}.")
-        elif key != "recipe":
-            found[f"{prefix}{key}"] = value
-    return found

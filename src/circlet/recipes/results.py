@@ -1,17 +1,19 @@
 """The finished runs of recipes: what they found, and which settings were changed."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from circlet.experiments import Experiment, settings_of
+from circlet.experiments.leaves import PLACES, leaves
 from circlet.recipes.names import RECIPES
-from circlet.recipes.recipe import leaves
 from circlet.training import RunFolder
 
-# Settings that say where things lie and how fast it goes, not what is found.
-PLACES = ("data.root", "data.workers", "data.in_memory", "model.weights", "loop.log_every", "loop.checkpoint_every")
+# Where things lie and how fast it goes, not what is found.
+_APART = frozenset({*PLACES, "loop.log_every", "loop.checkpoint_every"})
+# Settings of a test under which its metrics have names of their own.
+_NAMED_APART = frozenset({"test.average_precision", "test.far_mode"})
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,7 @@ def _evaluated(folder: RunFolder, run: Experiment) -> dict[str, float]:
         found, metrics = settings_of(folder, "evaluation.json"), _numbers(folder.read_json("evaluation.json"))
     except (OSError, ValueError, KeyError):
         return {}
-    test = replace(found.test, average_precision=run.test.average_precision, far_mode=run.test.far_mode)  # named apart
-    return metrics if replace(found, test=test, faces=run.faces) == run else {}
+    return metrics if _differences(found, run) <= _NAMED_APART else {}
 
 
 def _numbers(content: Mapping[str, Any]) -> dict[str, float]:
@@ -60,5 +61,11 @@ def _numbers(content: Mapping[str, Any]) -> dict[str, float]:
 
 def _changed(experiment: Experiment) -> tuple[str, ...]:
     """Names of the settings that are not the recipe's, but for places and speed."""
-    own, recipe = leaves(experiment.to_json()), leaves(RECIPES[experiment.recipe]().to_json())
-    return tuple(n for n in own if own[n] != recipe[n] and n not in PLACES and not n.startswith("faces."))
+    different = _differences(experiment, RECIPES[experiment.recipe]())
+    return tuple(name for name in leaves(experiment.to_json()) if name in different)
+
+
+def _differences(one: Experiment, two: Experiment) -> set[str]:
+    """Names of the settings that are not alike, but for places and speed."""
+    first, second = leaves(one.to_json()), leaves(two.to_json())
+    return {name for name in first.keys() | second.keys() if first.get(name) != second.get(name)} - _APART

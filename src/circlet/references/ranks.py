@@ -29,7 +29,7 @@ from torch import Tensor
 from circlet.distributed.collectives import Group, agree, all_gather, gather_rows, num_ranks, rank_in
 from circlet.similarity import PairLse, Pairs, Rule, Statistic, is_transformed, pair_lse, union
 from circlet.similarity.across import KeptSlabs, RankRows, own_gradient, own_lse
-from circlet.similarity.operators import first_order
+from circlet.similarity.operators import first_order, refuse_batched
 from circlet.similarity.rows import compute_dtype
 
 
@@ -214,6 +214,7 @@ class _Across(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grads: Tensor) -> tuple[Tensor | None, ...]:
         embeddings, others, other_labels, lse, *slabs = ctx.saved_tensors
+        refuse_batched(grads)
         batch, kept = ctx.batch, KeptSlabs(slabs[: ctx.num_own], slabs[ctx.num_own :])
         rank_rows = RankRows(embeddings, batch.labels, others, other_labels, ctx.rule, ctx.normalize)
         of_own, of_others = [], []

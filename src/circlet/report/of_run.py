@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from circlet.analyse import read_trace
-from circlet.data import ImageSet, load_test_set
+from circlet.data import ImageSet, Splits, load_test_set
 from circlet.experiments import Experiment, Outcome, build_loss, experiment_of, load_run, rows_of, splits_of
 from circlet.experiments.outcome import embed_test_set
 from circlet.files import nan_for_null, write_text
@@ -20,11 +20,19 @@ from circlet.training import RunFolder
 STAGES = "stages.json"
 
 
-def run_report(run: Path, device: torch.device, out: Path | None = None, *, trust: Collection[str] = ()) -> Path:
+def run_report(
+    run: Path,
+    device: torch.device,
+    out: Path | None = None,
+    *,
+    data: Splits | None = None,
+    trust: Collection[str] = (),
+) -> Path:
     """Build the report of a finished run again, into its folder or to `out`; its path.
 
     The test images are embedded anew with the run's checkpoint; its metrics are those that it wrote. ValueError for a
-    run that diverged, FileNotFoundError for one that is not finished. trust: as in `circlet.load`.
+    run that diverged, FileNotFoundError for one that is not finished. data: where to find the test images; None: where
+    the settings say. trust: as in `circlet.load`.
     """
     folder = RunFolder.open(run)
     if folder.diverged is not None:
@@ -38,7 +46,7 @@ def run_report(run: Path, device: torch.device, out: Path | None = None, *, trus
     result = folder.read_result()
     experiment, model = load_run(run, device, trust=trust)
     experiment_of(folder, trust, needed=["loss.name"])
-    test_set = load_test_set(splits_of(folder, experiment), experiment.data.decoding)
+    test_set = load_test_set(splits_of(folder, experiment, data), experiment.data.decoding)
     query, gallery = test_set.query, test_set.gallery
     embedded = embed_test_set(model, test_set, experiment, device)
     rows = rows_of(result)

@@ -86,7 +86,7 @@ class _Symmetric(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grads: Tensor) -> tuple[Tensor | None, ...]:
         x, order, ranges, lse, *slabs = ctx.saved_tensors
-        _refuse_batched(grads)
+        refuse_batched(grads)
         with without_autocast(x), torch.no_grad():
             grad = symmetric.symmetric_lse_backward(x, order, ranges, lse, grads, slabs, True, *ctx.settings)
         return first_order(grad, x), *[None] * 5
@@ -104,7 +104,7 @@ class _Cross(torch.autograd.Function):
     def backward(ctx: Any, grads: Tensor) -> tuple[Tensor | None, ...]:
         x, y, lse, *slabs = ctx.saved_tensors
         needs = ctx.needs_input_grad[:2]
-        _refuse_batched(grads)
+        refuse_batched(grads)
         with without_autocast(x), torch.no_grad():
             found = cross.cross_lse_backward(x, y, ctx.pairs, lse, grads, slabs, True, needs, *ctx.settings)
         grad_x, grad_y = (grad if need else None for grad, need in zip(found, needs, strict=True))
@@ -277,7 +277,7 @@ def _refuse(*_: Any) -> None:
                        "torch.func (grad of grad, hessian, jvp) it can, for small batches")  # fmt: skip
 
 
-def _refuse_batched(grads: Tensor) -> None:
+def refuse_batched(grads: Tensor) -> None:
     """Refuse a backward pass under vmap (autograd has one of its own), whose gradients no tile can be written with."""
     if is_transformed() or torch._C._functorch.is_legacy_batchedtensor(grads):
         raise NotImplementedError("circlet: found a backward pass of the loss under vmap or forward-mode "

@@ -167,9 +167,11 @@ def merge(parts: list[PairLse], statistic: Statistic) -> PairLse:
 
 def union(parts: Tensor, statistic: Statistic) -> Tensor:
     """Statistic of the union, along dim 0 of the parts' statistics; -inf where all parts are, with gradient 0."""
+    empty = parts == -torch.inf
+    parts = torch.where(empty, -torch.inf, parts)  # the tangent of an empty part is NaN
     if statistic == "max":
         return parts.amax(0)
-    none = (parts == -torch.inf).all(0)
+    none = empty.all(0)
     return torch.where(none, -torch.inf, torch.where(none, 0.0, parts).logsumexp(0))
 
 

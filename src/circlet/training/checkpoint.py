@@ -72,7 +72,7 @@ def load(path: Path, *, mapped: bool = False, to_go_on: bool = False) -> dict[st
     except Exception as error:  # what is whole, but was not written by us, may raise anything
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"{path}: found no readable checkpoint ({reason})") from error
-    if not isinstance(state, dict) or "model" not in state:
+    if not isinstance(state, dict):
         raise ValueError(f"{path}: found no circlet checkpoint, expected one that circlet train has written")
     try:
         found: dict[str, Any] = typed(Checkpoint if to_go_on else _Weights, state, "")
@@ -119,7 +119,7 @@ def check_fits(own: dict[str, Any], state: dict[str, Any], path: Path, what: str
     """A ValueError that says how `state`, of full tensors by name, differs from `own`, those of `what`, if it does."""
     missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     tensors = sorted(name for name in own.keys() & state.keys() if isinstance(own[name], Tensor))
-    others = [f"{name} is {shown(state[name])}" for name in tensors if not _is_plain(state[name], own[name])]
+    others = [f"{name} is {shown(state[name])}" for name in tensors if not is_plain(state[name], own[name])]
     shapes = [
         f"{name} is {tuple(state[name].shape)}, expected {tuple(own[name].shape)}"
         for name in tensors
@@ -139,7 +139,7 @@ def check_fits(own: dict[str, Any], state: dict[str, Any], path: Path, what: str
         raise ValueError(f"{path}: holds another architecture than {what}: parameters {'; '.join(differences)}")
 
 
-def _is_plain(value: Any, own: Tensor) -> bool:
+def is_plain(value: Any, own: Tensor) -> bool:
     """Whether it is a tensor of numbers that can be copied into `own`."""
     if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta or value.is_quantized:
         return False

@@ -10,7 +10,6 @@ Only rank 0 writes, shows progress and validates.
 import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from typing import Any
 
 from torch import nn
@@ -21,6 +20,7 @@ from circlet.training.config import LoopConfig
 from circlet.training.state import TrainingState
 from circlet.training.step import Taken
 from circlet.training.trackers import Tracker, tracking
+from circlet.typed import shown
 
 Validate = Callable[[nn.Module], dict[str, float]]
 """Metrics of the model, in evaluation mode, on validation classes; the first of them chooses the best checkpoint."""
@@ -73,7 +73,7 @@ class Logbook:
                 "learning_rate": taken.learning_rate,
                 "gradient_norm": float(taken.gradient_norm),
                 "seconds": round(self.state.seconds, 3),
-                **taken.observed,
+                **_numbers("observe", taken.observed),
             }
         )
         self.state.losses.clear()
@@ -84,8 +84,10 @@ class Logbook:
         state.check_finite()
         state.model.eval()
         with state.used_weights():
-            metrics = on_rank_0(partial(validate, state.model))
+            metrics = on_rank_0(lambda: _numbers("validate", validate(state.model)))
         state.freezing.training()
+        if not metrics:
+            raise ValueError("validate: found no metric, expected at least the one that chooses the best checkpoint")
         self.write({"step": state.step, **{f"validation_{name}": value for name, value in metrics.items()}})
         self.shown.print(f"step {state.step}: validation " + ", ".join(f"{k} {v:.4f}" for k, v in metrics.items()))
         score = next(iter(metrics.values()))
@@ -93,6 +95,19 @@ class Logbook:
         if score > state.best:
             state.best = score
             state.save(state.folder.best)  # before last.pt: a run cut off between the two comes by here again
+
+
+def _numbers(giver: str, values: dict[str, Any]) -> dict[str, float]:
+    """What a function of the caller gave, as log and checkpoint hold it; a ValueError for what is no number."""
+    found = {}
+    for name, value in values.items():
+        try:
+            if isinstance(value, str | bytes):  # which float() would read
+                raise TypeError
+            found[name] = float(value)
+        except (TypeError, ValueError, RuntimeError):
+            raise ValueError(f"{giver}: found {shown(value)} as {name}, expected a number") from None
+    return found
 
 
 @contextmanager

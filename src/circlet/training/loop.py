@@ -127,7 +127,7 @@ def _train(
 
 def _alike(objective: nn.Module, batches: Batches, config: LoopConfig) -> dict[str, Any]:
     """What ranks must have alike to train together; trackers are rank 0's."""
-    told = re.sub(r"0x[0-9a-f]+", "0x", repr(objective))  # an address in memory is no setting
+    told = re.sub(r"0x[0-9a-f]+|(?<=cuda:)\d+", "0", repr(objective))  # no address, and no rank's GPU, is a setting
     return {"config": {**asdict(config), "trackers": None}, "batches in an epoch": len(batches), "objective": told}
 
 

@@ -3,6 +3,7 @@
     config.json        the resolved configuration
     environment.json   versions, hardware, command
     search.json        of a run of a search alone: the share of the training classes that it was tested on
+    resumed.json       of a run that went on with other settings: what changed, and after which step
     splits.json        names of its classes and images, by role (circlet.experiments.remembered)
     data.json          how many training classes and images were loaded
     metrics.jsonl      one line for each logged step and each evaluation
@@ -94,12 +95,15 @@ class RunFolder:
     def locked(self, *, wait_s: float = 0.0) -> Iterator[None]:
         """Within it no other process writes a run here; FolderInUse if one does (after `wait_s` seconds, still).
 
+        What a killed run left half written is removed then.
+
         Over several ranks rank 0 holds the lock, and all call this together. Arguments as in `circlet.locks.locked`.
         """
         with ExitStack() as held:
 
             def take() -> None:
                 held.enter_context(locked(self.path, wait_s=wait_s))
+                remove_leftovers(self.path)
 
             on_rank_0(take)
             yield
@@ -157,8 +161,7 @@ class RunFolder:
         self.write_json(DIVERGED, {"reason": reason})
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
-        """Write one of the folder's JSON files, atomically; what a killed run left half written is removed."""
-        remove_leftovers(self.path)
+        """Write one of the folder's JSON files, atomically."""
         write_json(self.path / name, content)
 
     def save(self, path: Path, state: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ epoch, place in the epoch).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from circlet.training.checkpoint import check_fits, load, load_module
 from circlet.training.config import LoopConfig
 from circlet.training.ending import Ending
 from circlet.training.freezing import Freezing
-from circlet.training.optimizer import build_optimizer, build_schedule
+from circlet.training.optimizer import build_optimizer, build_schedule, factor, set_factor
 from circlet.training.optimizer_state import load_optimizer, load_scaler, load_schedule
 from circlet.training.precision import autocast_dtype
 from circlet.training.run_folder import RunFolder
@@ -61,6 +61,8 @@ class TrainingState:
         load_schedule(self.schedule, state["schedule"], path)
         load_scaler(self.scaler, state["scaler"], path)
         self.step, self.best, self.seconds = state["step"], state["best"], state["seconds"]
+        # As in a run that has had these steps from its start: it may be longer now than when it was saved.
+        set_factor(self.optimizer, self.schedule, factor(self.config.optimizer, self.step, self.config.steps))
         self.losses = [loss.to(self.device, copy=True) for loss in state["losses"]]
         if self.average is not None:
             check_fits(self.model.state_dict(), model_weights(state), path, "the average of the weights")
@@ -108,10 +110,16 @@ class TrainingState:
         self.model.eval()
 
     def check_finite(self) -> None:
-        """FloatingPointError, on all ranks, where a loss since the last line or a weight on any of them is not."""
+        """FloatingPointError, on all ranks, where a loss since the last line or a weight on any of them is not.
+
+        A buffer may hold infinity, as an attention mask does: there NaN alone is an error, and only if it is saved.
+        """
         if self.losses:
             self.mean_loss()
-        if any_rank(not all_finite([*self.model.state_dict().values(), *self.objective.parameters()])):
+        weights = [*self.model.parameters(), *self.objective.parameters()]
+        saved = self.model.state_dict()
+        buffers = [buffer for name, buffer in self.model.named_buffers() if name in saved]
+        if any_rank(not all_finite(weights, buffers)):
             raise self.diverged("found NaN or infinity in the weights, expected finite numbers")
 
     def mean_loss(self) -> float:
@@ -130,11 +138,18 @@ class TrainingState:
         )
 
 
-def all_finite(tensors: Sequence[Any]) -> bool:
-    """Whether all floating-point tensors are; of a tensor that is sharded over ranks this rank's shard is looked at."""
-    own = [tensor.to_local() if is_sharded(tensor) else tensor for tensor in tensors]
-    found = [tensor.isfinite().all() for tensor in own if tensor.is_floating_point()]
+def all_finite(tensors: Iterable[Any], or_infinite: Iterable[Any] = ()) -> bool:
+    """Whether all floating-point tensors are; of a tensor that is sharded over ranks this rank's shard is looked at.
+
+    or_infinite: tensors of which only NaN is not.
+    """
+    found = [tensor.isfinite().all() for tensor in map(_own_part, tensors) if tensor.is_floating_point()]
+    found += [~tensor.isnan().any() for tensor in map(_own_part, or_infinite) if tensor.is_floating_point()]
     return not found or bool(torch.stack(found).all())
+
+
+def _own_part(tensor: Any) -> Any:
+    return tensor.to_local() if is_sharded(tensor) else tensor
 
 
 def _to_device(model: nn.Module, config: LoopConfig, device: torch.device) -> nn.Module:

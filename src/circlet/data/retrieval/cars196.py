@@ -63,7 +63,9 @@ def _read(path: Path, field: str) -> list[tuple[str, int]]:
     """
     if not path.is_file():
         raise DataError(f"{path}: found no such list, expected it beside the images")
-    done = subprocess.run([sys.executable, "-c", _READ, str(path), field], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", _READ, str(path), field], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         reason = done.stderr.strip().splitlines()[-1:] or ["its reader crashed"]
         raise DataError(
