@@ -60,6 +60,7 @@ def train(data, name, *arguments):
 
 
 @pytest.mark.slow
+@pytest.mark.subprocess  # Cars196 reads its annotations in one
 @pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe not in OWN])
 def test_from_data_set_to_report(name, data, tmp_path, capsys):
     result = train(data, name)
