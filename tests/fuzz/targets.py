@@ -17,7 +17,6 @@ import circlet
 from circlet.advise import suggest_for
 from circlet.data import ImageSet, decode, face_bin, face_records, image_folder, manifest
 from circlet.data.catalogue import find_data_set
-from circlet.experiments import resolved
 from circlet.training import RunFolder, load
 from tests.data import miniature
 from tests.fuzz.damage import EDITS, JSON_EDITS, TEXT_EDITS
@@ -149,7 +148,6 @@ def read_run(folder: Path) -> None:
     """Everything of a run that is read without its model."""
     run = circlet.load(folder / "run")
     run.metrics, run.log, repr(run)
-    resolved(run.experiment)
     suggest_for(folder / "run")
 
 

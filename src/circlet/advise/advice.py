@@ -34,6 +34,7 @@ from circlet.advise.extremes import Counts, chance_loss, counts, perfect_loss
 from circlet.advise.suggestion import Suggestion, gentler
 from circlet.experiments import Experiment, build_loss, open_run
 from circlet.losses import CircleLoss, PairLoss
+from circlet.typed import naming
 
 MIN_LINES = 8  # of metrics.jsonl: below, no rule on how things went
 GAMMAS = [2.0**i for i in range(13)]
@@ -58,8 +59,12 @@ class _Seen:
 def suggest_for(run: Path, trust: Collection[str] = ()) -> list[Suggestion]:
     """What to change in the run of a folder, finished, under way, or diverged. trust: as in `circlet.load`."""
     folder, experiment = open_run(run, trust, needed=["loss.name"], of_search=True)
+    with naming(run / "config.json"):
+        build_loss(experiment.loss)
     known = [name for name in ("data.json", "result.json") if (run / name).exists()]
     classes = folder.read_json(known[0]).get("train_classes") if known else None
+    if classes is not None and classes < 1:
+        raise ValueError(f"{run / known[0]}: train_classes: found {classes}, expected at least 1")
     return suggest(experiment, folder.read_metrics(), train_classes=classes, diverged=folder.diverged)
 
 
