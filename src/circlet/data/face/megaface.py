@@ -26,7 +26,11 @@ def megaface(root: str | Path) -> Identification:
     A missing or malformed list, an image outside any folder and listed images that are not there are a DataError.
     """
     folder = find_folder(root, "facescrub_lst", "data", "megaface_testpack_v1.0")
-    return Identification(_read(folder, "facescrub"), _read(folder, "megaface"))
+    probes, distractors = _read(folder, "facescrub"), _read(folder, "megaface")
+    try:
+        return Identification(probes, distractors)
+    except DataError as error:
+        raise DataError(f"{folder / 'facescrub_lst'}: {error}") from error
 
 
 def _read(folder: Path, name: str) -> ImageSet:
