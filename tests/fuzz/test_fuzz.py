@@ -27,9 +27,7 @@ def test_damage_is_an_error_that_names_the_file(target, tmp_path):
     sound = {path: path.read_bytes() for path in files}
     expected = target.read(tmp_path)
 
-    @settings(
-        max_examples=EXAMPLES // target.cost or 1, derandomize="CIRCLET_FUZZ_EXAMPLES" not in os.environ, database=None
-    )
+    @settings(max_examples=EXAMPLES // target.cost or 1, derandomize=SAME_EACH_TIME, database=None)
     @given(st.sampled_from(files), st.lists(target.edits, min_size=1, max_size=3))
     def check(path, edits):
         content = damaged(sound[path], edits)

@@ -3,6 +3,7 @@
 No face is aligned here: figures as published need aligned crops of 112 x 112, which LFW's own images are not.
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def lfw(root: str | Path) -> FacePairs:
     is_same = np.arange(len(lines)) // per_kind % 2 == 0
     named = [_pair(line, bool(same)) for line, same in zip(lines, is_same, strict=True)]
     images = next((folder / name for name in _FOLDERS if (folder / name).is_dir()), folder)
-    found = [suffix for suffix in (".jpg", ".png") if (images / f"{named[0][0]}{suffix}").is_file()] or [".jpg"]
+    found = [suffix for suffix in (".jpg", ".png") if os.path.isfile(images / f"{named[0][0]}{suffix}")] or [".jpg"]
     named = [(f"{first}{found[0]}", f"{second}{found[0]}") for first, second in named]
     line_of = {name: line.number for line, pair in zip(reversed(lines), reversed(named), strict=True) for name in pair}
     names = sorted(line_of)
