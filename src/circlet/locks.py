@@ -107,7 +107,7 @@ def _holder(folder: Path) -> str:
     """Who holds the lock, in words; the file may be missing for a moment, and may hold anything."""
     path = folder / OWNER
     for _ in range(10):
-        with suppress(OSError, ValueError, LookupError, RecursionError):
+        with suppress(OSError, ValueError, LookupError):
             if path.is_file() and path.stat().st_size <= _OWNER_BYTES:
                 found = {name: printable(str(value)[:_COMMAND_CHARACTERS]) for name, value in read_json(path).items()}
                 return f"process {found['pid']} on {found['host']} ({found['command']}, since {found['since']})"

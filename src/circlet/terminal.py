@@ -5,6 +5,7 @@ and lets newlines and escape sequences through, which a terminal obeys. Names ar
 from a disk, and `printable` where they are printed; a name that is used to open a file stays as it is.
 """
 
+import sys
 import unicodedata
 
 _SHOWN_FORMATS = "\u200c\u200d"  # join and part letters, and make emoji: text needs them
@@ -47,3 +48,8 @@ def _escaped(character: str) -> str:
     if "\udc80" <= character <= "\udcff":  # a byte, as os.fsdecode hides it
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape").decode()
+
+
+def say(text: str) -> None:
+    """Print one line on standard error, safe for a terminal, at once."""
+    print(printable(text), file=sys.stderr, flush=True)

@@ -102,7 +102,7 @@ def test_a_run_that_cannot_be_locked_stays(tmp_path, monkeypatch):
 def test_a_comparison_goes_on_after_an_image_could_not_be_read(tmp_path, monkeypatch):
     experiment = RECIPES["glyphs"]()
     path = tmp_path / "out" / "runs" / "circle-seed-0"
-    monkeypatch.setattr(run, "_train", fails)
+    monkeypatch.setattr(run, "load_run_data", fails)
     with one_run.made(path, experiment, 0) as folder, pytest.raises(DataError):
         one_run._run(experiment, build_splits(experiment.data), folder, torch.device("cpu"), 0, 1, 1)
     assert names(path) == {"config.json", "environment.json", "cost.json"}

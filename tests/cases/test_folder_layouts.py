@@ -3,18 +3,11 @@
 import unicodedata
 
 import pytest
-from PIL import Image
 
 from circlet.data import DataError, image_folder
 from circlet.data.every_image import every_image, images_to_test
 from circlet.data.lookalikes import lookalikes
-
-
-def put(root, *paths):
-    for path in paths:
-        file = root / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("L", (4, 4), len(path)).save(file)
+from tests.data.miniature import put_small as put
 
 
 def refused(root):

@@ -1,14 +1,7 @@
 import pytest
-from PIL import Image
 
 from circlet.data import DataError, image_folder
-
-
-def put(root, *paths):
-    for path in paths:
-        file = root / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("L", (4, 4), len(path)).save(file)
+from tests.data.miniature import put_small as put
 
 
 def test_classes_without_split(tmp_path):

@@ -27,7 +27,7 @@ from circlet.data import Splits, hold_out_classes
 from circlet.experiments import Experiment, Outcome, common_splits, train
 from circlet.experiments.head_runs import frozen_network
 from circlet.experiments.outcome import embedded_by, plainly
-from circlet.terminal import printable
+from circlet.terminal import say
 from circlet.training import RunFolder
 
 WAIT_S = 60.0  # a run whose comparison has gone stops by itself within seconds
@@ -73,7 +73,7 @@ def _run(
             write_classes(folder.path, classes, frozen_classes(outcome, experiment, device))
         finished = True
     except FloatingPointError as error:
-        print(printable(f"diverged: {error}"), file=sys.stderr)
+        say(f"diverged: {error}")
         finished = folder.diverged is not None
         if not finished:
             raise
@@ -123,5 +123,5 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1:])
     except KeyboardInterrupt as error:
-        print(printable(f"{error or 'interrupted'}"), file=sys.stderr)
+        say(f"{error or 'interrupted'}")
         sys.exit(130)

@@ -13,7 +13,7 @@ import numpy as np
 
 from circlet.data.groups import joined_classes
 from circlet.data.images import Bools, DataError, ImageSet, Ints, Splits
-from circlet.data.notes import say_once
+from circlet.data.notes import say_once, some
 from circlet.data.pictures import Pictures, pictures
 from circlet.data.straddling import straddling_files
 
@@ -165,10 +165,10 @@ class _Every:
         return replace(query, groups=of_query), replace(gallery, groups=of_gallery)
 
     def _listed(self, rows: Ints, like: Ints | None = None) -> str:
-        shown = [self.place(self.names[row]) for row in rows[:_SHOWN]]
+        shown = [self.place(self.names[row]) for row in rows]
         if like is not None:
-            shown = [f"{one} (as {self.place(self.names[row])})" for one, row in zip(shown, like, strict=False)]
-        return ", ".join(shown) + (f", and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else "")
+            shown = [f"{one} (as {self.place(self.names[row])})" for one, row in zip(shown, like, strict=True)]
+        return some(shown)
 
 
 def _has_equals(numbers: Ints) -> bool:

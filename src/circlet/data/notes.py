@@ -1,11 +1,10 @@
 """What opening a set has to say: a sentence on standard error, by one process of a run and once; and names in it."""
 
 import os
-import sys
 from collections.abc import Sequence
 from functools import cache
 
-from circlet.terminal import printable
+from circlet.terminal import say
 
 _LONGEST = 80  # characters of one text
 
@@ -14,7 +13,7 @@ _LONGEST = 80  # characters of one text
 def say_once(sentence: str) -> None:
     """Print a sentence on standard error, unless this process has done so, or another rank of torchrun does."""
     if os.environ.get("RANK", "0") == "0":
-        print(printable(sentence), file=sys.stderr, flush=True)
+        say(sentence)
 
 
 def some(names: Sequence[str], shown: int = 3) -> str:

@@ -3,7 +3,6 @@
 Which lists a run keeps, and where, is not here (`remembered`).
 """
 
-import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from circlet.data.images import DataError, ImageSet, Ints, Splits
 from circlet.data.readers import Chosen, Reader, content_of, file_of, part_of
 from circlet.distributed import is_rank_0
-from circlet.terminal import printable
+from circlet.terminal import say
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -207,4 +206,4 @@ def _shown(names: Sequence[str], *, quoted: bool = False) -> str:
 
 def _warn(sentence: str) -> None:
     if is_rank_0():
-        print(printable(f"warning: {sentence}"), file=sys.stderr, flush=True)
+        say(f"warning: {sentence}")

@@ -17,7 +17,6 @@ About 30 bytes an image in all: 3 MB for 100,000 images.
 import hashlib
 import json
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -31,7 +30,7 @@ from circlet.experiments.loading import RunData, build_splits, each_once
 from circlet.experiments.regrouped import Listed, in_roles
 from circlet.experiments.resuming import Change, keep_changes
 from circlet.files import MAX_JSON_BYTES, MAX_VALUES, read_json, write_text
-from circlet.terminal import printable
+from circlet.terminal import say
 from circlet.training import RunFolder
 from circlet.typed import shown
 
@@ -234,9 +233,8 @@ def _compare_counts(known: _Known, experiment: Experiment, splits: Splits) -> No
 
 def _say_unchecked(folder: RunFolder) -> None:
     if is_rank_0():
-        print(printable(f"warning: {folder.path}: no {SPLITS} in it, as of an earlier version, or of too many images "
-                        "for one: whether its classes and images are still those on the disk is told from their "
-                        "numbers alone"), file=sys.stderr, flush=True)  # fmt: skip
+        say(f"warning: {folder.path}: no {SPLITS} in it, as of an earlier version, or of too many images for one: "
+            "whether its classes and images are still those on the disk is told from their numbers alone")  # fmt: skip
 
 
 def _told(counts: Mapping[str, Any]) -> str:

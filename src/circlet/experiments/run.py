@@ -57,47 +57,36 @@ def train(
     has its reason. FolderInUse, an OSError, where another process writes into the folder.
     """
     with folder.locked():
-        return _train(experiment, splits, folder, device, began, changes)
-
-
-def _train(
-    experiment: Experiment,
-    splits: Splits,
-    folder: RunFolder,
-    device: torch.device,
-    began: float | None,
-    changes: Mapping[str, Change] | None,
-) -> Outcome | None:
-    splits = on_all_ranks(lambda: splits_of(folder, experiment, splits, to_train=True))
-    require_same_training(experiment, splits.train)
-    on_all_ranks(lambda: check_task(experiment.task, splits))
-    on_rank_0(lambda: warn_of_straddling(splits, experiment.data))
-    if experiment.transfer.stages:
-        with divergence_noted(folder):
-            return train_in_stages(experiment, splits, folder, device, began=began, changes=changes)
-    data = on_all_ranks(lambda: load_run_data(experiment.data, splits))
-    require_same_training(experiment, data.train.images)  # without those that a rank could not read
-    on_rank_0(lambda: list_broken(data, folder.path / "skipped.txt"))
-    resumed = on_rank_0(folder.last.exists)
-    model, batches, objective = on_all_ranks(lambda: _parts(experiment, data.train, resumed, device))
-    on_rank_0(lambda: begin(folder, experiment, data, changes))
-    frozen = on_rank_0(lambda: _before_training(experiment, model, data.test, folder, device, resumed=resumed))
-    seconds = _fit(experiment, data, model, batches, objective, folder, device)
-    if data.test is None:
-        return None
-    if folder.best.exists():
-        load_module(model, model_weights(load(folder.best)), folder.best)
-    outcome = test(model, data.test, experiment, device, frozen=frozen)
-    folder.write_json(
-        "result.json",
-        {
-            "checkpoint": folder.chosen.name,
-            **outcome.to_json(),
-            **data.counts(),
-            "train_seconds": seconds,
-        },
-    )
-    return outcome
+        splits = on_all_ranks(lambda: splits_of(folder, experiment, splits, to_train=True))
+        require_same_training(experiment, splits.train)
+        on_all_ranks(lambda: check_task(experiment.task, splits))
+        on_rank_0(lambda: warn_of_straddling(splits, experiment.data))
+        if experiment.transfer.stages:
+            with divergence_noted(folder):
+                return train_in_stages(experiment, splits, folder, device, began=began, changes=changes)
+        data = on_all_ranks(lambda: load_run_data(experiment.data, splits))
+        require_same_training(experiment, data.train.images)  # without those that a rank could not read
+        on_rank_0(lambda: list_broken(data, folder.path / "skipped.txt"))
+        resumed = on_rank_0(folder.last.exists)
+        model, batches, objective = on_all_ranks(lambda: _parts(experiment, data.train, resumed, device))
+        on_rank_0(lambda: begin(folder, experiment, data, changes))
+        frozen = on_rank_0(lambda: _before_training(experiment, model, data.test, folder, device, resumed=resumed))
+        seconds = _fit(experiment, data, model, batches, objective, folder, device)
+        if data.test is None:
+            return None
+        if folder.best.exists():
+            load_module(model, model_weights(load(folder.best)), folder.best)
+        outcome = test(model, data.test, experiment, device, frozen=frozen)
+        folder.write_json(
+            "result.json",
+            {
+                "checkpoint": folder.chosen.name,
+                **outcome.to_json(),
+                **data.counts(),
+                "train_seconds": seconds,
+            },
+        )
+        return outcome
 
 
 def _before_training(

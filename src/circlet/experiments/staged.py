@@ -5,7 +5,6 @@ it all is compared with, on the test classes too.
 """
 
 import copy
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -28,7 +27,7 @@ from circlet.experiments.ranks import require_same_training
 from circlet.experiments.remembered import begin
 from circlet.experiments.resuming import Change
 from circlet.models import Embedder, add_low_rank
-from circlet.terminal import printable
+from circlet.terminal import say
 from circlet.training import RunFolder
 from circlet.transfer import (
     Frozen,
@@ -139,7 +138,7 @@ def _warn_of_duplicates(frozen: Frozen, data: RunData) -> None:
     for pixels in filter(None, (data.test.query, data.test.gallery)):
         if found := near_duplicates(first, frozen.features(pixels)):
             sentence = told(found, data.train.images.names, pixels.images.names)
-            print(printable(f"warning: {sentence}"), file=sys.stderr, flush=True)
+            say(f"warning: {sentence}")
 
 
 def _on_test_classes(outcome: Outcome) -> list[str]:

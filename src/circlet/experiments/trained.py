@@ -1,6 +1,5 @@
 """What is done with a trained run: load it, test it again, embed images with it."""
 
-import sys
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from circlet.experiments.remembered import splits_of
 from circlet.experiments.testing import FaceSets, TestConfig
 from circlet.models import Embedder
 from circlet.models.published import is_packaged
-from circlet.terminal import printable
+from circlet.terminal import say
 from circlet.training import RunFolder, load, load_module, model_weights
 
 
@@ -85,7 +84,7 @@ def _frozen(run: Path, experiment: Experiment, test_set: TestSet, device: torch.
     try:
         model = build_model(config, experiment.data.channels)
     except (OSError, ValueError) as error:
-        print(printable(f"{run}: the frozen network is left out of the table: {error}"), file=sys.stderr)
+        say(f"{run}: the frozen network is left out of the table: {error}")
         return None
     return frozen_metrics(model, test_set, experiment, device)
 

@@ -8,7 +8,6 @@ that tidy up at once never remove both copies; who has a removed file mapped goe
 import contextlib
 import itertools
 import os
-import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 
 from circlet.features import parts
 from circlet.features.parts import Damaged, Floats, Ints, Part, Records
-from circlet.terminal import printable
+from circlet.terminal import say
 
 _BLOCK_BYTES = 1 << 22
 _LOOKS = 5
@@ -179,7 +178,7 @@ class Shelf:
 @cache
 def say_once(text: str) -> None:
     """Print a sentence on standard error, unless this process has done so before."""
-    print(printable(text), file=sys.stderr, flush=True)
+    say(text)
 
 
 def _remove(path: Path) -> None:

@@ -5,14 +5,13 @@ values, and called with each line, a dict with "step" and numbers by name, on ra
 called at the end. One that fails is told of on standard error and not asked again: the training goes on.
 """
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from circlet.extensions import Extensions
-from circlet.terminal import printable
+from circlet.terminal import say
 
 Tracker = Callable[[dict[str, Any]], None]
 MakeTracker = Callable[[Path, dict[str, Any]], Tracker]
@@ -54,7 +53,7 @@ def tracking(trackers: Sequence[Tracker]) -> Iterator[Tracker]:
             except Exception as error:
                 working.remove(tracker)
                 said = f"tracker {_called(tracker)} failed and is not asked again: {error}"
-                print(printable(said), file=sys.stderr, flush=True)
+                say(said)
 
     try:
         yield tell
@@ -66,7 +65,7 @@ def tracking(trackers: Sequence[Tracker]) -> Iterator[Tracker]:
                     close()
                 except Exception as error:
                     said = f"tracker {_called(tracker)} could not be closed: {error}"
-                    print(printable(said), file=sys.stderr, flush=True)
+                    say(said)
 
 
 def _called(tracker: Tracker) -> str:
