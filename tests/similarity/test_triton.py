@@ -26,19 +26,20 @@ with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRITON_INTERPRET", "1")
     triton = pytest.importorskip("triton")
     from circlet.similarity.gpu.blocks import Blocks, blocks_of, num_splits, precision
-    from circlet.similarity.gpu.operators import gpu_lse, gpu_lse_backward
+    from circlet.similarity.gpu.operators import How, Operands, gpu_lse, gpu_lse_backward, kernel_lse
 
 compiled = isinstance(triton.language.sum, triton.JITFunction)
 assert compiled == NATIVE, "Triton was imported before, without its interpreter"
 
 pytestmark = [
     pytest.mark.slow,
-    *([pytest.mark.gpu] if NATIVE else []),
+    # Triton compiles in processes of their own.
+    *([pytest.mark.gpu, pytest.mark.subprocess] if NATIVE else []),
     # numpy's, on pairs that a mask drops afterwards
     pytest.mark.filterwarnings("ignore:.*(overflow|invalid value|divide by zero|All-NaN slice) encoun:RuntimeWarning"),
 ]
 
-TINY = Blocks(rows=16, columns=16, depth=16, height=32, width=32, num_warps=4, num_stages=2)
+TINY = Blocks(rows=16, columns=16, depth=16, height=32, width=32, num_warps=4, num_stages=2, references=32)
 FORMS = ["pair", "class", "cross"]
 NUM_REFERENCES = 35
 every_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES.keys())
@@ -46,9 +47,8 @@ every_form = pytest.mark.parametrize("form", FORMS)
 
 
 def streamed(pairs, rule, *, normalize=True, blocks=TINY):
-    operands = (pairs.anchors, pairs.references, pairs.labels, pairs.reference_labels)
-    lse, _, _ = gpu_lse(*operands, rule.kernel().formula, list(rule.kernel().numbers), normalize, [*blocks])
-    return PairLse(lse[0], lse[1])
+    given = Operands(pairs.anchors, pairs.references, pairs.labels, pairs.reference_labels)
+    return PairLse(*kernel_lse(given, How(rule.kernel(), normalize, [*blocks])))
 
 
 def operands(form, batch, *, dim=20, dtype=torch.float32, num_references=NUM_REFERENCES):
@@ -72,8 +72,19 @@ def check(leaves, make, rule, rtol=1e-5, **settings):
     wanted = [leaf for leaf in leaves if leaf.requires_grad] or leaves
     found = run(streamed, leaves, make, rule, grads.float(), **settings)
     expected = [v.float() for v in expected[0]], [g.to(w.dtype) for g, w in zip(expected[1], wanted, strict=True)]
+    if NATIVE and leaves[0].dtype == torch.float32:
+        # A GPU's exponentials are rounded as coarsely as the logits they are of: no further off than the twin in fp32.
+        twin = run(dense_lse, leaves, make, rule, grads.float(), normalize=normalize)
+        rtol = max(rtol, 2 * max(map(largest_error, twin[1], expected[1])))
     assert_same(found, expected, rtol=rtol)
     return found
+
+
+def largest_error(found, exact):
+    """On the scale of the largest number."""
+    if not exact.numel():
+        return 0.0
+    return float((found - exact).abs().max() / exact.abs().max().clamp(min=1.0))
 
 
 @every_rule
@@ -103,14 +114,31 @@ def test_sixteen_bits(rule, form, dtype):
 
 
 @every_form
-def test_rows_beyond_the_kernels_are_no_silent_zeros(form):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rows_of_any_length(form, dtype):
+    """One row beyond the squares of fp32 changes nothing for the others, and has the gradient of its own length."""
+    for length in (1e-35, 1e-25, 1e-15, 1e-10, 0.0, 1e15, 1e19, 1e37):
+        leaves, make = operands(form, 17, dtype=dtype)
+        leaves[-1][2] *= length
+        leaves[-1][5] *= length
+        grads = arriving(17, torch.float32).to(DEVICE)
+        lse, found = run(streamed, leaves, make, Circle(), grads)
+        exact_lse, exact = run(dense_lse, [leaf.double() for leaf in leaves], make, Circle(), grads.double())
+        assert_same((lse, []), ([value.float() for value in exact_lse], []), rtol=1e-5)
+        changed = torch.zeros(len(leaves[-1]), dtype=torch.bool, device=DEVICE)
+        changed[[2, 5]] = True
+        for grad, reference in zip(found, exact, strict=True):
+            for rows in (changed, ~changed):
+                which = rows[: len(grad)]
+                error = relative_error(grad[which].double(), reference[which])
+                assert error <= max(1e-4, 2 * torch.finfo(dtype).eps), length
+
+
+@every_form
+def test_infinite_numbers_are_nan(form):
     leaves, make = operands(form, 17)
-    leaves[0][:5] *= torch.tensor([1e15, 1e-15, 0.0, 1e10, 1e-10], device=DEVICE)[:, None]
-    check(leaves, make, Circle())
-    for length in (1e-25, 1e19):
-        leaves[0][3] = length
-        lse = streamed(make(*leaves), Circle())
-        assert lse.neg[3].isnan()
+    leaves[0][11, 0] = torch.inf
+    assert streamed(make(*leaves), Circle()).neg[11].isnan()
 
 
 @pytest.mark.parametrize("dtypes", [(torch.float16, torch.float32), (torch.float32, torch.bfloat16)])
@@ -173,13 +201,13 @@ def test_zero_rows_and_duplicates(form):
 @every_form
 def test_tiny_and_huge_rows(form):
     leaves, make = operands(form, 17)
-    leaves = [leaf * torch.logspace(-12, 12, len(leaf), device=DEVICE)[:, None] for leaf in leaves]
+    leaves = [leaf * torch.logspace(-33, 36, len(leaf), device=DEVICE)[:, None] for leaf in leaves]
     grads = arriving(17, torch.float32).to(DEVICE)
     found = run(streamed, leaves, make, Circle(), grads)
     exact = run(dense_lse, [leaf.double() for leaf in leaves], make, Circle(), grads.double())
     assert_same((found[0], []), ([value.float() for value in exact[0]], []), rtol=1e-5)
     for value, reference in zip(found[1], exact[1], strict=True):
-        torch.testing.assert_close(value.norm(dim=1).double(), reference.norm(dim=1), rtol=1e-3, atol=0)
+        torch.testing.assert_close(value.double().norm(dim=1), reference.norm(dim=1), rtol=1e-3, atol=0)
 
 
 @every_form
@@ -320,9 +348,9 @@ def test_opcheck(form):
     pairs = make(*[leaf.requires_grad_() for leaf in leaves])
     torch.library.opcheck(gpu_lse, (*pairs[:4], *SETTINGS))
     tensors = [tensor if tensor is None else tensor.detach() for tensor in pairs[:4]]
-    _, stats, inverse = gpu_lse(*tensors, *SETTINGS)
+    _, *saved = gpu_lse(*tensors, *SETTINGS)
     for needs in ((True, True), (True, False), (False, True)):
-        arguments = (*tensors, stats, inverse, torch.rand(2, 5, device=DEVICE), *needs, *SETTINGS)
+        arguments = (*tensors, *saved, torch.rand(2, 5, device=DEVICE), *needs, *SETTINGS)
         torch.library.opcheck(gpu_lse_backward, arguments)
 
 
@@ -368,9 +396,9 @@ def test_blocks():
         rows = torch.empty(1_000_000, dim, dtype=dtype, device="meta")
         for batch, references in ((1, None), (80, rows), (20_000, None), (20_000, rows)):
             blocks = blocks_of(rows[:batch], references)
-            assert all(size == 1 << (size.bit_length() - 1) for size in blocks[:5])
+            assert all(size == 1 << (size.bit_length() - 1) for size in blocks[:6])
             assert blocks.height % blocks.rows == blocks.width % blocks.rows == 0
-            assert blocks.height * blocks.width * (2 if dtype == torch.bfloat16 else 4) <= 32 * 2**20
+            assert blocks.height * blocks.width * (2 if dtype == torch.bfloat16 else 4) <= 128 * 2**20
             assert references is None or blocks.width * dim * 4 <= 64 * 2**20
 
 
@@ -378,10 +406,7 @@ def test_splits_and_precision():
     assert num_splits(4, 1000) == 128
     assert num_splits(4, 5) == 5
     assert num_splits(1000, 5) == 1
-    assert num_splits(16, 100, 2**20) == 16
-    assert num_splits(64, 100, 2**25) == 1
-    assert precision(torch.float32) == "ieee"
-    assert precision(torch.float32, of_half=True) == "tf32"
+    assert precision(torch.float32) == "tf32x3"
     torch.set_float32_matmul_precision("high")
     try:
         assert precision(torch.float32) == "tf32"

@@ -16,21 +16,21 @@ import re, torch, triton, triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from circlet.similarity.gpu.blocks import blocks_of
-from circlet.similarity.gpu import cross, gradient, merge, product, symmetric
+from circlet.similarity.gpu import cross, gradient, merge, product, rows, symmetric
 
 POINTERS = {"stats": "fp32", "parts": "fp32", "row_parts": "fp32", "column_parts": "fp32", "x_inverse": "fp32",
-            "y_inverse": "fp32", "x_labels": "i64", "y_labels": "i64", "row_terms": "fp32", "column_terms": "fp32",
-            "sums": "fp32", "inverse": "fp32"}
+            "y_inverse": "fp32", "inverse": "fp32", "factors": "fp32", "x_labels": "i64", "y_labels": "i64",
+            "row_stats": "fp32", "row_grads": "fp32", "column_stats": "fp32", "column_grads": "fp32", "sums": "fp32"}
 NUMBERS = dict.fromkeys(("p0", "p1", "p2", "p3"), "fp32")
 blocks = blocks_of(torch.empty(4096, 512, dtype=torch.bfloat16), None)
 
-def compiled(kernel, capability=90, divisible=True, **constants):
+def compiled(kernel, capability=90, divisible=True, blocks=blocks, shared_kib=99, **constants):
     names, signature = kernel.arg_names, {}
     for name in names:
         if name in constants:
             signature[name] = "constexpr"
-        elif name in ("x", "y", "k", "out"):
-            signature[name] = "*bf16"
+        elif name in ("x", "y", "data", "out"):
+            signature[name] = "*fp32" if constants.get("DTYPE") == tl.float32 else "*bf16"
         elif name in POINTERS:
             signature[name] = "*" + POINTERS[name]
         else:
@@ -39,7 +39,7 @@ def compiled(kernel, capability=90, divisible=True, **constants):
     source = ASTSource(kernel, signature, constants, {(i,): [["tt.divisibility", 16]] for i in by_16})
     options = {"num_warps": blocks.num_warps, "num_stages": blocks.num_stages}
     code = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
-    assert code.metadata.shared <= 99 * 1024, code.metadata.shared
+    assert code.metadata.shared <= shared_kib * 1024, code.metadata.shared
     assert not re.search(r"\b(atom|red)\.global", code.asm["ptx"])
     return code.asm["ptx"]
 
@@ -51,23 +51,29 @@ for capability, instruction in ((90, "wgmma.mma_async"), (80, "mma.sync")):
     # Similarities and logits are rounded (logits.rounded), and no product is fused with a sum behind our back.
     assert {operation.split(", ")[-1] for operation in re.findall(r"fma\.rn\.f32 ([^;]*);", code)} == {"0f00000000"}
     assert instruction in compiled(gradient.gradient_kernel, capability, MIRRORED=True, RULE="Circle", **SIZES)
+full = blocks_of(torch.empty(4096, 512), None)
+FULL = SIZES | {"BK": full.depth, "DTYPE": tl.float32, "PRECISION": "tf32x3"}
+for capability, stages, shared_kib in ((90, 4, 104), (80, 4, 104), (86, 3, 99)):
+    of_stages = {"blocks": full._replace(num_stages=stages), "shared_kib": shared_kib}
+    compiled(cross.cross_kernel, capability, RULE="Circle", **of_stages, **FULL)
+    compiled(gradient.gradient_kernel, capability, MIRRORED=True, RULE="Circle", **of_stages, **FULL)
 for rule in ("ConstantMargin", "AngularMargin", "TwoScales"):
     compiled(gradient.gradient_kernel, divisible=False, MIRRORED=False, RULE=rule, **SIZES)
-for transposed in ({"k_row": 1}, {"k_column": 1}):
-    assert "wgmma.mma_async" in compiled(product.product_kernel, **transposed, **SIZES)
-FINISH = {"NORMALIZE": True, "BM": product.FINISH_ROWS, "BN": product.FINISH_DIMS}
-compiled(product.finish_kernel, **FINISH)
+ALONG = dict(zip(("BM", "BN"), rows.block_of(512)))
+compiled(product.finish_kernel, **ALONG)
+for copy in (True, False):
+    compiled(rows.rows_kernel, COPY=copy, **ALONG)
 MERGE = {"BM": merge.MERGE_ANCHORS, "BS": merge.MERGE_PARTS}
 compiled(merge.merge_kernel, **MERGE)
 
 # Triton makes a constant of every size and stride that is 1.
-ones = dict.fromkeys(("B", "C", "D", "M", "N", "S", "offset", "span", "k_row", "k_column", "sums_split", "sums_row",
-                      "stride", "stride_x", "stride_y", "stride_out", "stride_terms", "chunk", "stats_kind",
-                      "stats_side", "parts_part", "parts_kind", "parts_side"), 1)
+ones = dict.fromkeys(("B", "C", "D", "M", "N", "S", "offset", "span", "stride", "stride_x", "stride_y", "stride_data",
+                      "stride_out", "stride_sums", "chunk", "stats_kind", "stats_side", "grads_side", "parts_part",
+                      "parts_kind", "parts_side"), 1)
 for kernel, constants in ((cross.cross_kernel, {"RULE": "Circle", **SIZES}),
                           (symmetric.symmetric_kernel, {"RULE": "Circle", **SIZES}), (merge.merge_kernel, MERGE),
                           (gradient.gradient_kernel, {"MIRRORED": True, "RULE": "Circle", **SIZES}),
-                          (product.product_kernel, SIZES), (product.finish_kernel, FINISH)):
+                          (product.finish_kernel, ALONG), (rows.rows_kernel, {"COPY": True, **ALONG})):
     compiled(kernel, **constants, **{name: one for name, one in ones.items() if name in kernel.arg_names})
 """
 

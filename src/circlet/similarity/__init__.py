@@ -23,7 +23,7 @@ here and nowhere else.
 | kept        | tiles that the forward pass leaves to the backward pass                                 |
 | spec        | a rule as an operator of compiled code can carry it                                     |
 | operators   | the tiled forms for autograd, and as operators for torch.compile                        |
-| gpu/        | the same by Triton kernels; so far only run in Triton's interpreter, hence off          |
+| gpu/        | the same by Triton kernels: what CUDA devices run above some size                       |
 """
 
 import os
@@ -52,21 +52,26 @@ __all__ = [
 
 # Up to so many pairs one matrix is faster than tiles (measured to 640 x 640, 64 x 4000, 512 x 1000), in 16 MiB or so.
 WHOLE_PAIRS = 2**19
+# On a GPU (an H100: benchmarks/results/gpu.md) than its kernels, which from 512 x 512 on are faster; and, where these
+# cannot do it, than tiles, which up to 4096 x 4096 take longer than one matrix, in 600 MiB or so.
+WHOLE_PAIRS_KERNELS = 2**18
+WHOLE_PAIRS_GPU = 2**24
 
-# The Triton kernels agree with the dense twin in Triton's interpreter, but have not run on a GPU yet: by choice only.
-USE_TRITON = os.environ.get("CIRCLET_TRITON") == "1"
+# CIRCLET_TRITON=0: no Triton kernels.
+USE_TRITON = os.environ.get("CIRCLET_TRITON") != "0"
 
 
 def pair_lse(pairs: Pairs, rule: Rule, *, normalize: bool, statistic: Statistic = "logsumexp") -> PairLse:
     """Statistic of the positive and of the negative logits of each anchor: `dense.pair_lse`, by the fastest way.
 
-    Small problems go whole, large ones in tiles. A rule that holds tensors goes densely, in compiled code one that no
-    operator can carry (`spec_of`), and everything under forward-mode differentiation or a transform of torch.func
-    (NotImplementedError for more than `dense.TRANSFORMED_PAIRS`).
+    Small problems go whole, large ones in tiles, on a GPU by its kernels if these have the rule. A rule that holds
+    tensors goes densely, in compiled code one that no operator can carry (`spec_of`), and everything under forward-mode
+    differentiation or a transform of torch.func (NotImplementedError for more than `dense.TRANSFORMED_PAIRS`).
     """
     compiling = torch.compiler.is_compiling()
     num_pairs = len(pairs.anchors) * pairs.num_references
-    small = num_pairs <= WHOLE_PAIRS
+    by_kernels = USE_TRITON and pairs.anchors.is_cuda and gpu.supports(pairs, rule, statistic)
+    small = num_pairs <= _whole_pairs(pairs.anchors, by_kernels=by_kernels)
     densely = small or spec_of(rule) is None if compiling else not rule.is_constant or (small and statistic == "max")
     if is_transformed():
         dense.check_transformed(num_pairs)
@@ -75,6 +80,12 @@ def pair_lse(pairs: Pairs, rule: Rule, *, normalize: bool, statistic: Statistic 
         return dense.pair_lse(pairs, rule, normalize=normalize, statistic=statistic)
     if small:
         return whole.pair_lse(pairs, rule, normalize=normalize)
-    if USE_TRITON and gpu.supports(pairs, rule, statistic):
+    if by_kernels:
         return gpu.pair_lse(pairs, rule, normalize=normalize, statistic=statistic)
     return tiles.pair_lse(pairs, rule, normalize=normalize, statistic=statistic)
+
+
+def _whole_pairs(x: torch.Tensor, *, by_kernels: bool) -> int:
+    if x.device.type == "cpu":
+        return WHOLE_PAIRS
+    return WHOLE_PAIRS_KERNELS if by_kernels else WHOLE_PAIRS_GPU

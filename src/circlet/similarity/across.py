@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from circlet.similarity.blocks import Gradient, Scratch, Sums, Tile, Tiling
+from circlet.similarity.blocks import Gradient, Scratch, Sums, Tile, Tiling, tiling_of
 from circlet.similarity.cross import spans, tile_of
 from circlet.similarity.kept import KeptTiles, new_slabs
 from circlet.similarity.pairs import Rule
@@ -26,7 +26,7 @@ from circlet.similarity.positives import Positives, ranges, sort_by_label
 from circlet.similarity.rows import compute_dtype, prepare, through_norm_, without_autocast
 from circlet.similarity.symmetric import symmetric_lse, symmetric_lse_backward
 
-TILING = Tiling()
+TILING: Tiling | None = None  # of a size that suits the device
 
 
 class RankRows(NamedTuple):
@@ -50,20 +50,21 @@ class KeptSlabs(NamedTuple):
 def own_lse(rank_rows: RankRows) -> tuple[Tensor, KeptSlabs]:
     """Log-sum-exps (2, B) of the positives and of the negatives of the own rows, in fp64; and what is kept."""
     x, y = rank_rows.x, rank_rows.y
+    tiling = TILING or tiling_of(x)
     order, sorted_labels = sort_by_label(rank_rows.labels)
     own_ranges = ranges(sorted_labels, sorted_labels)
     with without_autocast(x):
-        within, own_slabs = symmetric_lse(x, order, own_ranges, rank_rows.rule, rank_rows.normalize, TILING)
+        within, own_slabs = symmetric_lse(x, order, own_ranges, rank_rows.rule, rank_rows.normalize, tiling)
         y_order, positives = _positives(sorted_labels, rank_rows.other_labels)
         dtype = compute_dtype(x)
         rows = prepare(x, order, dtype, normalize=rank_rows.normalize).unit
         sums = Sums(len(x), Scratch(dtype, x.device), rank_rows.rule.short_form(), positives)
-        slabs = new_slabs(x, dtype, len(x) * len(y), TILING.keep_bytes)
+        slabs = new_slabs(x, dtype, len(x) * len(y), tiling.keep_bytes)
         kept = KeptTiles(slabs)
-        scratch = _scratch(rows, y)
-        for c, d in spans(len(y), TILING.width):
+        scratch = _scratch(rows, y, tiling)
+        for c, d in spans(len(y), tiling.width):
             columns = prepare(y, y_order[c:d], dtype, normalize=rank_rows.normalize).unit
-            for a, b in spans(len(x), TILING.height):
+            for a, b in spans(len(x), tiling.height):
                 s = kept.take(b - a, d - c)
                 s = tile_of(scratch, b - a, d - c) if s is None else s
                 sums.add(torch.mm(rows[a:b], columns.T, out=s), Tile(a, b, len(x) + c, len(x) + d), mirrored=False)
@@ -81,9 +82,10 @@ def own_gradient(
     """
     dtype = compute_dtype(rank_rows.x)
     x, y = rank_rows.x.to(dtype), rank_rows.y  # so that the sum of both parts is rounded once
+    tiling = TILING or tiling_of(x)
     order, sorted_labels = sort_by_label(rank_rows.labels)
     own_ranges = ranges(sorted_labels, sorted_labels)
-    settings = rank_rows.rule, rank_rows.normalize, TILING
+    settings = rank_rows.rule, rank_rows.normalize, tiling
     with without_autocast(x):
         within = symmetric_lse_backward(x, order, own_ranges, lse, grads, kept.own, True, *settings)
         y_order, positives = _positives(sorted_labels, rank_rows.other_labels)
@@ -92,11 +94,11 @@ def own_gradient(
         arrived = torch.cat([grads[:, order], other_grads[:, y_order]], 1).to(dtype)
         gradient = Gradient(all_lse, arrived, Scratch(dtype, x.device), rank_rows.rule.short_form(), positives)
         tiles = KeptTiles(kept.others, release=True)
-        scratch = _scratch(rows.unit, y)
+        scratch = _scratch(rows.unit, y, tiling)
         total = torch.zeros_like(rows.unit)
-        for c, d in spans(len(y), TILING.width):
+        for c, d in spans(len(y), tiling.width):
             columns = prepare(y, y_order[c:d], dtype, normalize=rank_rows.normalize).unit
-            for a, b in spans(len(x), TILING.height):
+            for a, b in spans(len(x), tiling.height):
                 h = tile_of(scratch, b - a, d - c)
                 s = tiles.take(b - a, d - c)
                 s = torch.mm(rows.unit[a:b], columns.T, out=h) if s is None else s
@@ -107,8 +109,8 @@ def own_gradient(
         return within.to(rank_rows.x.dtype)
 
 
-def _scratch(rows: Tensor, y: Tensor) -> Tensor:
-    return rows.new_empty(min(TILING.height, len(rows)) * min(TILING.width, len(y)))
+def _scratch(rows: Tensor, y: Tensor, tiling: Tiling) -> Tensor:
+    return rows.new_empty(min(tiling.height, len(rows)) * min(tiling.width, len(y)))
 
 
 def _positives(sorted_labels: Tensor, other_labels: Tensor) -> tuple[Tensor, Positives]:

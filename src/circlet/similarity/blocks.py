@@ -22,6 +22,7 @@ from circlet.similarity.positives import Positives
 from circlet.similarity.short_form import ShortForm, Sides
 
 BLOCK = 524288  # elements; measured: larger than a cache would like, as each operation costs microseconds to start
+GPU_BLOCK = 2**23
 DIAGONAL = 256
 
 
@@ -36,6 +37,14 @@ class Tiling(NamedTuple):
     keep_bytes: int = 20 * 2**20
 
 
+GPU_TILING = Tiling(2048, 4096, 0)  # on an H100 a step from tile to tile costs as much as 8 million pairs
+
+
+def tiling_of(x: Tensor) -> Tiling:
+    """The tiles that suit the device of x."""
+    return Tiling() if x.device.type == "cpu" else GPU_TILING
+
+
 class Tile(NamedTuple):
     """Rows [a, b) of the anchors and columns [c, d) of the references."""
 
@@ -44,19 +53,25 @@ class Tile(NamedTuple):
     c: int
     d: int
 
-    def blocks(self, positives: Positives) -> Iterator["Tile"]:
-        """Column blocks of about `BLOCK` elements; on the diagonal narrow ones, of which less is mixed."""
+    def blocks(self, positives: Positives, size: int = BLOCK) -> Iterator["Tile"]:
+        """Column blocks of about `size` elements; on the diagonal narrow ones, of which less is mixed."""
         diagonal = positives.own and self.a < self.d and self.c < self.b
-        width = DIAGONAL if diagonal else max(64, BLOCK // (self.b - self.a))
+        width = DIAGONAL if diagonal and size == BLOCK else max(64, size // (self.b - self.a))
         for c in range(self.c, self.d, width):
             yield self._replace(c=c, d=min(c + width, self.d))
 
 
 class Scratch:
-    """Three buffers of a block each, used again and again: new memory would cost more than the arithmetic."""
+    """Three buffers of a block each, used again and again: new memory would cost more than the arithmetic.
+
+    `size` of a block. `looks`: whether the numbers of one may be looked at, to choose a shorter way for the next step;
+    on a GPU that would wait for it.
+    """
 
     def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
         self.device = device
+        self.looks = device.type == "cpu"
+        self.size = BLOCK if self.looks else GPU_BLOCK
         self._buffers = [torch.empty(BLOCK, dtype=dtype, device=device) for _ in range(3)]
 
     def like(self, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -83,11 +98,11 @@ class Sums:
 
     def add(self, s: Tensor, tile: Tile, *, mirrored: bool) -> None:
         """Add a tile of similarities to its rows and, if mirrored, to its columns (which are anchors too)."""
-        for a, b, c, d in tile.blocks(self._positives):
+        for a, b, c, d in tile.blocks(self._positives, self._scratch.size):
             for start, stop, mixed in self._positives.split(a, b, c, d):
                 block = s[start - tile.a : stop - tile.a, c - tile.c : d - tile.c]
                 rows, columns = slice(start, stop), slice(c, d) if mirrored else None
-                if mixed or not self._add_plain(block, rows, columns):
+                if mixed or not self._scratch.looks or not self._add_plain(block, rows, columns):
                     self._add_any(block, rows, columns, self._positives.masks(start, stop, c, d) if mixed else None)
 
     def _add_plain(self, block: Tensor, rows: slice, columns: slice | None) -> bool:
@@ -114,11 +129,11 @@ class Sums:
             totals = [(self.pos, self._sides.pos, masks[0]), (self.neg, self._sides.neg, masks[1])]
         for total, side, mask in totals:
             q = side.affine(block, 1.0, None, buffers[0])
-            if mask is None:
+            if mask is not None:
+                q = torch.where(mask, q, -torch.inf)
+            elif self._scratch.looks:
                 peak = rate(side, q.dtype) * float(q.amax())
                 self._shift = 90 - round(peak) if isfinite(peak) else 0  # for the next blocks
-            else:
-                q = torch.where(mask, q, -torch.inf)
             _add(total[rows], logsumexp(q, 1, side, buffers[1]))
             if columns is not None:
                 _add(total[columns], logsumexp(q, 0, side, buffers[1]))
@@ -154,7 +169,7 @@ class SideGradient(NamedTuple):
 
         Without meaning where the block has no pairs of this side.
         """
-        if columns is not None and self._write_plain(out, s, rows, columns, scratch):
+        if columns is not None and scratch.looks and self._write_plain(out, s, rows, columns, scratch):
             return
         first, second, third = scratch.like(s)
         q, slope = self.side.affine_and_slope(s, 1.0, None, (first, second))
@@ -199,7 +214,7 @@ class Gradient:
 
     def write(self, out: Tensor, s: Tensor, tile: Tile, *, mirrored: bool) -> None:
         """Gradient of tile `s` into `out` (which may be `s`)."""
-        for a, b, c, d in tile.blocks(self._positives):
+        for a, b, c, d in tile.blocks(self._positives, self._scratch.size):
             columns = slice(c, d) if mirrored else None
             for start, stop, mixed in self._positives.split(a, b, c, d):
                 place = slice(start - tile.a, stop - tile.a), slice(c - tile.c, d - tile.c)

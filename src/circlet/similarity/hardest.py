@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from circlet.similarity.blocks import Tile, Tiling
+from circlet.similarity.blocks import BLOCK, GPU_BLOCK, Tile, Tiling
 from circlet.similarity.cross import CrossPairs, span, spans
 from circlet.similarity.pairs import PairLse, Pairs, Rule
 from circlet.similarity.positives import Positives, sorted_positives
@@ -50,7 +50,7 @@ def hardest_pairs(
         for a, b in spans(len(x), tiling.height):
             tile = Tile(a, b, c, d)
             s = anchors[a:b] @ references.T
-            for _, _, first, last in tile.blocks(positives):
+            for _, _, first, last in tile.blocks(positives, BLOCK if x.device.type == "cpu" else GPU_BLOCK):
                 block = s[:, first - c : last - c]
                 masks = positives.masks(a, b, first, last)
                 for side, logit in enumerate((rule.positive, rule.negative)):

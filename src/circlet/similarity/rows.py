@@ -26,7 +26,7 @@ class Rows(NamedTuple):
     norm: Tensor | None
 
 
-class Lengths(NamedTuple):
+class Usual(NamedTuple):
     """Between which lengths a sum of squares is good, and by what longer and shorter rows are multiplied."""
 
     low: float
@@ -35,9 +35,9 @@ class Lengths(NamedTuple):
     up: float
 
 
-_LENGTHS = {
-    torch.float32: Lengths(2.0**-40, 2.0**60, 2.0**-96, 2.0**100),
-    torch.float64: Lengths(2.0**-400, 2.0**500, 2.0**-600, 2.0**700),
+USUAL = {
+    torch.float32: Usual(2.0**-40, 2.0**60, 2.0**-96, 2.0**100),
+    torch.float64: Usual(2.0**-400, 2.0**500, 2.0**-600, 2.0**700),
 }
 
 
@@ -90,13 +90,13 @@ def _is_usual(norm: Tensor) -> bool:
     """Whether all rows are of a usual length; False where nobody may look (or would have to wait for a GPU)."""
     if torch.compiler.is_compiling() or norm.device.type != "cpu" or is_transformed():
         return False
-    usual = _LENGTHS[norm.dtype]
+    usual = USUAL[norm.dtype]
     return torch.equal(norm.clamp(usual.low, usual.high), norm)  # false for NaN too
 
 
 def _factors(norm: Tensor) -> Tensor:
     """(n, 1) powers of 2 that bring rows of these lengths, as a sum of squares has them, to a usual one."""
-    usual = _LENGTHS[norm.dtype]
+    usual = USUAL[norm.dtype]
     return torch.where(norm > usual.high, usual.down, torch.where(norm < usual.low, usual.up, torch.ones_like(norm)))
 
 

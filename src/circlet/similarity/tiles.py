@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-from circlet.similarity.blocks import Tiling
+from circlet.similarity.blocks import Tiling, tiling_of
 from circlet.similarity.cross import CrossPairs
 from circlet.similarity.hardest import hardest
 from circlet.similarity.kept import SLAB_BYTES
@@ -24,10 +24,14 @@ def pair_lse(
     *,
     normalize: bool,
     statistic: Statistic = "logsumexp",
-    tiling: Tiling = Tiling(),  # noqa: B008
+    tiling: Tiling | None = None,
 ) -> PairLse:
-    """As `dense.pair_lse`, in tiles. In compiled code the rule must have a spec (`spec_of`)."""
+    """As `dense.pair_lse`, in tiles (None: of a size that suits the device).
+
+    In compiled code the rule must have a spec (`spec_of`).
+    """
     x, y = pairs.anchors, pairs.references
+    tiling = tiling_of(x) if tiling is None else tiling
     if statistic == "max":
         search = partial(hardest_pairs, rule=rule, normalize=normalize, tiling=tiling)
         return hardest(pairs, rule, search, normalize=normalize)

@@ -12,29 +12,24 @@ import triton.language as tl
 from torch import Tensor
 
 from circlet.similarity.gpu import logits
-from circlet.similarity.gpu.blocks import Blocks, cdiv, num_splits, precision
-from circlet.similarity.gpu.merge import merge, no_stats
-from circlet.similarity.gpu.tile import Rows, meet, same_label, similarities, triton_dtype
+from circlet.similarity.gpu.blocks import cdiv, num_splits
+from circlet.similarity.gpu.rows import Rows
+from circlet.similarity.gpu.tile import Settings, meet, operands, same_label, similarities
 
 
-def cross_stats(x: Rows, y: Rows, dtype: torch.dtype, formula: str, numbers: list[float], blocks: Blocks) -> Tensor:
-    """Stats (2, 2, B) of the anchors against the references, rows multiplied in `dtype`."""
+def cross_parts(x: Rows, y: Rows, settings: Settings) -> Tensor:
+    """Parts (S, 2, 2, B) of the anchors against a chunk of references, neither empty."""
+    blocks = settings.blocks
     (batch, dim), num_references = x.data.shape, len(y.data)
     row_blocks, column_blocks = cdiv(batch, blocks.rows), cdiv(num_references, blocks.columns)
     span = cdiv(column_blocks, num_splits(row_blocks, column_blocks)) * blocks.columns
-    splits = cdiv(num_references, max(span, 1))
-    stats = no_stats(x)
-    if not batch or not splits:
-        return stats
-    parts = stats.new_empty(splits, 2, 2, batch)
+    splits = cdiv(num_references, span)
+    parts = x.data.new_empty((splits, 2, 2, batch), dtype=torch.float32)
     cross_kernel[(row_blocks, splits)](
-        x.data, y.data, x.inverse, y.inverse, x.labels, y.labels, parts,
-        x.data.stride(0), y.data.stride(0), batch, num_references, dim, span, *numbers,
-        RULE=formula, BM=blocks.rows, BN=blocks.columns, BK=blocks.depth, DTYPE=triton_dtype(dtype),
-        PRECISION=precision(dtype), num_warps=blocks.num_warps, num_stages=blocks.num_stages,
+        *operands(x, y), parts, x.data.stride(0), y.data.stride(0), batch, num_references, dim, span,
+        *settings.numbers, **settings.constants,
     )  # fmt: skip
-    merge(stats, parts)
-    return stats
+    return parts
 
 
 @triton.jit

@@ -13,14 +13,13 @@ import triton.language as tl
 from torch import Tensor
 
 from circlet.similarity.gpu.blocks import cdiv
-from circlet.similarity.gpu.tile import Rows
 
 MERGE_PARTS, MERGE_ANCHORS = 32, 32
 
 
-def no_stats(x: Rows) -> Tensor:
-    """Stats (2, 2, B) of anchors that have met nobody yet."""
-    stats = x.inverse.new_zeros(2, 2, len(x.data))
+def no_stats(x: Tensor) -> Tensor:
+    """Stats (2, 2, B) of anchors x (B, D) that have met nobody yet."""
+    stats = x.new_zeros((2, 2, len(x)), dtype=torch.float32)
     stats[0] = -torch.inf
     return stats
 

@@ -10,27 +10,28 @@ the order in which a product is summed depends on the place in a tile (in NumPy'
 makes of a last bit of s, 1e-7, a relative error of 1e-4.
 
 Legend: B anchors, D dim; a chunk has M rows and N columns; parts (S, 2, 2, M), see `merge`: of the rows one for each
-column of tiles, of the columns one for each row of tiles. They take 16 bytes x 2 sides x (chunk / tile) x chunk: 4 MiB
-for chunks of 4096, whatever B.
+column of tiles, of the columns one for each row of tiles. They take 16 bytes x chunk for each row
+and each column of tiles: 6 MiB for chunks of 4096 (fp32), 24 MiB for those of 8192 (16 bits), whatever B.
 """
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from circlet.similarity.gpu import logits
-from circlet.similarity.gpu.blocks import Blocks, cdiv, precision
+from circlet.similarity.gpu.blocks import cdiv
 from circlet.similarity.gpu.merge import merge, no_stats
-from circlet.similarity.gpu.tile import Rows, meet, same_label, similarities, triton_dtype
+from circlet.similarity.gpu.rows import Rows
+from circlet.similarity.gpu.tile import Settings, meet, operands, same_label, similarities
 from circlet.similarity.symmetric import triangle
 
 
-def symmetric_stats(x: Rows, dtype: torch.dtype, formula: str, numbers: list[float], blocks: Blocks) -> Tensor:
-    """Stats (2, 2, B) of all anchors against one another, rows multiplied in `dtype`."""
+def symmetric_stats(x: Rows, settings: Settings) -> Tensor:
+    """Stats (2, 2, B) of all anchors against one another."""
+    blocks = settings.blocks
     (batch, dim), step = x.data.shape, blocks.height
     chunk = min(step, batch)
-    stats = no_stats(x)
+    stats = no_stats(x.data)
     row_parts, column_parts = (
         stats.new_empty(cdiv(chunk, size), 2, 2, chunk) for size in (blocks.columns, blocks.rows)
     )
@@ -38,10 +39,8 @@ def symmetric_stats(x: Rows, dtype: torch.dtype, formula: str, numbers: list[flo
         rows, columns = x.span(a, b), x.span(c, d)
         grid = cdiv(b - a, blocks.rows), cdiv(d - c, blocks.columns)
         symmetric_kernel[grid](
-            rows.data, columns.data, rows.inverse, columns.inverse, rows.labels, columns.labels, row_parts,
-            column_parts, x.data.stride(0), chunk, b - a, d - c, dim, c - a, *numbers,
-            RULE=formula, BM=blocks.rows, BN=blocks.columns, BK=blocks.depth, DTYPE=triton_dtype(dtype),
-            PRECISION=precision(dtype), num_warps=blocks.num_warps, num_stages=blocks.num_stages,
+            *operands(rows, columns), row_parts, column_parts, x.data.stride(0), chunk, b - a, d - c, dim, c - a,
+            *settings.numbers, **settings.constants,
         )  # fmt: skip
         merge(stats[..., a:b], row_parts[: grid[1], ..., : b - a])
         merge(stats[..., c:d], column_parts[: grid[0], ..., : d - c])

@@ -1,49 +1,44 @@
-"""Rows as the kernels take them, and a tile of similarities.
+"""A tile of similarities, and how it is computed.
 
 Legend: x (B, D) anchors, y (C, D) references; rows (BM,) and columns (BN,) indices of a tile; BK the step along D.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from circlet.similarity.gpu.blocks import Blocks, precision
 from circlet.similarity.gpu.logits import rounded
-
-# So that a product of two, of their inverses, and K stay within fp32. The kernels multiply rows as they came: of longer
-# or shorter ones (but zero) the loss is NaN, as of all bad numbers on a GPU, where nobody waits to say more.
-SHORTEST, LONGEST = 1e-17, 1e17
+from circlet.similarity.gpu.rows import Rows
+from circlet.similarity.short_form import Kernel
 
 
-class Rows(NamedTuple):
-    """`data` (n, D) with a column stride of 1, `labels` (n,) int64, `inverse` (n,) 1 / length in fp32.
+class Settings(NamedTuple):
+    """How a tile is computed: the dtype that rows are multiplied in, the rule's `Kernel`, `Blocks`, cosine or not."""
 
-    `inverse` is 1 if lengths do not matter, and 0 for a zero row, so that nothing passes, either way; NaN for a row
-    that the kernels cannot take.
-    """
+    dtype: torch.dtype
+    numbers: tuple[float, ...]
+    blocks: Blocks
+    normalize: bool
+    constants: dict[str, Any]  # what a kernel of tiles is compiled for
 
-    data: Tensor
-    labels: Tensor
-    inverse: Tensor
+    @classmethod
+    def of(cls, dtype: torch.dtype, kernel: Kernel, blocks: Blocks, *, normalize: bool) -> "Settings":
+        """For a rule, and rows multiplied in `dtype`."""
+        constants = {
+            "RULE": kernel.formula, "BM": blocks.rows, "BN": blocks.columns, "BK": blocks.depth,
+            "DTYPE": triton_dtype(dtype), "PRECISION": precision(dtype),
+            "num_warps": blocks.num_warps, "num_stages": blocks.num_stages,
+        }  # fmt: skip
+        return cls(dtype, tuple(kernel.numbers), blocks, normalize, constants)
 
-    def span(self, first: int, last: int) -> "Rows":
-        """Rows [first, last)."""
-        return Rows(self.data[first:last], self.labels[first:last], self.inverse[first:last])
 
-
-def prepare(x: Tensor, labels: Tensor, inverse: Tensor | None, *, normalize: bool) -> Rows:
-    """Rows of x; `inverse` if it is known already."""
-    if inverse is None and normalize:
-        norm = torch.linalg.vector_norm(x, dim=1, dtype=torch.float32)
-        inverse = torch.where((norm >= SHORTEST) & (norm <= LONGEST), 1.0 / norm, torch.nan)
-        # The squares of a short row may vanish, its largest number does not.
-        inverse = inverse.masked_fill(torch.linalg.vector_norm(x, torch.inf, dim=1) == 0, 0.0)
-    elif inverse is None:
-        inverse = torch.ones(len(x), dtype=torch.float32, device=x.device)
-    data = x if x.stride(1) == 1 else x.contiguous()
-    return Rows(data, labels.to(torch.int64).contiguous(), inverse)
+def operands(x: Rows, y: Rows) -> tuple[Tensor, ...]:
+    """Rows and columns of a tile, as the kernels take them."""
+    return x.data, y.data, x.inverse, y.inverse, x.labels, y.labels
 
 
 def triton_dtype(dtype: torch.dtype) -> tl.dtype:
