@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from circlet import rules as rules
     from circlet import sampling as sampling
     from circlet.losses import *  # noqa: F403
+    from circlet.index import Index as Index
+    from circlet.inference import Model as Model
+    from circlet.inference import load_model as load_model
     from circlet.references import AllRanks as AllRanks
     from circlet.references import ClassWeights as ClassWeights
     from circlet.references import MemoryBank as MemoryBank
@@ -47,12 +50,15 @@ _MODULES = (
 _NAMES = {
     "AllRanks": "references",
     "ClassWeights": "references",
+    "Index": "index",
     "MemoryBank": "references",
+    "Model": "inference",
     "Run": "run",
     "ShardedClassWeights": "references",
     "fit": "training.loop",
     "gradient_cache": "training.gradient_cache",
     "load": "run",
+    "load_model": "inference",
     "resume": "run",
     "train": "run",
 }

@@ -4,11 +4,23 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TextIO
 
 from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 15.0
+_silent: ContextVar[bool] = ContextVar("silent", default=False)
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Within it, in this thread, no progress is shown that begins there: what is done is a part of something shown."""
+    token = _silent.set(True)
+    try:
+        yield
+    finally:
+        _silent.reset(token)
 
 
 class Progress:
@@ -19,7 +31,8 @@ class Progress:
         self.first, self.started = done, time.monotonic()
         self.shown = self.started
         self.bar: Any = None
-        if file.isatty():
+        self.silent = _silent.get()
+        if file.isatty() and not self.silent:
             self.bar = tqdm(desc=title, total=total, initial=done, file=file, delay=1, unit=unit)
 
     def advance(self, count: int = 1, **values: float) -> None:
@@ -31,7 +44,7 @@ class Progress:
             self.bar.update(count)
             return
         now = time.monotonic()
-        if now - self.shown < SECONDS_BETWEEN_LINES:
+        if self.silent or now - self.shown < SECONDS_BETWEEN_LINES:
             return
         self.shown = now
         rate = (self.done - self.first) / max(now - self.started, 1e-9)

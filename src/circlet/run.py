@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from circlet import experiments
 from circlet.data import Splits
+from circlet.evaluate import Thresholds
 from circlet.experiments import (
     Experiment,
     build_loss,
@@ -29,7 +31,9 @@ from circlet.experiments import (
 from circlet.experiments.loading import each_once
 from circlet.experiments.resuming import Change, changes
 from circlet.experiments.run import nothing_left
-from circlet.models import Embedder
+from circlet.inference import Model, load_model
+from circlet.inference.given import Given
+from circlet.inference.model import OnError
 from circlet.report import report_of, run_report
 from circlet.training import RunFolder
 from circlet.training.trackers import TRACKERS
@@ -48,14 +52,21 @@ class Run:
         self.trust = tuple(trust)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.folder, self.experiment = open_run(self.path, needed=())
-        self._model: Embedder | None = None
+        self._model: Model | None = None
 
     @property
-    def model(self) -> Embedder:
-        """The trained model, in evaluation mode: the best checkpoint if there is one, else the last."""
+    def model(self) -> Model:
+        """The trained model with its preprocessing: the best checkpoint if there is one, else the last.
+
+        `model.network` is the module, in evaluation mode; `model(images)` calls it.
+        """
         if self._model is None:
-            _, self._model = experiments.load_run(self.path, self.device, trust=self.trust)
+            self._model = load_model(self.path, trust=self.trust, device=self.device)
         return self._model
+
+    def embed(self, images: Given, *, on_error: OnError = "raise", show_progress: bool = True) -> Tensor:
+        """Unit rows (n, dim) of images: paths, Pillow images, arrays, bytes, a folder; as `Model.embed`."""
+        return self.model.embed(images, on_error=on_error, show_progress=show_progress)
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -67,6 +78,17 @@ class Run:
                              f"(circlet train --resume {self.path})")  # fmt: skip
         found: dict[str, float] = self.folder.read_result()["test"]
         return found
+
+    @property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """95 % intervals over the test classes, by the names of `metrics`; {} in runs of earlier versions."""
+        found: dict[str, tuple[float, float]] = self.folder.read_result().get("intervals", {}) if self.metrics else {}
+        return {name: (low, high) for name, (low, high) in found.items()}
+
+    @property
+    def thresholds(self) -> Thresholds | None:
+        """Similarities from which on to accept, chosen on validation classes; None where the run has none."""
+        return experiments.thresholds_of(self.folder)
 
     @property
     def log(self) -> list[dict[str, Any]]:
@@ -86,16 +108,23 @@ class Run:
         return f"Run({str(self.path)!r}, {self.experiment.recipe}, {self.experiment.loss.name})"
 
 
-def load(run: str | Path, *, trust: Collection[str] = (), device: torch.device | str | None = None) -> Run:
-    """The run in a folder that `circlet train` or `circlet.train` has written.
+def load(source: str | Path, *, trust: Collection[str] = (), device: torch.device | str | None = None) -> Run | Model:
+    """The `Run` in a folder that `circlet train` wrote; of anything else the `Model` (`circlet.inference.load_model`).
 
+    >>> circlet.load("efficientnet_lite0")  # doctest: +SKIP
+    Model('efficientnet_lite0', dim=1280, 224 x 224 px, ...)
+
+    source: a run folder; a .safetensors file of `circlet export`; or the name of a pretrained network. A run has its
+    model as `.model`, and both have `embed`. Who wants one of them whatever is there calls `Run` or `load_model`.
     trust: the `package.module:name` that its settings may import (a loss, a backbone, a data set of one's own).
     device: where to put the model; None: a GPU if there is one.
 
-    FileNotFoundError if it is no run folder; ValueError for one of a version that cannot be read, and for settings that
+    FileNotFoundError if it is none of them; ValueError for one of a version that cannot be read, and for settings that
     name what is not trusted; nothing of the kind is imported then.
     """
-    return Run(run, trust=trust, device=device)
+    if Path(source).is_dir():
+        return Run(source, trust=trust, device=device)
+    return load_model(source, trust=trust, device=device)
 
 
 def train(

@@ -30,7 +30,7 @@ def oracle(embeddings, labels, ks, gallery=None, gallery_labels=None):
     queries = [unit(v) for v in embeddings.tolist()]
     items = queries if own else [unit(v) for v in gallery.tolist()]
     item_labels = list(labels if own else gallery_labels)
-    recall, r_precision, map_at_r, mrr = Counter(), [], [], []
+    recall, hits, r_precision, map_at_r, mrr = Counter(), Counter(), [], [], []
     for q, (query, label) in enumerate(zip(queries, labels, strict=True)):
         scored = [(-sum(a * b for a, b in zip(query, item, strict=True)), g) for g, item in enumerate(items)]
         rel = [item_labels[g] == label for _, g in sorted(s for s in scored if not (own and s[1] == q))]
@@ -38,17 +38,22 @@ def oracle(embeddings, labels, ks, gallery=None, gallery_labels=None):
             continue
         R, first = sum(rel), rel.index(True) + 1
         recall.update(k for k in ks if first <= k)
+        hits.update({k: sum(rel[:k]) for k in ks})
         r_precision.append(sum(rel[:R]) / R)
         map_at_r.append(sum(sum(rel[: i + 1]) / (i + 1) for i in range(R) if rel[i]) / R)
         mrr.append(1 / first)
     n, valid = len(queries), len(mrr)
     means = [sum(x) / valid if valid else math.nan for x in (r_precision, map_at_r, mrr)]
-    return RetrievalMetrics({k: recall[k] / n for k in ks}, *means, num_queries=n, num_lone_queries=n - valid)
+    precision = {k: hits[k] / k / valid if valid else math.nan for k in ks}
+    recalls = {k: recall[k] / n for k in ks}
+    return RetrievalMetrics(recalls, *means, num_queries=n, num_lone_queries=n - valid, precision_at_k=precision)
 
 
 def same(found, expected, tolerance=1e-12):
     approx = {"rel": tolerance, "abs": tolerance, "nan_ok": True}
     assert found.recall_at_k == pytest.approx(expected.recall_at_k, **approx)
+    for k, value in found.precision_at_k.items():
+        assert value == pytest.approx(expected.precision_at_k[k], **approx), k
     for name in ("r_precision", "map_at_r", "mrr"):
         assert getattr(found, name) == pytest.approx(getattr(expected, name), **approx), name
     assert (found.num_queries, found.num_lone_queries) == (expected.num_queries, expected.num_lone_queries)
@@ -133,9 +138,9 @@ def test_matches_oracle_with_ties(data, block_size):
     expected = oracle(embeddings, labels, ks)
     if math.isnan(expected.mrr):
         with pytest.raises(ValueError, match="queries without any match among the"):
-            retrieval(embeddings, labels, ks=ks, block_size=block_size)
+            retrieval(embeddings, labels, ks=ks, precision_ks=ks, block_size=block_size)
         return
-    same(retrieval(embeddings, labels, ks=ks, block_size=block_size), expected)
+    same(retrieval(embeddings, labels, ks=ks, precision_ks=ks, block_size=block_size), expected)
 
 
 @given(query=exact_sets(1, 12), gallery=exact_sets(1), block_size=st.integers(1, 40))
@@ -145,9 +150,9 @@ def test_gallery_matches_oracle_with_ties(query, gallery, block_size):
     given = {"gallery": gallery[0], "gallery_labels": gallery[1], "block_size": block_size}
     if math.isnan(expected.mrr):
         with pytest.raises(ValueError, match="queries without any match among the"):
-            retrieval(*query, ks=ks, **given)
+            retrieval(*query, ks=ks, precision_ks=ks, **given)
         return
-    same(retrieval(*query, ks=ks, **given), expected)
+    same(retrieval(*query, ks=ks, precision_ks=ks, **given), expected)
 
 
 @pytest.mark.parametrize("num_classes", [1, 3, 15, 50])
@@ -155,7 +160,10 @@ def test_gallery_matches_oracle_with_ties(query, gallery, block_size):
 def test_matches_oracle_without_ties(num_classes, block_size):
     embeddings, labels = random_set(num_classes, n=130, num_classes=num_classes, noise=2.0)
     ks = (1, 2, 17, 129)
-    same(retrieval(embeddings, labels, ks=ks, block_size=block_size), oracle(embeddings, labels.tolist(), ks))
+    same(
+        retrieval(embeddings, labels, ks=ks, precision_ks=ks, block_size=block_size),
+        oracle(embeddings, labels.tolist(), ks),
+    )
 
 
 def test_first_hit_beyond_the_neighbours_kept():

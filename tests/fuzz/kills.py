@@ -1,6 +1,7 @@
 """Kill a verb anywhere, give the command again, and compare with what nobody killed: nothing lost, nothing double.
 
-    python -m tests.fuzz.kills 200        # kills, shared out among the verbs; make kills KILLS=200
+    python -m tests.fuzz.kills 200                 # kills, shared out among the verbs; make kills KILLS=200
+    python -m tests.fuzz.kills 50 index            # of one verb
 
 A process is killed (SIGKILL) at a moment drawn over the time that it takes. Right after it every file is whole or not
 there; after the same command, or --resume, the folder holds what the undisturbed one holds.
@@ -29,13 +30,17 @@ CONTEXT = multiprocessing.get_context("forkserver")  # a start is then milliseco
 
 
 class Verb(NamedTuple):
-    """first: the command; again: that after a kill; needs: what has to be there before; found: what must be equal."""
+    """first: the command; again: that after a kill; needs: what has to be there before; found: what must be equal.
+
+    prepare: what is done in the folder before, beside what the verb `needs`.
+    """
 
     name: str
     first: tuple[str, ...]
     again: Callable[[Path], tuple[str, ...]]
     needs: tuple[str, ...]
     found: Callable[[Path], Any]
+    prepare: Callable[[Path], object] = lambda folder: None
 
 
 def write_photos(root: Path) -> None:
@@ -87,6 +92,37 @@ def found_by_compare(folder: Path) -> Any:
     ]
 
 
+def found_in_index(folder: Path) -> Any:
+    """Images and vectors by name, and the settings; in which order an update adds images is its own business."""
+    from circlet.vectors import open_store
+
+    with open_store(folder / "index", read_only=True) as store:
+        items = sorted(store.items())
+        assert len({item.name for item in items}) == len(items), "found an image twice"
+        rows = store.vectors([item.name for item in items])
+        meta = {**store.meta(), "root": None, "thresholds": bool(store.meta().get("thresholds"))}
+        nearest = store.search(rows, 1).similarity.round(3).tolist()
+        return items, rows.round(3).tolist(), meta, nearest
+
+
+INDEX = ("index", "photos", "--out", "index")
+
+
+def change_photos(folder: Path) -> None:
+    """An index of photographs of which some are then gone, some others, and some new."""
+    write_photos(folder / "photos")
+    run(folder, INDEX)
+    names = sorted((folder / "photos").rglob("*.png"))
+    for path in names[::7]:
+        path.unlink()
+    for number, path in enumerate(names[1::7]):
+        Image.new("RGB", (24, 24), (number, 255 - number, 90)).save(path)
+    for number in range(8):
+        new = folder / "photos" / f"class {20 + number % 2}" / f"{number}.png"
+        new.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (24, 24), (90, number, 255 - number)).save(new)
+
+
 def verbs(photos: Path) -> tuple[Verb, ...]:
     """Those that write, on these photographs."""
     train = ("train", "scratch", "--root", str(photos), "--run-dir", "run", *SMALL)
@@ -103,6 +139,8 @@ def verbs(photos: Path) -> tuple[Verb, ...]:
         Verb("evaluate", evaluate, lambda _: evaluate, ("run",), found_by_evaluate),
         Verb("report", report, lambda _: report, ("run",), found_by_report),
         Verb("compare", compare, lambda _: compare, (), found_by_compare),
+        Verb("index", INDEX, lambda _: INDEX, (), found_in_index, lambda folder: write_photos(folder / "photos")),
+        Verb("index update", INDEX, lambda _: INDEX, (), found_in_index, change_photos),
     )
 
 
@@ -148,6 +186,8 @@ def whole(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.suffix in read and path.is_file():
             read[path.suffix](path)
+    if (folder / "index" / "circlet-vectors.json").exists():
+        found_in_index(folder)
 
 
 def leftovers(folder: Path) -> list[Path]:
@@ -158,23 +198,31 @@ def leftovers(folder: Path) -> list[Path]:
 def kill_often(kills: int, folder: Path, *, seed: int = 0, only: tuple[str, ...] = ()) -> dict[str, int]:
     """Kill each verb so often, in folders below `folder`; how often by name. AssertionError where anything is lost."""
     draw = random.Random(seed)
-    CONTEXT.set_forkserver_preload(["circlet.run", "circlet.compare", "circlet.cli.train", "pyarrow.parquet"])
+    CONTEXT.set_forkserver_preload(
+        ["circlet.run", "circlet.compare", "circlet.cli.train", "circlet.cli.index", "pyarrow.parquet"]
+    )
     photos = folder / "photos"
     write_photos(photos)
     counts: dict[str, int] = {}
+    wanted = {verb.name for verb in verbs(photos) if not only or verb.name in only}
+    needed = {"train"} if any(verb.needs for verb in verbs(photos) if verb.name in wanted) else set()
     for verb in verbs(photos):
         reference = folder / "reference" / verb.name
         reference.mkdir(parents=True)
+        if verb.name not in wanted and verb.name not in needed:
+            continue
         for name in verb.needs:
             shutil.copytree(folder / "reference" / "train" / name, reference / name)
+        verb.prepare(reference)
         usual, expected = run(reference, verb.first), verb.found(reference)
-        if only and verb.name not in only:
+        if verb.name not in wanted:
             continue
         for number in range(kills):
             place = folder / f"{verb.name}-{number}"
             place.mkdir()
             for name in verb.needs:
                 shutil.copytree(folder / "reference" / "train" / name, place / name)
+            verb.prepare(place)
             run(place, verb.first, kill_after=draw.uniform(0, usual))
             whole(place)
             run(place, verb.again(place))
@@ -188,5 +236,6 @@ def kill_often(kills: int, folder: Path, *, seed: int = 0, only: tuple[str, ...]
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as made:
-        total = int(sys.argv[1])
-        print("killed, went on, nothing lost:", kill_often(-(-total // 5), Path(made), seed=int(time.time())))
+        only = tuple(sys.argv[2:])
+        kills = -(-int(sys.argv[1]) // (len(only) or len(verbs(Path(made)))))
+        print("killed, went on, nothing lost:", kill_often(kills, Path(made), seed=int(time.time()), only=only))

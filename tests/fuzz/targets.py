@@ -19,6 +19,7 @@ from circlet.data import ImageSet, decode, face_bin, face_records, image_folder,
 from circlet.data.catalogue import find_data_set
 from circlet.training import RunFolder, load
 from tests.data import miniature
+from tests.fuzz import index_targets as indexes
 from tests.fuzz.damage import EDITS, JSON_EDITS, TEXT_EDITS
 
 
@@ -142,12 +143,13 @@ def write_run(folder: Path) -> None:
     made.begin({"train_classes": 3, "train_images": 9})
     made.write_metrics([{"step": step, "loss": 1.0 / step, "lr": 0.1} for step in range(1, 5)])
     made.write_json("result.json", {"checkpoint": "last.pt", "test": {"recall@1": 0.5, "map@r": 0.25}})
+    made.write_json("thresholds.json", indexes.thresholds())
 
 
 def read_run(folder: Path) -> None:
     """Everything of a run that is read without its model."""
     run = circlet.load(folder / "run")
-    run.metrics, run.log, repr(run)
+    run.metrics, run.log, run.thresholds, repr(run)
     suggest_for(folder / "run")
 
 
@@ -163,6 +165,18 @@ TARGETS = (
     *(Target(suffix, write_image(suffix), (f"class0/damaged.{suffix}",), read_image) for suffix in RASTER),
     Target("checkpoint", write_checkpoint, ("last.pt",), read_checkpoint, exact=True),
     Target("run folder", write_run, ("run/*.json", "run/*.jsonl"), read_run, JSON_EDITS),
+    Target("index", indexes.write_store, ("index/*.vectors", "index/*.records"), indexes.read_store, exact=True),
+    Target("index manifest", indexes.write_store, ("index/*.json",), indexes.read_store, JSON_EDITS, exact=True),
+    Target("resealed manifest", indexes.write_store, ("index/*.json",), indexes.resealed_manifest, JSON_EDITS, cost=3),
+    Target("resealed segment", indexes.write_cut_segment, ("segment.cut",), indexes.resealed_segment, cost=3),
+    Target("resealed journal", indexes.write_store, ("index/*.records",), indexes.resealed_journal, cost=3),
+    Target("approximate index", indexes.write_approximate, ("index/*.codes",), indexes.read_approximate, exact=True),
+    Target("resealed approximate index", indexes.write_cut_approximate, ("header.json", "arrays.bin"),
+           indexes.resealed_approximate, JSON_EDITS, cost=3),
+    Target("Parquet of vectors", indexes.write_parquet, ("photos.parquet",), indexes.read_parquet),
+    Target("index settings", indexes.write_settings, ("settings.json",), indexes.read_settings, JSON_EDITS),
+    Target("model file", indexes.write_model_file, ("model.safetensors",), indexes.read_model_file, exact=True, cost=5),
+    Target("upload", indexes.write_upload, ("upload.bin",), indexes.read_upload),
     listed("cub200", miniature.write_cub200, ("*/*.txt",)),
     listed("sop", miniature.write_sop, ("*/*.txt",)),
     listed("inshop", miniature.write_inshop, ("Eval/*.txt",)),

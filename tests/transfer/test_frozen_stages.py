@@ -139,15 +139,36 @@ def test_what_is_kept_is_fitted_to_all_classes():
 
 @pytest.mark.parametrize("num_classes", [1, 2, 7])
 def test_too_few_classes_judge_nothing(num_classes):
-    found = judge_stages(*a_set(num_classes=num_classes), a_fitting())
-    assert found == (None, [], None, None)
+    images, features = a_set(num_classes=num_classes)
+    found = judge_stages(images, features, a_fitting())
+    assert found[:4] == (None, [], None, None)
+    ((rows, head),) = found.unseen  # a frozen network has seen no class
+    assert rows == list(range(len(images)))
+    assert torch.equal(head.weight, torch.eye(DIM))
 
 
 def test_no_two_images_of_a_class_judge_nothing():
     labels = list(range(20))
-    assert judge_stages(images_of(labels), torch.randn(20, DIM), a_fitting()) == (None, [], None, None)
+    assert judge_stages(images_of(labels), torch.randn(20, DIM), a_fitting())[:4] == (None, [], None, None)
     labels = [*range(20), 0]  # one pair: no fold can both learn from it and be judged by it
-    assert judge_stages(images_of(labels), torch.randn(21, DIM), a_fitting()) == (None, [], None, None)
+    assert judge_stages(images_of(labels), torch.randn(21, DIM), a_fitting())[:4] == (None, [], None, None)
+
+
+@pytest.mark.parametrize("stages", [("closed_form",), ("closed_form", "head")])
+def test_each_class_is_once_embedded_by_a_head_that_has_not_seen_it(stages):
+    """To choose thresholds on: the heads of the folds, of what is kept."""
+    images, features = a_set()
+    fitting = a_fitting(*stages)
+    found = judge_stages(images, features, fitting)
+    assert sorted(row for part in found.unseen for row in part.rows) == list(range(len(images)))
+    for fold, part in zip(_folds(images, features[None], 3, fitting.seed), found.unseen, strict=True):
+        head = WithinClasses(fold.looks[0], fold.labels).whitening(found.shrinkage)
+        if HEAD in found.kept:
+            head = fitting.head(fold.looks, fold.labels, head).head
+        assert torch.equal(part.head.weight, head.weight)
+        assert torch.equal(features[part.rows], fold.held_out)
+    shorter = judge_stages(images, features, a_fitting(*stages, dim=3))
+    assert {part.head.weight.shape for part in shorter.unseen} == {(3, DIM)}
 
 
 def test_folds_hold_out_each_class_once_with_its_own_features():

@@ -15,6 +15,17 @@ VERBS = {
     "recipes": "list the recipes of train, the paper's among them; show where each setting is from",
     "evaluate": "test a trained embedding again, on the same or on other images",
     "embed": "write the embeddings of images to .npy and Parquet files",
+    "index": "index images, to search, identify and serve them; without a training if you like",
+    "search": "find the images of an index that are most similar to yours",
+    "identify": "say which class of an index an image is of, or that it is unknown",
+    "verify": "say whether two images are of one class",
+    "dedupe": "find equal files and near duplicates",
+    "cluster": "sort images into clusters by how they look",
+    "audit": "look for what is wrong with a set of images: duplicates, leaks, labels",
+    "export": "write a model as an ONNX or safetensors file, with its model card",
+    "push": "upload a model to the Hugging Face Hub",
+    "pull": "fetch a model that push has uploaded",
+    "serve": "serve an index: a page, for a phone too, and a JSON API",
     "report": "build the report of a finished run again",
     "figure": "draw the paper's figures, from the losses or from runs, and the interactive explorer",
     "compare": "train several losses alike, over several seeds, and say which differ",
@@ -34,7 +45,9 @@ examples:
   circlet train                                  characters from typefaces, nothing to download, about two minutes
   circlet train folder --root photos             your images, in a folder for each class
   circlet evaluate runs/folder-1
-  circlet embed runs/folder-1 photos --out photo-embeddings
+  circlet index photos                           search your photos: nothing to train, nothing to download
+  circlet search photos.index query.jpg
+  circlet audit photos                           what is wrong with a folder of images
 
 circlet VERB --help shows the options of a verb, circlet --version the version.
 Errors are one line; CIRCLET_TRACEBACK=1 shows where they came from.

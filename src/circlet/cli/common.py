@@ -1,7 +1,7 @@
 """What the verbs share: the device, and the table of results."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import torch
@@ -37,18 +37,39 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def table(rows: Mapping[str, Mapping[str, float]]) -> str:
-    """Rows of metrics as aligned text.
+def table(rows: Mapping[str, Mapping[str, float]], intervals: Mapping[str, tuple[float, float]] | None = None) -> str:
+    """Metrics as aligned text, one a line: a column for each row of `rows`, and the intervals of the last.
 
-    >>> print(table({"raw pixels": {"recall@1": 0.25}, "embedding": {"recall@1": 0.875}}))
-                recall@1
-    raw pixels     0.250
-    embedding      0.875
+    >>> rows = {"raw pixels": {"recall@1": 0.25, "mrr": 0.5}, "embedding": {"recall@1": 0.875, "mrr": 1.0}}
+    >>> print(table(rows, {"recall@1": (0.81, 0.93)}))
+              raw pixels  embedding
+    recall@1       0.250      0.875  (0.810 to 0.930)
+    mrr            0.500      1.000
+
+    No interval is shown where its ends are the same: all classes agree, and say nothing of others.
     """
-    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
-    width = max(map(len, rows))
-    lines = [" " * width + "".join(f"  {name:>8}" for name in columns)]
-    for name, row in rows.items():
-        cells = "".join(f"  {row[column]:>{max(8, len(column))}.3f}" for column in columns)
-        lines.append(f"{name:<{width}}{cells}")
-    return "\n".join(lines)
+    names = list(dict.fromkeys(name for row in rows.values() for name in row))
+    width = max(map(len, names), default=0)
+    lines = [" " * width + "".join(f"  {title:>8}" for title in rows)]
+    for name in names:
+        cells = [f"{row[name]:.3f}" if name in row else "" for row in rows.values()]
+        text = "".join(f"  {cell:>{max(8, len(title))}}" for title, cell in zip(rows, cells, strict=True))
+        low, high = (intervals or {}).get(name, (0.0, 0.0))
+        lines.append(f"{name:<{width}}{text}" + (f"  ({low:.3f} to {high:.3f})" if low < high else ""))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as aligned text; the first of each row is its name, and the first row has the headings.
+
+    >>> print(columns([("threshold", "similarity"), ("verify", "0.62")]))
+    threshold  similarity
+    verify           0.62
+    """
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    lines = []
+    for name, *cells in rows:
+        lines.append(
+            "  ".join([f"{name:<{widths[0]}}", *(f"{c:>{w}}" for c, w in zip(cells, widths[1:], strict=True))])
+        )
+    return "\n".join(line.rstrip() for line in lines)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from circlet.cli.common import Trust, choose_device, table
+from circlet.cli.common import Trust, choose_device, columns, table
 from circlet.cli.errors import told
 from circlet.data import images_to_test
 from circlet.experiments import FaceSets, Outcome, TestConfig, evaluate_run, keep_evaluation, open_run, rows_of
@@ -86,13 +86,22 @@ def main(arguments: list[str]) -> None:
 
 
 def result_text(outcome: Outcome) -> str:
-    """How much was tested, and the metrics; those of the face test sets, which raw pixels do not have, below."""
+    """How much was tested, and the metrics, with 95 % intervals over the classes; what the thresholds give.
+
+    Those of the face test sets, which raw pixels do not have, are below.
+    """
     images = outcome.test_set.query.images
     shared = {name: value for name, value in outcome.metrics.items() if name in outcome.raw_pixels}
     others = {name: value for name, value in outcome.metrics.items() if name not in outcome.raw_pixels}
     text = f"{images.num_classes} classes, {len(images)} queries\n"
-    text += table(rows_of({**outcome.to_json(), "test": shared}))
-    return text + (f"\n\nface test sets\n{table({'embedding': others})}" if others else "")
+    text += table(rows_of({**outcome.to_json(), "test": shared}), outcome.intervals)
+    if others:
+        text += f"\n\nface test sets\n{table({'embedding': others})}"
+    promises = () if outcome.open_set is None else outcome.open_set.promises
+    if promises:
+        rows = [(each.name, f"{each.similarity:.3f}", each.accepted_text, each.missed_text) for each in promises]
+        text += "\n\n" + columns([("threshold", "similarity", "wrongly accepted here", "missed"), *rows])
+    return text
 
 
 def _parse(arguments: list[str]) -> EvaluateArguments:

@@ -10,7 +10,7 @@ from circlet.experiments import Experiment
 
 # Shown of each task, the last one as the measure of difference; those that a run does not have are left out.
 HEADLINES = ("recall@1", "r_precision", "rank-1", "mINP", "lfw", "cfp-fp", "agedb-30", "ytf", "ijb-c@1e-4", "megaface",
-             "mAP (trapezoid)", "mAP", "map@r")  # fmt: skip
+             "fnir@1e-2", "mAP (trapezoid)", "mAP", "map@r")  # fmt: skip
 
 
 NO_INTERVAL = Interval(math.nan, math.nan, math.nan)

@@ -5,7 +5,7 @@ of them. So texts stay numbers of stored ones until it is known how much they wo
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +27,34 @@ def read_columns(path: Path, source: io.BufferedReader, columns: Sequence[str], 
     import pyarrow as pa
     import pyarrow.parquet
 
+    parts, size = [], 0
+    for part, num_bytes in column_batches(path, source, columns, longest):
+        size += num_bytes
+        _require_few(path, columns, size)
+        parts.append(part)
+    if parts:
+        return pa.concat_tables(parts)
+    schema = pyarrow.parquet.read_schema(source)
+    return pa.table({name: pa.array([], _plain(schema.field(name).type)) for name in columns})
+
+
+def column_batches(
+    path: Path, source: io.BufferedReader, columns: Sequence[str], longest: int, *, num_rows: int = _ROWS_AT_ONCE
+) -> Iterator[tuple[Any, int]]:
+    """Those columns some rows at a time: a pyarrow.Table, and the bytes that its cells take in Python.
+
+    Arguments and errors as of `read_columns`; the two gibibytes are of each table alone.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet
+
     with pyarrow.parquet.ParquetFile(source) as file:
         texts = _checked(path, file, columns, longest)
     with pyarrow.parquet.ParquetFile(source, read_dictionary=texts) as file:
-        parts, size = [], 0
-        for batch in file.iter_batches(_ROWS_AT_ONCE, columns=list(columns)):
-            size += sum(_size(path, name, batch[name], longest) for name in columns)
+        for batch in file.iter_batches(num_rows, columns=list(columns)):
+            size = sum(_size(path, name, batch[name], longest) for name in columns)
             _require_few(path, columns, size)
-            parts.append(pa.table({name: _decoded(batch[name]) for name in columns}))
-        if parts:
-            return pa.concat_tables(parts)
-        return pa.table({name: pa.array([], _plain(file.schema_arrow.field(name).type)) for name in columns})
+            yield pa.table({name: _decoded(batch[name]) for name in columns}), size
 
 
 def _checked(path: Path, file: Any, columns: Sequence[str], longest: int) -> list[str]:

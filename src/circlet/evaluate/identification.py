@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from circlet.evaluate.checks import check_fractions, checked_embeddings, checked_labels, unit_rows
-from circlet.evaluate.neighbours import Best, row_blocks
+from circlet.evaluate.neighbours import row_blocks
+from circlet.vectors.best import Best
 
 __all__ = ["IdentificationMetrics", "identification"]
 

@@ -30,7 +30,8 @@ class ReidMetrics:
     cmc: (max_rank,) float64, fraction of the queries with a hit among the 1, 2, ... nearest.
     map: mean average precision, in the convention of `average_precision`.
     minp: mean over queries of (number of positives / rank of the last positive).
-    average_precisions: (num_queries,) float64, that of each query; nan without a positive.
+    average_precisions: (num_queries,) float64, that of each query; nan without a positive. inps: likewise, INP.
+    first_ranks: (num_queries,) int64, rank of the first positive, from 1; 0 without any.
     num_queries: all queries.
     num_valid_queries: those with a positive: the same id under another camera.
     average_precision: "step" or "trapezoid": the convention of `map`, and which queries the means are over.
@@ -40,6 +41,8 @@ class ReidMetrics:
     map: float
     minp: float
     average_precisions: Tensor
+    inps: Tensor
+    first_ranks: Tensor
     num_queries: int
     num_valid_queries: int
     average_precision: AveragePrecision
@@ -212,6 +215,8 @@ def _evaluate(
         map=(ap[valid].sum() / denominator).item(),
         minp=(inp[valid].sum() / denominator).item(),
         average_precisions=ap,
+        inps=inp,
+        first_ranks=first_rank,
         num_queries=num_queries,
         num_valid_queries=int(valid.sum()),
         average_precision=convention,

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from circlet.evaluate.checks import checked_embeddings, unit_pair
-from circlet.evaluate.neighbours import Best, row_blocks, similarity_tiles
+from circlet.evaluate.neighbours import row_blocks, similarity_tiles
+from circlet.vectors.best import Best
 
 __all__ = ["rerank"]
 

@@ -1,7 +1,7 @@
 """Retrieval metrics: how well an item finds the others of its class, among classes never trained on.
 
-Recall@K, R-Precision, MAP@R and MRR from cosine similarity, for one set of items (each queries all the others) or for
-queries against a separate gallery. Protocols with cameras and junk are not here (`circlet.evaluate.reid`).
+Recall@K, Precision@K, R-Precision, MAP@R and MRR from cosine similarity, for one set of items (each queries all the
+others) or for queries against a separate gallery. Protocols with cameras and junk are in `circlet.evaluate.reid`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ class RetrievalMetrics:
     """What `retrieval` found, as fractions in [0, 1].
 
     recall_at_k: {K: fraction of all queries with a hit among the K nearest}.
+    precision_at_k: {K: mean fraction of hits among the K nearest, over the queries that have a match}.
     r_precision: mean R-Precision over the queries that have a match.
     map_at_r: mean MAP@R over the same.
     mrr: mean reciprocal rank of the first hit in the full ranking, over the same.
@@ -38,6 +39,7 @@ class RetrievalMetrics:
     mrr: float
     num_queries: int
     num_lone_queries: int
+    precision_at_k: dict[int, float]
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,19 @@ class QueryMetrics:
     """What each of n queries found: what the means of `RetrievalMetrics` are made of.
 
     has_match: (n,) bool, whether there is anything to find; where not, the other three mean nothing. rank: (n,) int64,
-    place of the first hit in the full ranking, from 1. r_precision, map_at_r: (n,) float64.
+    place of the first hit in the full ranking, from 1. r_precision, map_at_r: (n,) float64. hits: {K: (n,) int64, how
+    many of the K nearest are hits}, for those asked for.
     """
 
     has_match: Tensor
     rank: Tensor
     r_precision: Tensor
     map_at_r: Tensor
+    hits: dict[int, Tensor]
+
+    def precision_at(self, k: int) -> Tensor:
+        """(n,) float64: share of hits among the k nearest; k one of those asked for."""
+        return self.hits[k].double() / k
 
     def recall_at(self, k: int) -> Tensor:
         """(n,) float64: 1 where a hit is among the k nearest, else 0, for queries without a match too."""
@@ -63,13 +71,14 @@ def retrieval(
     labels: Tensor | Sequence[int],
     *,
     ks: Sequence[int] = (1, 2, 4, 8),
+    precision_ks: Sequence[int] = (),
     gallery: Tensor | None = None,
     gallery_labels: Tensor | Sequence[int] | None = None,
     groups: Tensor | Sequence[int] | None = None,
     gallery_groups: Tensor | Sequence[int] | None = None,
     block_size: int = 4096,
 ) -> RetrievalMetrics:
-    r"""Recall@K, R-Precision, MAP@R and MRR by cosine similarity.
+    r"""Recall@K, Precision@K, R-Precision, MAP@R and MRR by cosine similarity.
 
     >>> points = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.1, 0.9], [0.0, 1.0], [0.6, 0.8]])
     >>> metrics = retrieval(points, [0, 0, 1, 1, 0], ks=(1, 2))
@@ -83,17 +92,18 @@ def retrieval(
     the i-th ranked item has the query's label, R = the number of such items and P(i) = (1/i) sum_{j<=i} rel(j):
 
         Recall@K    = 1 if any rel(i), i <= K           (Oh Song et al., CVPR 2016)
+        Precision@K = P(K)                              (below 1 for queries with R < K; some divide by min(K, R))
         R-Precision = P(R)                              (Musgrave et al., "A Metric Learning Reality Check", 2020)
         MAP@R       = (1/R) sum_{i<=R} P(i) rel(i)      (the same)
         MRR         = 1/i of the first rel(i) = 1, i over the full ranking
 
-    and their means over queries. A query with R = 0 (lone) is a miss for Recall@K and left out of the other three,
-    as in the benchmark code of Oh Song et al. and in pytorch-metric-learning. Customary K: 1, 2, 4, 8 (CUB-200 and
-    Cars196); 1, 10, 100, 1000 (Stanford Online Products); 1, 10, 20, 30, 40, 50 (In-Shop, queries against gallery).
+    and their means over queries. A query with R = 0 (lone) is a miss for Recall@K and left out of the others, as in the
+    benchmark code of Oh Song et al. and in pytorch-metric-learning. Customary K: 1, 2, 4, 8 (CUB-200 and Cars196);
+    1, 10, 100, 1000 (Stanford Online Products); 1, 10, 20, 30, 40, 50 (In-Shop, queries against gallery).
 
     embeddings: (n, dim), any float dtype and device; normalised inside, in float32 (float64 for float64).
     labels: (n,) integers.
-    ks: the K of Recall@K, each at most the number of candidates.
+    ks: the K of Recall@K, each at most the number of candidates. precision_ks: those of Precision@K, likewise.
     gallery: (m, dim) on the same device, or None: the items are each other's gallery.
     gallery_labels: (m,) integers, with `gallery` only.
     groups: (n,) integers: a query passes over all items of its own group, as over itself, such as the other shots of
@@ -111,16 +121,14 @@ def retrieval(
     multiplication does not promise for different positions and block sizes (nor on different devices): similarities
     closer than a rounding error (1e-7 in float32) may swap. TensorFloat-32, if you switched it on, widens that to 1e-3.
 
-    Extra memory: O(block_size^2 + n k) for k = max(R, 16), or O(block_size^2) if k > block_size / 8.
+    Extra memory: O(block_size^2 + n k) for k = max(R, 16, precision_ks), or O(block_size^2) if k > block_size / 8.
     """
-    found, num_candidates = _by_query(embeddings, labels, gallery, gallery_labels, groups, gallery_groups, block_size)
-    _check_counts(ks, num_candidates)
+    found, num_candidates = _by_query(
+        embeddings, labels, gallery, gallery_labels, groups, gallery_groups, block_size, precision_ks
+    )
+    _check_counts("ks", ks, num_candidates)
     has_match = found.has_match
-    if not has_match.any():
-        where = "others" if gallery is None else "gallery_labels"
-        apart = "" if groups is None else " in another group"
-        raise ValueError(f"labels: found {len(has_match)} queries without any match among the {num_candidates} "
-                         f"{where}, expected at least one item of a query's label{apart}")  # fmt: skip
+    require_a_match(has_match, num_candidates, gallery is not None, groups is not None)
     return RetrievalMetrics(
         recall_at_k={int(K): found.recall_at(K).mean().item() for K in ks},
         r_precision=found.r_precision[has_match].mean().item(),
@@ -128,6 +136,7 @@ def retrieval(
         mrr=found.rank[has_match].double().reciprocal().mean().item(),
         num_queries=len(has_match),
         num_lone_queries=int((~has_match).sum()),
+        precision_at_k={int(K): found.precision_at(int(K))[has_match].mean().item() for K in precision_ks},
     )
 
 
@@ -135,6 +144,7 @@ def retrieval_by_query(
     embeddings: Tensor,
     labels: Tensor | Sequence[int],
     *,
+    precision_ks: Sequence[int] = (),
     gallery: Tensor | None = None,
     gallery_labels: Tensor | Sequence[int] | None = None,
     groups: Tensor | Sequence[int] | None = None,
@@ -146,7 +156,7 @@ def retrieval_by_query(
     >>> retrieval_by_query(torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]]), [0, 0, 1]).map_at_r.tolist()
     [1.0, 1.0, 0.0]
     """
-    return _by_query(embeddings, labels, gallery, gallery_labels, groups, gallery_groups, block_size)[0]
+    return _by_query(embeddings, labels, gallery, gallery_labels, groups, gallery_groups, block_size, precision_ks)[0]
 
 
 @torch.no_grad()
@@ -158,6 +168,7 @@ def _by_query(
     groups: Tensor | Sequence[int] | None,
     gallery_groups: Tensor | Sequence[int] | None,
     block_size: int,
+    precision_ks: Sequence[int],
 ) -> tuple[QueryMetrics, int]:
     """What every query found, and among how many candidates."""
     query_labels = checked_labels("labels", labels, checked_embeddings("embeddings", embeddings))
@@ -174,6 +185,7 @@ def _by_query(
         raise ValueError("embeddings: found 1 item, expected at least 2 (or a gallery)")
     if block_size < 1:
         raise ValueError(f"block_size: found {block_size}, expected at least 1")
+    _check_counts("precision_ks", precision_ks, num_candidates)
 
     num_relevant = _count_of(query_labels, item_labels) - own
     passed_over, own_groups, item_groups = 0, None, None
@@ -188,10 +200,11 @@ def _by_query(
         of_query, of_item = pairs.unique(dim=0, return_inverse=True)[1].split([len(query_labels), len(item_labels)])
         num_relevant = num_relevant + own - _count_of(of_query, of_item)
         passed_over = int(_count_of(own_groups, item_groups).max()) - own
-    k = min(max(int(num_relevant.max()), _MIN_NEIGHBOURS) + passed_over, num_candidates)
+    k = min(max(int(num_relevant.max()), _MIN_NEIGHBOURS, *map(int, precision_ks)) + passed_over, num_candidates)
     first_hit = torch.empty(len(queries), dtype=torch.int64, device=queries.device)  # number of items before it
     r_precision = torch.empty(len(queries), dtype=torch.float64)
     map_at_r = torch.empty(len(queries), dtype=torch.float64)
+    hits_among = {int(K): torch.empty(len(queries), dtype=torch.int64) for K in precision_ks}
     with torch.autocast(queries.device.type, enabled=False):
         for rows, neighbours in nearest(queries, items, k, block_size=block_size):
             hits = item_labels[neighbours] == query_labels[rows, None]
@@ -201,6 +214,8 @@ def _by_query(
                 hits = (hits & ~theirs).gather(1, order)
             first_hit[rows] = torch.where(hits.any(1), hits.int().argmax(1), k)
             r_precision[rows], map_at_r[rows] = _at_r(hits.cpu(), num_relevant[rows].cpu())
+            for K, counted in hits_among.items():
+                counted[rows] = hits[:, :K].sum(1).cpu()
         missed = ((first_hit == k) & (num_relevant > 0)).nonzero().squeeze(1)
         for part in row_blocks(len(missed), len(item_labels), block_size):
             chosen = missed[part]
@@ -211,7 +226,8 @@ def _by_query(
                 same, similarities = same & ~theirs, similarities.masked_fill(theirs, -torch.inf)
             first_hit[chosen] = _num_before_first_hit(similarities, same)
 
-    return QueryMetrics((num_relevant > 0).cpu(), 1 + first_hit.cpu(), r_precision, map_at_r), num_candidates
+    found = QueryMetrics((num_relevant > 0).cpu(), 1 + first_hit.cpu(), r_precision, map_at_r, hits_among)
+    return found, num_candidates
 
 
 def _at_r(hits: Tensor, num_relevant: Tensor) -> tuple[Tensor, Tensor]:
@@ -239,7 +255,18 @@ def _count_of(query_labels: Tensor, item_labels: Tensor) -> Tensor:
     return torch.where(present[place] == query_labels, counts[place], 0)
 
 
-def _check_counts(ks: Sequence[int], num_candidates: int) -> None:
+def require_a_match(has_match: Tensor, num_candidates: int, with_gallery: bool, with_groups: bool) -> None:
+    """ValueError where no query of (n,) has anything to find."""
+    if not has_match.any():
+        where = "gallery_labels" if with_gallery else "others"
+        apart = " in another group" if with_groups else ""
+        raise ValueError(f"labels: found {len(has_match)} queries without any match among the {num_candidates} "
+                         f"{where}, expected at least one item of a query's label{apart}")  # fmt: skip
+
+
+def _check_counts(name: str, ks: Sequence[int], num_candidates: int) -> None:
     for K in ks:
         if int(K) != K or not 1 <= K <= num_candidates:
-            raise ValueError(f"ks: found {K}, expected integers from 1 to {num_candidates}, the number of candidates")
+            raise ValueError(
+                f"{name}: found {K}, expected integers from 1 to {num_candidates}, the number of candidates"
+            )

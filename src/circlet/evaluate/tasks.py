@@ -1,8 +1,10 @@
 """The metrics of each task by their usual names, as they stand in result.json and in the tables of papers.
 
-All on plain tensors; the numbers are those of the other files of this package, and nothing is computed here but means
-over galleries drawn by lot.
+All on plain tensors; the numbers are those of the other files of this package, and nothing is computed here but means,
+over queries and over galleries drawn by lot. What each query contributes is kept, for intervals over classes.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,12 +15,13 @@ from circlet.evaluate.expansion import expand_queries
 from circlet.evaluate.identification import identification
 from circlet.evaluate.reid import AveragePrecision, reid, reid_from_distances
 from circlet.evaluate.rerank import rerank
-from circlet.evaluate.retrieval import retrieval
+from circlet.evaluate.retrieval import require_a_match, retrieval_by_query
 from circlet.evaluate.roc import FarMode
 from circlet.evaluate.templates import template_verification
 from circlet.evaluate.verification import verification
 
 RANKS = (1, 5, 10)
+PRECISION_KS = (5,)
 
 
 def expanded(query: Tensor, gallery: Tensor | None, num_neighbours: int) -> Tensor:
@@ -28,7 +31,17 @@ def expanded(query: Tensor, gallery: Tensor | None, num_neighbours: int) -> Tens
     return expand_queries(query, gallery, k=min(num_neighbours, len(gallery)))
 
 
-def retrieval_metrics(
+class QueryValues(NamedTuple):
+    """What each query contributes to each metric: {name: (n,) float64}, nan where it does not count."""
+
+    values: dict[str, Tensor]
+
+    def metrics(self) -> dict[str, float]:
+        """The means over the queries that count."""
+        return {name: value[~value.isnan()].mean().item() for name, value in self.values.items()}
+
+
+def retrieval_values(
     query: Tensor,
     labels: Tensor,
     gallery: Tensor | None,
@@ -37,28 +50,37 @@ def retrieval_metrics(
     ks: tuple[int, ...],
     groups: Tensor | None = None,
     gallery_groups: Tensor | None = None,
-) -> dict[str, float]:
-    """recall@K, r_precision, map@r, mrr (`retrieval`), without the Recall@K for which there are too few images.
+) -> QueryValues:
+    """recall@K, precision@5, r_precision, map@r, mrr (`retrieval`), without those K for which there are too few images.
 
-    >>> rows, labels = torch.eye(2).repeat(2, 1), torch.tensor([0, 1, 0, 1])
-    >>> retrieval_metrics(rows, labels, None, None, ks=(1, 100))
-    {'recall@1': 1.0, 'r_precision': 1.0, 'map@r': 1.0, 'mrr': 1.0}
+    >>> rows, labels = torch.eye(2).repeat(4, 1), torch.tensor([0, 1]).repeat(4)
+    >>> retrieval_values(rows, labels, None, None, ks=(1, 100)).metrics()
+    {'recall@1': 1.0, 'precision@5': 0.6, 'r_precision': 1.0, 'map@r': 1.0, 'mrr': 1.0}
 
-    groups, gallery_groups: of the queries and of the gallery: queries pass over those of their own.
+    groups, gallery_groups: of the queries and of the gallery: queries pass over those of their own. ValueError where no
+    query has anything to find.
     """
     num_searched = len(query) - 1 if gallery is None else len(gallery)
-    kept = tuple(k for k in ks if k <= num_searched)
-    found = retrieval(
+    precision_ks = tuple(k for k in PRECISION_KS if k <= num_searched)
+    found = retrieval_by_query(
         query,
         labels,
-        ks=kept,
+        precision_ks=precision_ks,
         gallery=gallery,
         gallery_labels=gallery_labels,
         groups=groups,
         gallery_groups=gallery_groups,
     )
-    recalls = {f"recall@{k}": value for k, value in found.recall_at_k.items()}
-    return {**recalls, "r_precision": found.r_precision, "map@r": found.map_at_r, "mrr": found.mrr}
+    require_a_match(found.has_match, num_searched, gallery is not None, groups is not None)
+    of_matched = {
+        **{f"precision@{k}": found.precision_at(k) for k in precision_ks},
+        "r_precision": found.r_precision,
+        "map@r": found.map_at_r,
+        "mrr": found.rank.double().reciprocal(),
+    }
+    recalls = {f"recall@{k}": found.recall_at(k) for k in ks if k <= num_searched}
+    matched = {name: value.masked_fill(~found.has_match, torch.nan) for name, value in of_matched.items()}
+    return QueryValues({**recalls, **matched})
 
 
 def retrieval_metrics_over_draws(
@@ -75,11 +97,12 @@ def retrieval_metrics_over_draws(
         order = np.random.default_rng((seed, draw)).permutation(len(labels))
         chosen = torch.zeros(len(labels), dtype=torch.bool)
         chosen[order[np.unique(labels.numpy()[order], return_index=True)[1]]] = True
-        found.append(retrieval_metrics(rows[~chosen], labels[~chosen], rows[chosen], labels[chosen], ks=ks))
+        values = retrieval_values(rows[~chosen], labels[~chosen], rows[chosen], labels[chosen], ks=ks)
+        found.append(values.metrics())
     return {name: sum(metrics[name] for metrics in found) / len(found) for name in found[0]}
 
 
-def reid_metrics(
+def reid_values(
     query: Tensor,
     query_ids: Tensor,
     query_cameras: Tensor,
@@ -89,7 +112,7 @@ def reid_metrics(
     *,
     average_precision: AveragePrecision = "step",
     reranked: bool = False,
-) -> dict[str, float]:
+) -> QueryValues:
     """rank-1, rank-5, rank-10, mAP, mINP (`reid`); "mAP (trapezoid)" in the official convention.
 
     Gallery images of id -1 are junk, which is nobody's neighbour. reranked: by k-reciprocal re-ranking (`rerank`).
@@ -102,9 +125,12 @@ def reid_metrics(
         found = reid_from_distances(distances, *who, ids, cameras, average_precision=average_precision)
     else:
         found = reid(query, *who, gallery, ids, cameras, average_precision=average_precision)
-    ranks = {f"rank-{k}": float(found.cmc[k - 1]) for k in RANKS if k <= len(found.cmc)}
-    mean = "mAP" if average_precision == "step" else "mAP (trapezoid)"
-    return {**ranks, mean: found.map, "mINP": found.minp}
+    hit = found.first_ranks > 0
+    values = {f"rank-{k}": (hit & (found.first_ranks <= k)).double() for k in RANKS if k <= len(found.cmc)}
+    values["mAP" if average_precision == "step" else "mAP (trapezoid)"] = found.average_precisions
+    values["mINP"] = found.inps
+    missing = torch.nan if average_precision == "step" else 0.0  # of queries without anything to find
+    return QueryValues({name: value.masked_fill(~hit, missing) for name, value in values.items()})
 
 
 def verification_metrics(name: str, rows: Tensor, is_same: Tensor, *, folds: int) -> dict[str, float]:

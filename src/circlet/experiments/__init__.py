@@ -18,7 +18,8 @@
 | staged, network_stage, planning | the same from a pretrained network, in stages that are judged      |
 | outcome    | what a run found on its test classes                                                    |
 | head_runs  | many heads on the features of one frozen network: what they share                       |
-| metrics    | what is measured, by task                                                               |
+| metrics    | what is measured, by task, with intervals over classes                                  |
+| held_out, promises | thresholds, chosen on held-out classes; what they give on the test classes      |
 | face_sets  | the face test sets                                                                      |
 | folders    | run folders: named, found, opened, with what in them is trusted                         |
 | series     | several runs, one after another                                                         |
@@ -28,6 +29,7 @@
 from circlet.experiments.experiment import DataConfig, Experiment, ModelConfig
 from circlet.experiments.face_sets import open_face_sets
 from circlet.experiments.folders import experiment_of, next_folder, open_run, settings_digest, settings_of
+from circlet.experiments.held_out import thresholds_of
 from circlet.experiments.keywords import changed
 from circlet.experiments.loading import build_splits, check_task
 from circlet.experiments.loss import LossConfig, build_loss, parse_loss, with_defaults
@@ -70,6 +72,7 @@ __all__ = [
     "settings_of",
     "splits_of",
     "test",
+    "thresholds_of",
     "train",
     "with_defaults",
 ]

@@ -2,16 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from circlet.data.pixels import Pixels
 from circlet.data.query_gallery import TestSet
+from circlet.evaluate import Thresholds
 from circlet.experiments.experiment import Experiment
 from circlet.experiments.face_sets import face_metrics, open_face_sets
-from circlet.experiments.metrics import metrics_of
+from circlet.experiments.metrics import FNIR, Bounds, measured, metrics_of
+from circlet.experiments.promises import OpenSetFound, open_set_found, promise_sentence
 from circlet.models import Embedded, Embedder, RawPixels, embed_pixels
 from circlet.transfer import Frozen, head_of
 
@@ -20,7 +22,9 @@ class Outcome(NamedTuple):
     """What a run found on its test classes; metrics by the names of `circlet.evaluate.tasks`.
 
     frozen: of the pretrained network before any training; None where it began from random weights. notes: sentences
-    that nobody should miss.
+    that nobody should miss. intervals: 95 % intervals over the test classes of metrics that are means over queries.
+    thresholds: chosen on validation classes; None where there are none. open_set: how they hold on the test classes,
+    and how well unknown classes are told there.
     """
 
     metrics: dict[str, float]
@@ -29,14 +33,28 @@ class Outcome(NamedTuple):
     embedded: Embedded
     frozen: dict[str, float] | None = None
     notes: tuple[str, ...] = ()
+    intervals: dict[str, Bounds] = {}  # noqa: RUF012 (never changed)
+    thresholds: Thresholds | None = None
+    open_set: OpenSetFound | None = None
 
-    def to_json(self) -> dict[str, dict[str, float]]:
+    def to_json(self) -> dict[str, Any]:
         """By the names of result.json."""
         frozen = {} if self.frozen is None else {"frozen": self.frozen}
-        return {"test": self.metrics, **frozen, "raw_pixels": self.raw_pixels}
+        found: dict[str, Any] = {"test": self.metrics, **frozen, "raw_pixels": self.raw_pixels}
+        found["intervals"] = {name: list(ends) for name, ends in self.intervals.items()}
+        if self.thresholds is not None:
+            found["thresholds"] = self.thresholds.to_json()
+        return found | ({} if self.open_set is None else {"open_set": self.open_set.to_json()})
+
+    @property
+    def promise(self) -> str | None:
+        """What the threshold for one false identification in a hundred does on the test classes, in words."""
+        promises = () if self.open_set is None else self.open_set.promises
+        told = [each for each in promises if each.task == "identify" and each.rate == 0.01] or list(promises[:1])
+        return promise_sentence(told[0]) if told else None
 
 
-def rows_of(content: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+def rows_of(content: dict[str, Any]) -> dict[str, dict[str, float]]:
     """The rows of a table, least first, from what `Outcome.to_json` gives or result.json holds."""
     names = {"raw_pixels": "raw pixels", "frozen": "frozen network", "test": "embedding"}
     return {title: content[name] for name, title in names.items() if name in content}
@@ -49,20 +67,35 @@ def test(
     device: torch.device,
     *,
     frozen: dict[str, float] | None,
+    thresholds: Thresholds | None,
 ) -> Outcome:
     """Metrics of a model on unseen classes by the experiment's task, beside those of the raw pixels.
 
-    frozen: those of the pretrained network before any training; None: there was none.
+    frozen: those of the pretrained network before any training; None: there was none. thresholds: of the model, chosen
+    on other classes.
     """
     embedded = embed_test_set(model, test_set, experiment, device)
-    metrics = metrics_of(embedded, test_set, experiment)
+    found = measured(embedded, test_set, experiment)
+    metrics, intervals = found.metrics, found.intervals()
+    open_set = open_set_found(found.open_set, embedded, test_set, experiment, thresholds)
+    if open_set is not None and FNIR in open_set.intervals:
+        intervals[FNIR] = open_set.intervals[FNIR]
     if experiment.task == "face":
         metrics |= face_metrics(model, open_face_sets(experiment.faces), experiment, device)
     if experiment.transfer.stages:
         raw = embedded_by(frozen_of(model, experiment, device).raw_pixels, test_set)
     else:
         raw = embedded_by(lambda p: embed_pixels(RawPixels(model), p, experiment.view.plain(), device), test_set)
-    return Outcome(metrics, metrics_of(raw, test_set, plainly(experiment)), test_set, embedded, frozen)
+    return Outcome(
+        metrics,
+        metrics_of(raw, test_set, plainly(experiment)),
+        test_set,
+        embedded,
+        frozen,
+        intervals=intervals,
+        thresholds=thresholds,
+        open_set=open_set,
+    )
 
 
 def embed_test_set(model: Embedder, test_set: TestSet, experiment: Experiment, device: torch.device) -> Embedded:

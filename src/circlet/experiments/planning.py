@@ -14,7 +14,8 @@ def planned(experiment: Experiment, data: RunData, frozen: Frozen, network: Netw
     assert data.test is not None
     tested = [pixels for pixels in (data.test.query, data.test.gallery) if pixels is not None]
     num_tested = sum(map(len, tested))
-    looks, views = experiment.transfer.looks, 2 if experiment.test.flip else 1
+    views = 2 if experiment.test.flip else 1
+    looks = max(experiment.transfer.looks, views)  # thresholds are chosen on training images, seen as in the test
     wanted = looks * len(data.train) + views * num_tested
     missing = frozen.missing(data.train, looks) + sum(frozen.missing(pixels, views) for pixels in tested)
     asked = experiment.transfer.minutes is not None or "network" in experiment.transfer.stages

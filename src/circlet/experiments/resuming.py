@@ -28,7 +28,7 @@ MAY_CHANGE = frozenset(
     }
 )
 # What a run leaves at its end, the result first: that of another length is not its own.
-_OF_THE_END = ("result.json", "evaluation.json", "stages.json", "model.pt")
+_OF_THE_END = ("result.json", "evaluation.json", "stages.json", "thresholds.json", "model.pt")
 
 
 class Notes(TypedDict):

@@ -20,8 +20,9 @@ from circlet.distributed import is_rank_0, on_all_ranks, on_rank_0
 from circlet.evaluate import retrieval
 from circlet.experiments.build import build_model, build_objective, build_trackers, without_weights
 from circlet.experiments.experiment import Experiment
+from circlet.experiments.held_out import chosen_thresholds, held_out_images
 from circlet.experiments.loading import RunData, check_task, list_broken, load_run_data, warn_of_straddling
-from circlet.experiments.outcome import Outcome, frozen_metrics, test
+from circlet.experiments.outcome import Outcome, embed, frozen_metrics, test
 from circlet.experiments.ranks import require_same_training
 from circlet.experiments.remembered import SPLITS, begin, splits_of
 from circlet.experiments.resuming import Change
@@ -76,7 +77,12 @@ def train(
             return None
         if folder.best.exists():
             load_module(model, model_weights(load(folder.best)), folder.best)
-        outcome = test(model, data.test, experiment, device, frozen=frozen)
+        held_out = None
+        if data.validation is not None:
+            rows = embed(model, data.validation, experiment, device)
+            held_out = held_out_images(rows, data.validation.images)
+        chosen = chosen_thresholds(held_out, data.test, folder)
+        outcome = test(model, data.test, experiment, device, frozen=frozen, thresholds=chosen.thresholds)
         folder.write_json(
             "result.json",
             {
@@ -86,7 +92,7 @@ def train(
                 "train_seconds": seconds,
             },
         )
-        return outcome
+        return outcome._replace(notes=(chosen.told(outcome.promise),))
 
 
 def _before_training(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from circlet.evaluate.tasks import RANKS
+from circlet.evaluate.tasks import PRECISION_KS, RANKS
 from circlet.experiments.experiment import Experiment
 from circlet.experiments.folders import settings_digest
 from circlet.experiments.loss import LossConfig, build_loss
@@ -62,12 +62,13 @@ def describe_runs(experiments: Sequence[Experiment]) -> str:
 def metric_names(experiment: Experiment) -> list[str]:
     """The metrics that the experiment's test will have, the one that is shown first at the front.
 
-    Recall@K for which there turn out to be too few images, and those of face test sets, are not told apart here.
+    K for which there turn out to be too few images, and metrics of face test sets, are not told apart here.
     """
     if experiment.task == "reid":
         mean = "mAP" if experiment.test.average_precision == "step" else "mAP (trapezoid)"
         return [*(f"rank-{k}" for k in RANKS), mean, "mINP"]
-    return [*(f"recall@{k}" for k in experiment.ks), "r_precision", "map@r", "mrr"]
+    precisions = (f"precision@{k}" for k in PRECISION_KS)
+    return [*(f"recall@{k}" for k in experiment.ks), *precisions, "r_precision", "map@r", "mrr"]
 
 
 def _name(experiment: Experiment) -> str:

@@ -14,11 +14,13 @@ import torch
 from torch import Tensor
 
 from circlet.analyse import Telemetry, Trace
+from circlet.curate.short_form import short_form
 from circlet.data import Splits
 from circlet.data.pixels import Pixels
 from circlet.distributed import is_rank_0, on_all_ranks, on_rank_0
 from circlet.experiments.build import build_model, fitting_of
 from circlet.experiments.experiment import Experiment
+from circlet.experiments.held_out import chosen_thresholds, held_out_in_parts
 from circlet.experiments.loading import RunData, list_broken, load_lazily
 from circlet.experiments.network_stage import NetworkImages, network_images, train_network
 from circlet.experiments.outcome import Outcome, frozen_metrics, frozen_of, test
@@ -35,15 +37,14 @@ from circlet.transfer import (
     LinearMap,
     Plan,
     Stage,
+    Unseen,
     fit_kept,
     head_of,
     judge_images,
     judge_stages,
-    near_duplicates,
     set_head,
 )
 from circlet.transfer.judging import LIKELY, SURE
-from circlet.transfer.near_duplicates import told
 
 
 class StagesFound(NamedTuple):
@@ -60,7 +61,10 @@ class StagesFound(NamedTuple):
 
 
 class Staged:
-    """One run: its images, its network, and what of them is needed again and again."""
+    """One run: its images, its network, and what of them is needed again and again.
+
+    unseen: training images with heads that have not seen their classes, as what is kept makes them.
+    """
 
     def __init__(self, experiment: Experiment, data: RunData, device: torch.device) -> None:
         self.experiment, self.data, self.device = experiment, data, device
@@ -74,6 +78,7 @@ class Staged:
                              f"{experiment.model.backbone}")  # fmt: skip
         self.fitting = fitting_of(experiment)
         self.frozen = frozen_of(self.model, experiment, device)
+        self.unseen: tuple[Unseen, ...] = ()
 
     def looks(self) -> Tensor:
         """Features (looks, n, features) of the training images."""
@@ -107,7 +112,7 @@ def train_in_stages(
     on_rank_0(lambda: begin(folder, asked, data, changes))
     judgement = on_rank_0(lambda: _judged(run))
     stages = list(judgement.stages)
-    on_rank_0(lambda: _warn_of_duplicates(run.frozen, data))
+    on_rank_0(lambda: _look_at_images(run.frozen, data, folder))
     before = on_rank_0(lambda: frozen_metrics(run.model, data.test, experiment, device) if data.test else {})
     set_head(run.model, on_rank_0(lambda: _fit(run, judgement, folder)))
     if plan.network is not None and network is not None:
@@ -118,7 +123,8 @@ def train_in_stages(
     found = StagesFound(judgement.frozen, stages, _sentence(judgement, stages, data.train))
     folder.write_json("stages.json", found.to_json())
     folder.save(folder.model, {"model": {name: value.cpu() for name, value in run.model.state_dict().items()}})
-    outcome = test(run.model, data.test, experiment, device, frozen=before)
+    chosen = chosen_thresholds(held_out_in_parts(run.frozen, data.train, run.unseen), data.test, folder)
+    outcome = test(run.model, data.test, experiment, device, frozen=before, thresholds=chosen.thresholds)
     folder.write_json(
         "result.json",
         {
@@ -128,17 +134,17 @@ def train_in_stages(
             "train_seconds": round(sum(stage.seconds for stage in stages), 3),
         },
     )
-    return outcome._replace(notes=(found.sentence, *_on_test_classes(outcome)))
+    return outcome._replace(notes=(found.sentence, *_on_test_classes(outcome), chosen.told(outcome.promise)))
 
 
-def _warn_of_duplicates(frozen: Frozen, data: RunData) -> None:
-    """Say on standard error if test images look like training images to the frozen network."""
+def _look_at_images(frozen: Frozen, data: RunData, folder: RunFolder) -> None:
+    """The short form of the audit: what matters on standard error, all of it in the folder."""
     assert data.test is not None
-    first = frozen.features(data.train)
-    for pixels in filter(None, (data.test.query, data.test.gallery)):
-        if found := near_duplicates(first, frozen.features(pixels)):
-            sentence = told(found, data.train.images.names, pixels.images.names)
-            say(f"warning: {sentence}")
+    parts = [pixels for pixels in (data.train, data.test.query, data.test.gallery) if pixels is not None]
+    found = short_form([pixels.images for pixels in parts], [frozen.features(pixels) for pixels in parts])
+    for sentence in found.warnings:
+        say(f"warning: {sentence}")
+    folder.write_json("audit.json", found.content)
 
 
 def _on_test_classes(outcome: Outcome) -> list[str]:
@@ -156,6 +162,7 @@ def _on_test_classes(outcome: Outcome) -> list[str]:
 def _judged(run: Staged) -> Judgement:
     train = run.data.train
     judgement = judge_stages(train.images, run.looks(), run.fitting)
+    run.unseen = judgement.unseen
     for stage in judgement.stages:
         _say(stage)
     return judgement
@@ -206,9 +213,12 @@ def _network(
     def with_head() -> tuple[Stage, LinearMap]:
         """Whether the head is better as it was trained, or fitted again to what the network has become."""
         rows = run.frozen.features(train)[network.validation_rows]
-        as_trained, again = (judge_images(head(rows), network.validation) for head in (head_of(run.model), fitted()))
-        if float(again.map_at_r.mean()) < float(as_trained.map_at_r.mean()):
-            return stage, head_of(run.model)
+        heads = head_of(run.model), fitted()
+        as_trained, again = (judge_images(head(rows), network.validation) for head in heads)
+        better = float(again.map_at_r.mean()) < float(as_trained.map_at_r.mean())
+        run.unseen = (Unseen(network.validation_rows, heads[0 if better else 1]),)
+        if better:
+            return stage, heads[0]
         whole_head = fit_kept(judgement, train.images, run.looks(), run.fitting).head
         settings = {**stage.settings, "head": "fitted again"}
         return stage._replace(validation=again.summary(), settings=settings), whole_head

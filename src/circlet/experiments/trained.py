@@ -15,6 +15,7 @@ from circlet.data.query_gallery import TestSet, load_test_set
 from circlet.experiments.build import build_model, without_weights
 from circlet.experiments.experiment import Experiment
 from circlet.experiments.folders import TO_USE, open_run
+from circlet.experiments.held_out import thresholds_of
 from circlet.experiments.loading import check_task
 from circlet.experiments.outcome import Outcome, embed, frozen_metrics, test
 from circlet.experiments.remembered import splits_of
@@ -73,7 +74,9 @@ def evaluate_run(
             experiment = replace(experiment, task="retrieval", test=replace(experiment.test, rerank=False))
     check_task(experiment.task, splits)
     test_set = load_test_set(splits, experiment.data.decoding)
-    return experiment, test(model, test_set, experiment, device, frozen=_frozen(run, experiment, test_set, device))
+    frozen = _frozen(run, experiment, test_set, device)
+    thresholds = thresholds_of(RunFolder(run)) if checkpoint is None else None  # they are those of the run's result
+    return experiment, test(model, test_set, experiment, device, frozen=frozen, thresholds=thresholds)
 
 
 def _frozen(run: Path, experiment: Experiment, test_set: TestSet, device: torch.device) -> dict[str, float] | None:

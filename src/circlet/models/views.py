@@ -67,7 +67,7 @@ def plain_view(
     step = crop_share * math.sqrt(height * width / (size[0] * size[1]))
     if (halvings := max(0, math.ceil(math.log2(step / 1.5)))) > 0:  # or every second pixel would not be seen at all
         images = F.interpolate(images, [math.ceil(side / 2**halvings) for side in (height, width)], mode="area")
-    eye = torch.eye(2, 3, dtype=images.dtype, device=images.device).expand(len(images), -1, -1)
+    eye = torch.eye(2, 3, dtype=images.dtype, device=images.device).expand(images.shape[0], -1, -1)
     grid = crop_share * F.affine_grid(eye, [*images.shape[:2], *size], align_corners=False)
     grid = grid + (1 - crop_share) * grid.new_tensor([place[1], place[0]])
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)

@@ -13,7 +13,7 @@
 | plane           | the (s_n, s_p) plane over training                                                 |
 | embedding_map   | t-SNE of the embedding                                                             |
 | charts          | line charts as SVG                                                                 |
-| pictures        | thumbnails                                                                         |
+| suspicious      | labels that are contradicted, and duplicates, as the run found them                |
 | neighbours      | the picture of queries and their neighbours that stands alone                      |
 | explorer        | the page on which a pair of similarities can be dragged about                      |
 """

@@ -10,17 +10,19 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from circlet.data.thumbnails import Album
 from circlet.pages import page
 from circlet.report.data import ReportData
 from circlet.report.embedding_map import map_section
 from circlet.report.examples import NUM_QUERIES, confusion_rows, confusions, query_rows, ranked
-from circlet.report.pictures import Album
+from circlet.report.open_set import det_chart, open_set_section
 from circlet.report.plane import plane_section
 from circlet.report.similarities import histogram_chart, recall_chart, roc_chart, tar_rows
 from circlet.report.survey import Survey, survey
+from circlet.report.suspicious import suspicious_section
 from circlet.report.training_charts import telemetry_charts, training_charts
 
-NAMES = {"r_precision": "R-Precision", "map@r": "MAP@R", "mrr": "MRR"}
+NAMES = {"r_precision": "R-Precision", "map@r": "MAP@R", "mrr": "MRR", "fnir@1e-2": "FNIR at FPIR 1e-2"}
 STYLES = ("pages/palette.css", "report/templates/report.css")
 SCRIPTS = ("report/templates/plane.js", "report/templates/map.js")
 
@@ -53,7 +55,10 @@ def build_report(run: ReportData) -> str:
         data={name: section.data for name, section in scripted.items() if section is not None},
         run=run,
         metrics=metric_rows(run.metrics),
+        intervals=[interval_text(run.intervals.get(name)) for name in _names(run.metrics)] if run.intervals else None,
+        open_set=open_set_section(run.open_set),
         stages=None if run.stages is None else _stages(run.stages),
+        suspicious=suspicious_section(run),
         training=training_charts(run.log),
         telemetry=telemetry_charts(run.log),
         plane=plane,
@@ -70,14 +75,26 @@ def metric_rows(rows: Mapping[str, Mapping[str, float]]) -> list[tuple[str, list
     >>> metric_rows({"raw pixels": {"recall@1": 0.5}, "embedding": {"recall@1": 1.0, "map@r": 0.25}})
     [('Recall@1', ['0.500', '1.000']), ('MAP@R', ['–', '0.250'])]
     """
-    metrics = dict.fromkeys(name for row in rows.values() for name in row)
     return [
         (
-            NAMES.get(metric, metric.replace("recall", "Recall")),
+            NAMES.get(metric, metric.replace("recall", "Recall").replace("precision", "Precision")),
             [_number(row.get(metric, math.nan)) for row in rows.values()],
         )
-        for metric in metrics
+        for metric in _names(rows)
     ]
+
+
+def interval_text(ends: tuple[float, float] | None) -> str:
+    """Both ends; "" where there is none, or where they are the same.
+
+    >>> interval_text((0.9851, 0.9962)), interval_text(None), interval_text((1.0, 1.0))
+    ('0.985 to 0.996', '', '')
+    """
+    return f"{ends[0]:.3f} to {ends[1]:.3f}" if ends is not None and ends[0] < ends[1] else ""
+
+
+def _names(rows: Mapping[str, Mapping[str, float]]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows.values() for name in row))
 
 
 def _stages(content: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -115,7 +132,12 @@ def _similarities(run: ReportData, found: Survey) -> dict[str, Any]:
         "all_queries": all_queries,
         "num_within": int(found.within.sum()),
         "num_between": int(found.between.sum()),
-        "similarities": [histogram_chart(found), recall_chart(found, all_queries=all_queries), roc_chart(found)],
+        "similarities": [
+            histogram_chart(found),
+            recall_chart(found, all_queries=all_queries),
+            roc_chart(found),
+            det_chart(run.open_set),
+        ],
         "rates": None if rates is None else [(far, _number(tar)) for far, tar in rates],
     }
 

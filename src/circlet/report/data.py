@@ -11,6 +11,7 @@ from torch import Tensor
 from circlet.analyse import Hardest
 from circlet.data import ImageSet, Splits
 from circlet.evaluate.checks import checked_embeddings
+from circlet.experiments.promises import OpenSetFound
 from circlet.losses import PairLoss
 from circlet.models import Embedded
 
@@ -26,6 +27,9 @@ class ReportData:
     log: lines of metrics.jsonl. trace: the hardest pairs of single anchors by step. loss: what was trained with.
     sampled: what the log's telemetry does not see, in words. details: what is printed as JSON at the end, by heading.
     stages: what stages.json holds, of a run from a pretrained network.
+    intervals: 95 % intervals over the classes of metrics of the last row. open_set: what thresholds give on the test
+    classes; chosen_on: in words, what they were chosen on; "" where there are none.
+    audit: what audit.json holds: what is suspicious in the images of the run.
     reid: the metrics are those of re-ID, which pass over some images: gallery images of class "-1" are left out here.
     """
 
@@ -41,6 +45,10 @@ class ReportData:
     details: Mapping[str, Any] = field(default_factory=dict)
     stages: Mapping[str, Any] | None = None
     reid: bool = False
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    open_set: OpenSetFound | None = None
+    chosen_on: str = ""
+    audit: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         sets = {"query": (self.query, self.embedded.query), "gallery": (self.gallery, self.embedded.gallery)}

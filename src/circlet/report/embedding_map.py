@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from circlet.data import ImageSet
+from circlet.data.thumbnails import sheet
 from circlet.evaluate.checks import unit_rows
 from circlet.pages import part
-from circlet.report.pictures import sheet
 
 MAX_POINTS, MAX_CLASSES = 2000, 100
 MIN_POINTS = 5

@@ -11,9 +11,9 @@ from markupsafe import Markup
 from torch import Tensor
 
 from circlet.data import ImageSet
+from circlet.data.thumbnails import Album
 from circlet.pages import part
 from circlet.report.data import ReportData
-from circlet.report.pictures import Album
 from circlet.report.survey import Survey
 
 NUM_QUERIES = 5

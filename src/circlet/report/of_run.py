@@ -10,14 +10,16 @@ from torch import Tensor
 from circlet.analyse import read_trace
 from circlet.data import ImageSet, Splits, load_test_set
 from circlet.experiments import Experiment, Outcome, build_loss, experiment_of, load_run, rows_of, splits_of
+from circlet.experiments.held_out import THRESHOLDS
 from circlet.experiments.outcome import embed_test_set
+from circlet.experiments.promises import OpenSetFound
 from circlet.files import nan_for_null, write_text
 from circlet.models import Embedded
 from circlet.report.build import build_report
 from circlet.report.data import ReportData
 from circlet.training import RunFolder
 
-STAGES = "stages.json"
+STAGES, AUDIT = "stages.json", "audit.json"
 
 
 def run_report(
@@ -49,16 +51,19 @@ def run_report(
     test_set = load_test_set(splits_of(folder, experiment, data), experiment.data.decoding)
     query, gallery = test_set.query, test_set.gallery
     embedded = embed_test_set(model, test_set, experiment, device)
-    rows = rows_of(result)
     images = query.images, None if gallery is None else gallery.images
-    return write_report(folder, experiment, rows, images, embedded, out)
+    found = result.get("open_set")
+    open_set = None if found is None else OpenSetFound.from_json(found, f"{folder.path / 'result.json'}: open_set")
+    intervals = {name: (low, high) for name, (low, high) in result.get("intervals", {}).items()}
+    return write_report(folder, experiment, rows_of(result), images, embedded, out, intervals, open_set)
 
 
 def report_of(outcome: Outcome, folder: RunFolder, experiment: Experiment) -> Path:
     """Build the report of what a run has just found; its path."""
     query, gallery = outcome.test_set.query, outcome.test_set.gallery
     images = query.images, None if gallery is None else gallery.images
-    return write_report(folder, experiment, rows_of(outcome.to_json()), images, outcome.embedded)
+    rows, found = rows_of(outcome.to_json()), outcome.open_set
+    return write_report(folder, experiment, rows, images, outcome.embedded, None, outcome.intervals, found)
 
 
 def write_report(
@@ -68,10 +73,13 @@ def write_report(
     images: tuple[ImageSet, ImageSet | None],
     embedded: tuple[Tensor, Tensor | None],
     out: Path | None = None,
+    intervals: Mapping[str, tuple[float, float]] | None = None,
+    open_set: OpenSetFound | None = None,
 ) -> Path:
     """Write the page of a run into its folder, or to `out`; its path.
 
     metrics: rows of the headline table by name. images, embedded: query and gallery (None: the other queries).
+    intervals, open_set: as in `ReportData`.
     """
     path = folder.path / "report.html" if out is None else out
     try:
@@ -89,8 +97,12 @@ def write_report(
             trace=trace,
             loss=build_loss(experiment.loss),
             stages=_stages(folder),
+            audit=folder.read_json(AUDIT) if (folder.path / AUDIT).exists() else None,
             reid=experiment.task == "reid",
             sampled=_sampled(experiment),
+            intervals=intervals or {},
+            open_set=open_set,
+            chosen_on=_chosen_on(folder),
             details={"Settings": experiment.to_json(), "Environment": folder.read_json("environment.json")},
         )
     )
@@ -104,6 +116,13 @@ def _stages(folder: RunFolder) -> dict[str, Any] | None:
         return None
     found = folder.read_json(STAGES)
     return {**found, "stages": nan_for_null(found["stages"])}
+
+
+def _chosen_on(folder: RunFolder) -> str:
+    """On what the thresholds of a run were chosen, in its own words."""
+    if not (folder.path / THRESHOLDS).exists():
+        return ""
+    return str(folder.read_json(THRESHOLDS).get("chosen_on", ""))
 
 
 def _sampled(experiment: Experiment) -> str:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from circlet.evaluate.checks import unit_rows
-from circlet.evaluate.neighbours import Best, similarity_tiles
+from circlet.evaluate.neighbours import similarity_tiles
+from circlet.vectors.best import Best
 
 MAX_PAIRS = 2**28
 BINS = 20_000  # of [-1, 1], each 0.0001 wide

@@ -8,6 +8,8 @@ from typing import Any, NotRequired, TypedDict
 
 Metrics = dict[str, float | None]
 """By name; None: not finite."""
+Intervals = dict[str, tuple[float | None, float | None]]
+"""Both ends, by name of the metric."""
 
 
 class Search(TypedDict):
@@ -40,6 +42,9 @@ class Result(TypedDict):
     test_classes: NotRequired[int]
     test_images: NotRequired[int]
     train_seconds: NotRequired[float | None]
+    intervals: NotRequired[Intervals]
+    thresholds: NotRequired[dict[str, Any]]
+    open_set: NotRequired[dict[str, Any]]
 
 
 class Evaluation(TypedDict):
@@ -49,6 +54,7 @@ class Evaluation(TypedDict):
     test: Metrics
     frozen: NotRequired[Metrics]
     raw_pixels: NotRequired[Metrics]
+    intervals: NotRequired[Intervals]
 
 
 class Cost(TypedDict):
@@ -82,6 +88,33 @@ class Stages(TypedDict):
     sentence: str
 
 
+class SuspiciousLabel(TypedDict):
+    """One of those in audit.json."""
+
+    image: str
+    label: str
+    suggested: str
+    score: float
+    likely: bool
+
+
+class LookAlike(TypedDict):
+    """Two classes of audit.json; mixing: mean, low and high."""
+
+    classes: tuple[str, str]
+    mixing: tuple[float, float, float]
+
+
+class Audit(TypedDict):
+    """audit.json: what was found in the images before the training; leaks: images by role, and their similarity."""
+
+    judged: int
+    likely: int
+    leaks: list[dict[str, str | float]]
+    suspicious: list[SuspiciousLabel]
+    look_alike: list[LookAlike]
+
+
 CONTENTS: dict[str, Any] = {
     "search.json": Search,
     "data.json": Counts,
@@ -91,4 +124,5 @@ CONTENTS: dict[str, Any] = {
     "frozen.json": Metrics,
     "cost.json": Cost,
     "stages.json": Stages,
+    "audit.json": Audit,
 }

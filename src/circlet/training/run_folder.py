@@ -9,6 +9,7 @@
     metrics.jsonl      one line for each logged step and each evaluation
     pairs.jsonl        the hardest pairs of single anchors at the logged steps (circlet.analyse.trace)
     stages.json        of a run from a pretrained network: what each stage gave on validation classes
+    thresholds.json    similarities from which on to accept, chosen on validation classes (circlet.evaluate.thresholds)
     model.pt           its result; last.pt and best.pt are then those of the training of the network itself
     last.pt, best.pt   checkpoints (plain tensors and numbers: torch.load(weights_only=True))
     result.json        final metrics

@@ -7,7 +7,6 @@
 | head          | a linear head, trained on features from there                                           |
 | frozen_stages | both, judged on folds of the training classes                                           |
 | judging       | whether an embedding is better than another, by an interval over classes                |
-| near_duplicates | images on both sides of a split that look the same                                    |
 | plan          | what fits into the time that there is                                                   |
 | config        | the settings                                                                            |
 
@@ -17,10 +16,9 @@ Training of the network itself, the last stage, is `circlet.experiments.network_
 from circlet.transfer.closed_form import LinearMap, WithinClasses, head_of, projected, set_head, unchanged
 from circlet.transfer.config import TransferConfig
 from circlet.transfer.features import Frozen
-from circlet.transfer.frozen_stages import Fitting, Judgement, Stage, fit_kept, judge_stages
+from circlet.transfer.frozen_stages import Fitting, Judgement, Stage, Unseen, fit_kept, judge_stages
 from circlet.transfer.head import HeadConfig, train_head
 from circlet.transfer.judging import Judged, Verdict, compare, judge, judge_images
-from circlet.transfer.near_duplicates import near_duplicates
 from circlet.transfer.plan import Facts, Plan, make_plan
 
 __all__ = [
@@ -34,6 +32,7 @@ __all__ = [
     "Plan",
     "Stage",
     "TransferConfig",
+    "Unseen",
     "Verdict",
     "WithinClasses",
     "compare",
@@ -43,7 +42,6 @@ __all__ = [
     "judge_images",
     "judge_stages",
     "make_plan",
-    "near_duplicates",
     "projected",
     "set_head",
     "train_head",

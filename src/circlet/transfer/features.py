@@ -4,7 +4,7 @@ Rows are kept by `circlet.features` under a digest of the weights, of how images
 so that training, testing, embedding, comparisons and reports share them. Five crops, and anything random, are not here.
 """
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from time import monotonic
@@ -80,12 +80,17 @@ class Frozen:
 
         head: on the CPU; by default none, which gives what the network alone makes of the images.
         """
-        of = nn.Identity() if head is None else head
+        return self.embeddings_in_parts(pixels, [(slice(None), head)])[0]
+
+    def embeddings_in_parts(
+        self, pixels: Pixels, parts: Sequence[tuple[slice | list[int], LinearMap | None]]
+    ) -> list[Tensor]:
+        """As `embeddings`, of some rows of the images at a time, each with a head of its own."""
+        looks = LOOKS[: 2 if self.view.flip else 1]
+        features = [self.features(pixels, look) for look in looks]
         with torch.no_grad():
-            total = of(self.features(pixels))
-            if self.view.flip:
-                total = total + of(self.features(pixels, LOOKS[1]))
-        return unit_rows(total)
+            seen = [[part[rows] if head is None else head(part[rows]) for part in features] for rows, head in parts]
+            return [unit_rows(sum(each[1:], start=each[0])) for each in seen]
 
     def missing(self, pixels: Pixels, count: int = 1) -> int:
         """How many features are not there yet, of that many looks at the images."""

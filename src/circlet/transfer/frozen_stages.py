@@ -49,18 +49,28 @@ class Stage(NamedTuple):
         return {**plain, "difference": difference, "kept": self.kept, "seconds": round(self.seconds, 1)}
 
 
+class Unseen(NamedTuple):
+    """A head, and the numbers of training images of classes that it was not fitted to."""
+
+    rows: list[int]
+    head: LinearMap
+
+
 class Judgement(NamedTuple):
     """What the stages on frozen features are worth.
 
     frozen: what the frozen network gives on the validation classes; None where there are too few to judge. shrinkage:
     of the closed form that is kept; None: none is. verdict: on all that is kept, against the frozen network; None where
-    nothing is.
+    nothing is. unseen: of what is kept, by folds, each with the head that was fitted to the others; where nothing is
+    kept, all images and the frozen network, which has seen none. So every training class is once embedded as an unseen
+    one is.
     """
 
     frozen: dict[str, float] | None
     stages: list[Stage]
     shrinkage: float | None
     verdict: Verdict | None
+    unseen: tuple[Unseen, ...] = ()
 
     @property
     def kept(self) -> list[str]:
@@ -93,8 +103,12 @@ class Fitting:
 
 
 class Fold(NamedTuple):
-    """Features and labels to fit, and to judge on; labels of either count its own classes. looks: (looks, n, dim)."""
+    """Features and labels to fit, and to judge on; labels of either count its own classes. looks: (looks, n, dim).
 
+    rows: which of all images are held out.
+    """
+
+    rows: list[int]
     looks: Tensor
     labels: Tensor
     held_out: Tensor
@@ -117,11 +131,12 @@ def judge_stages(images: ImageSet, looks: Tensor, fitting: Fitting) -> Judgement
     """
     config = fitting.config
     folds = _folds(images, looks, config.folds, fitting.seed)
+    untrained = (Unseen(list(range(len(images))), fitting.shortened(unchanged(looks.shape[2]), looks[0])),)
     if not folds:
-        return Judgement(None, [], None, None)
+        return Judgement(None, [], None, None, untrained)
     frozen = joined([fold.judged(unchanged(looks.shape[2])) for fold in folds])
     if not len(frozen.labels):  # nothing to find outside of one's own group
-        return Judgement(None, [], None, None)
+        return Judgement(None, [], None, None, untrained)
     starts, before, shrinkage = [unchanged(looks.shape[2])] * len(folds), frozen, None
     stages: list[Stage] = []
     if "closed_form" in config.stages:
@@ -140,13 +155,16 @@ def judge_stages(images: ImageSet, looks: Tensor, fitting: Fitting) -> Judgement
         found = _judged(heads, folds, fitting)
         settings = {"steps": config.head.steps, "learning_rate": config.head.learning_rate}
         stages.append(_stage(HEAD, settings, found, before, began))
-        before = found if stages[-1].kept else before
+        if stages[-1].kept:
+            starts, before = heads, found
     verdict = None
     if any(stage.kept for stage in stages):
         verdict = compare(before, frozen, SURE)
     if verdict is None or not verdict.better:  # a stage may look better than the one before it by chance
-        return Judgement(frozen.summary(), [stage._replace(kept=False) for stage in stages], None, None)
-    return Judgement(frozen.summary(), stages, shrinkage, verdict)
+        return Judgement(frozen.summary(), [stage._replace(kept=False) for stage in stages], None, None, untrained)
+    pairs = zip(folds, starts, strict=True)
+    unseen = tuple(Unseen(fold.rows, fitting.shortened(head, fold.looks[0])) for fold, head in pairs)
+    return Judgement(frozen.summary(), stages, shrinkage, verdict, unseen)
 
 
 def fit_kept(
@@ -181,7 +199,7 @@ def _folds(images: ImageSet, looks: Tensor, wanted: int, seed: int) -> list[Fold
         rows = [looks[:, numbers(part)] for part in parts]
         labels = [torch.from_numpy(part.labels) for part in parts]
         groups = None if parts[1].groups is None else torch.from_numpy(parts[1].groups)
-        folds.append(Fold(rows[0], labels[0], rows[1][0], labels[1], groups))
+        folds.append(Fold(numbers(parts[1]), rows[0], labels[0], rows[1][0], labels[1], groups))
     return folds
 
 

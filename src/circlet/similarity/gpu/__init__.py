@@ -73,8 +73,8 @@ def supports(pairs: Pairs, rule: Rule, statistic: Statistic) -> bool:
 def pair_lse(pairs: Pairs, rule: Rule, *, normalize: bool, statistic: Statistic = "logsumexp") -> PairLse:
     """As `dense.pair_lse`, for what `supports` takes. fp32, fp16 or bf16 operands; computed and returned in fp32.
 
-    Products of fp32 rows are made of three in TF32, which errs no more than fp32, or of one where torch may use TF32 for
-    its own (torch.set_float32_matmul_precision).
+    Products of fp32 rows are made of three in TF32, which errs no more than fp32, or of one where torch may use TF32
+    for its own (torch.set_float32_matmul_precision).
     """
     from circlet.similarity.gpu.operators import How, Operands, kernel_lse
 

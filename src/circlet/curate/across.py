@@ -1,4 +1,7 @@
-"""Images on both sides of a split that look the same to a frozen network, which makes its test easier than it looks."""
+"""Images on both sides of a split that look the same to an embedding: a quick look, without their pixels.
+
+`circlet.curate.duplicates` is sure of it, and takes longer.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple

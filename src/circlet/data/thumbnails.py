@@ -1,4 +1,4 @@
-"""Pictures inside the page: thumbnails, and one sheet of many, as WebP in data URIs."""
+"""Pictures for pages: thumbnails, and one sheet of many, as WebP in data URIs."""
 
 import io
 from collections.abc import Sequence
@@ -6,7 +6,8 @@ from functools import cache
 
 from PIL import Image
 
-from circlet.data import ImageSet, decode
+from circlet.data.decode import decode
+from circlet.data.images import ImageSet
 from circlet.pages import data_uri
 
 SIDE = 96

@@ -1,0 +1,121 @@
+"""`circlet index`: the images of a folder as vectors to be searched, made once and kept up to date."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import tyro
+
+from circlet.cli.common import Trust, choose_device
+from circlet.index import Index, Updated
+from circlet.index.readying import make_ready
+from circlet.inference import DEFAULT, load_model
+from circlet.terminal import printable
+
+DESCRIPTION = f"""Index images, to search, identify and serve them; nothing needs to be trained.
+
+Every image below PHOTOS becomes a vector of a model: of a run of circlet train, or of a pretrained network as it is
+({DEFAULT}, which needs no download). The folder that holds an image is its class; images beside each other in
+PHOTOS itself have none. Done again, new and changed images alone are looked at, and those that are gone are removed;
+what has changed is told by content. An index that was interrupted goes on where it was. An image that cannot be read
+is named, counted and left out.
+
+To tell known from unknown (circlet identify) an index has thresholds: those of the run, chosen on its validation
+classes; with a pretrained network they are chosen on the classes of PHOTOS, each in turn taken for unknown.
+
+examples:
+  circlet index photos
+  circlet search photos.index query.jpg
+  circlet index photos --run runs/folder-1 --out mine.index
+  circlet index photos --model timm/vit_small_patch14_dinov2 --store milvus:photos.db
+
+Exit status: 0 when the index is up to date, images that cannot be read or not; 1 after an error, of which --on-error
+raise makes one of such an image; 130 when interrupted."""
+
+
+@dataclass(frozen=True)
+class IndexArguments:
+    """Arguments of `circlet index`."""
+
+    photos: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PHOTOS")]
+    """A folder (all images below it, classes by folder), or a manifest with path and label (.csv or .parquet)."""
+    run: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
+    """Run folder whose model to use."""
+    model: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None
+    """A pretrained network by name, or a .safetensors file of circlet export. By default that of the index, or
+    efficientnet_lite0."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="INDEX")] = None
+    """Folder of the index; by default PHOTOS.index, here."""
+    store: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS")] = None
+    """Where vectors are kept instead: milvus:FILE.db, http://HOST:19530/COLLECTION or postgresql://..."""
+    on_error: Literal["skip", "raise"] = "skip"
+    """skip or raise: what to do at an image that cannot be read."""
+    trust: Trust = ()
+    """Names (package.module:name) in the run's settings that may be imported."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+
+
+def main(arguments: list[str]) -> None:
+    """Load, compare, embed, say what was done."""
+    parsed = tyro.cli(IndexArguments, args=arguments, prog="circlet index", description=DESCRIPTION)
+    location = _location(parsed)
+    if not parsed.photos.exists():
+        raise FileNotFoundError(f"{parsed.photos}: found nothing, expected a folder of images, or a manifest")
+    began = time.monotonic()
+    with _opened(parsed, location, choose_device(parsed.device)) as index:
+        looked = time.monotonic()
+        try:
+            updated = index.update(parsed.photos, on_error=parsed.on_error)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"interrupted; what is in {location} stays, and the same command goes on "
+                                    "from there") from None  # fmt: skip
+        seconds = time.monotonic() - looked
+        told = []
+        if updated.new or updated.changed or updated.gone or index.thresholds is None:
+            told = [make_ready(index.store, updated.new + updated.changed), index.settle_thresholds()]
+        _say(index, updated, seconds, time.monotonic() - began, told)
+
+
+def _location(parsed: IndexArguments) -> str:
+    if parsed.run is not None and parsed.model is not None:
+        raise ValueError("--model: found with --run, expected one of the two")
+    if parsed.store is not None and parsed.out is not None:
+        raise ValueError("--store: found with --out, expected one of the two")
+    if parsed.store is not None:
+        return parsed.store
+    name = parsed.photos.resolve()
+    out = Path(f"{name.stem if name.is_file() else name.name or 'photos'}.index") if parsed.out is None else parsed.out
+    if out.resolve() == name:
+        raise ValueError(f"--out: found {out}, the folder of the images, expected another")
+    return str(out)
+
+
+def _opened(parsed: IndexArguments, location: str, device: torch.device) -> Index:
+    """The index that is there, with its own model unless another is named; else a new one."""
+    if parsed.run is None and parsed.model is None:
+        try:
+            return Index.open(location, trust=parsed.trust, device=device)
+        except FileNotFoundError:
+            pass
+    source = parsed.run or parsed.model or DEFAULT
+    return Index.create(load_model(source, trust=parsed.trust, device=device), location)
+
+
+def _say(index: Index, updated: Updated, seconds: float, in_all: float, told: list[str]) -> None:
+    classes = len(index.classes())
+    of = f" of {classes:,} class{'es' if classes > 1 else ''}" if classes else ", no classes"
+    print(f"{printable(index.location)}: {len(index):,} images{of}, by {printable(index.mark.name)}")
+    print(f"new {updated.new:,}, changed {updated.changed:,}, gone {updated.gone:,}, unchanged {updated.unchanged:,}; "
+          f"{in_all:.1f} s in all")  # fmt: skip
+    if updated.embedded:
+        print(f"embedded {updated.embedded:,} images in {seconds:.1f} s, {updated.embedded / seconds:.1f} images/s")
+    for line in filter(None, told):
+        print(printable(line))
+    if updated.skipped:
+        number = len(updated.skipped)
+        print(f"WARNING: {number:,} image{'s' if number > 1 else ''} could not be read and "
+              f"{'are' if number > 1 else 'is'} not in the index (named above)")  # fmt: skip
+    print(f"next: circlet search {printable(index.location)} IMAGE")

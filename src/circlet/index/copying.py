@@ -1,0 +1,59 @@
+"""From one store into another: to save an index, and to merge two of one model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from circlet.index.names import is_of_folder, of_added
+from circlet.index.settings import Settings, require_same
+from circlet.vectors import Item, Store, open_store
+
+_AT_ONCE = 4096
+
+
+def copy(source: Store, target: Store, items: Sequence[Item], names: Sequence[str]) -> None:
+    """Put the vectors of `names` in one store into the other, as `items`."""
+    for i in range(0, len(items), _AT_ONCE):
+        target.put(items[i : i + _AT_ONCE], source.vectors(names[i : i + _AT_ONCE]))
+
+
+def save(source: Store, location: str | Path) -> None:
+    """Copy a store with its settings to a new place; ValueError where there is one already."""
+    target = open_store(location, source.dim, create=True)
+    try:
+        if len(target) or target.meta():
+            raise ValueError(f"{target.location}: found an index, expected a new place")
+        items = source.items()
+        target.set_meta(source.meta())
+        copy(source, target, items, [item.name for item in items])
+    finally:
+        target.close()
+
+
+def to_merge(store: Store, settings: Settings, other: Store, of_other: Settings) -> list[Item]:
+    """The items of another index as this one is to have them, in their order.
+
+    ValueError where the models differ, and for a name that both have for images of different content.
+    """
+    require_same(other.location, of_other.model, settings.model)
+    new = renamed(other.items(), of_other.root, settings.root)
+    require_no_clash(store.items(), new, store.location, other.location)
+    return new
+
+
+def renamed(items: Sequence[Item], root: str | None, into: str | None) -> list[Item]:
+    """Images of an index of the folder `root` as one of `into` has them: with whole paths, if that is another."""
+    if root == into:
+        return list(items)
+    return [
+        item._replace(name=f"{root}/{item.name}" if root else of_added(item.name)) if is_of_folder(item.name) else item
+        for item in items
+    ]
+
+
+def require_no_clash(there: Sequence[Item], new: Sequence[Item], location: str, other: str) -> None:
+    """ValueError for a name that both have for images of different content."""
+    content = {item.name: item.content for item in there}
+    for item in new:
+        if content.get(item.name, item.content) != item.content:
+            raise ValueError(f"{other}: found {item.name!r} with another content than in {location}, expected other "
+                             "names, or the same image")  # fmt: skip

@@ -1,0 +1,45 @@
+"""What an image is called in an index, and which of these names may become a path.
+
+An image of the folder that an index follows is called by its path below it. All others begin with "/" (a file from
+elsewhere) or with "added:", so that it is told apart from an image that has gone from the folder.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+ADDED = "added:"
+
+
+def is_of_folder(name: str) -> bool:
+    """Whether it is the name of an image of the folder.
+
+    >>> [is_of_folder(name) for name in ("ant/1.jpg", "/home/me/1.jpg", "added:ann")]
+    [True, False, False]
+    """
+    return not name.startswith(("/", ADDED))
+
+
+def of_folder(path: str) -> str:
+    """What an image of the folder is called, by its path below it."""
+    return path if is_of_folder(path) else f"./{path}"
+
+
+def of_added(name: str) -> str:
+    """What an image is called that somebody has named: with "added:" before it unless it is there, or a whole path."""
+    return f"{ADDED}{name}" if is_of_folder(name) else name
+
+
+def path_of(name: str, roots: Sequence[str]) -> Path | None:
+    """The file that a name stands for: a regular one below one of the roots; None where there is none.
+
+    The name may be anybody's. Nothing outside the roots is ever given, by ".." or by a link neither.
+    """
+    if name.startswith(ADDED) or "\0" in name or ".." in PurePosixPath(name).parts:
+        return None
+    for root in roots:
+        path = Path(root, name)  # an absolute name stands for itself
+        real, base = os.path.realpath(path), os.path.realpath(root)
+        if real.startswith(base.rstrip(os.sep) + os.sep) and os.path.isfile(real):
+            return path
+    return None
