@@ -189,12 +189,12 @@ for number in range(10_000):
 
 @pytest.mark.subprocess
 @pytest.mark.slow
-def test_killed_at_any_moment(store, location):
+def test_killed_at_any_moment(store, location, tmp_path):
     store.close()
     acknowledged = -1
     for wait in (0.05, 0.3, 0.7):
         process = subprocess.Popen([sys.executable, "-P", "-c", PUTS.format(dim=DIM), location], stdout=subprocess.PIPE,
-                                   text=True)  # fmt: skip
+                                   text=True, env={**os.environ, "TMPDIR": str(tmp_path)})  # fmt: skip
         acknowledged = max(acknowledged, int(process.stdout.readline()))
         time.sleep(wait)
         process.kill()

@@ -26,6 +26,7 @@ class _Running(NamedTuple):
     users: int
 
 
+_MOST_CHARACTERS = 60  # of a folder for sockets, whose whole names have some 100
 _running: dict[str, _Running] = {}
 _turn = threading.Lock()
 
@@ -74,8 +75,9 @@ def _started(path: str, shown: str) -> _Running:
     except ImportError as error:
         raise ImportError(f"milvus-lite is not installed ({error}); expected the extra: pip install 'circlet[milvus]'"
                           ) from error  # fmt: skip
-    folder = tempfile.mkdtemp(prefix="circlet-milvus-")  # of this user alone
     posix = os.name == "posix"
+    long = posix and len(tempfile.gettempdir()) > _MOST_CHARACTERS
+    folder = tempfile.mkdtemp(prefix="circlet-milvus-", dir="/tmp" if long else None)  # of this user alone
     try:
         server, database, port = start_server_in_thread(path, host=f"unix:{folder}/socket" if posix else "127.0.0.1")
     except BaseException as error:

@@ -28,8 +28,8 @@ from circlet.vectors.tail import Ints
 from circlet.vectors.texts import unpacked
 
 RECALL = 0.99
-APPROXIMATE_BYTES = 1 << 29
-"""From this size on `compact` makes an index: exact search of one query takes some 50 ms (benchmarks/search.py)."""
+APPROXIMATE_BYTES = 10**9
+"""From this size on `compact` makes an index: exact search takes some 50 ms a query (benchmarks/results/search.md)."""
 _KS = (10, 100)
 _TRIALS = 200
 _WIDER = (Setting(8, 100), Setting(16, 200), Setting(32, 400), Setting(64, 800), Setting(128, 1600), Setting(256, 3200),
