@@ -8,7 +8,7 @@ their original, by the change. Wrong pairs: two photographs, of which one or its
 copy. Writes results/near_duplicates.{md,csv}.
 
 The peer has its own environment (pip install --no-deps imagededup pywavelets scikit-learn scipy numpy pillow tqdm
-joblib threadpoolctl): its methods of hashing are run, its CNN needs a torchvision that loads.
+joblib threadpoolctl cloudpickle narwhals): its methods of hashing are run, its CNN needs a torchvision that loads.
 """
 
 import argparse
@@ -134,7 +134,8 @@ def run(given, folder):
         ["one"] * len(paths), paths, FileReader("/", tuple(map(str, map(Path.absolute, map(Path, paths)))))
     )
     print(f"{len(photos)} photos, {len(paths) - len(photos)} copies of {len(chosen)}", flush=True)
-    rows = [*ours(images), *theirs(given.peer, folder, paths)]
+    peers = list(theirs(given.peer, folder, paths))
+    rows = [*ours(images), *peers]
     origin, change = np.array(origin), np.array(change)
     table = [
         [title, setting, *judged(pairs, origin, change, list(made)), seconds]
@@ -173,7 +174,10 @@ def theirs(python, folder, paths):
         str(FARTHEST),
         *HASHES,
     ]
-    answer = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{python}: {done.stderr}")
+    answer = json.loads(done.stdout)
     for name, found in answer["found"].items():
         pairs = np.array(found["pairs"]).reshape(-1, 3)
         for farthest in (10, 0, 4, 16):

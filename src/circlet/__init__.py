@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from circlet import recipes as recipes
     from circlet import rules as rules
     from circlet import sampling as sampling
-    from circlet.losses import *  # noqa: F403
     from circlet.index import Index as Index
     from circlet.inference import Model as Model
     from circlet.inference import load_model as load_model
+    from circlet.losses import *  # noqa: F403
     from circlet.references import AllRanks as AllRanks
     from circlet.references import ClassWeights as ClassWeights
     from circlet.references import MemoryBank as MemoryBank

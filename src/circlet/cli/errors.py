@@ -21,6 +21,11 @@ FLAGS = {
     "mean": "--model.mean",
     "std": "--model.std",
     "minutes": "--minutes",
+    "max_mib": "--max-mib",
+    "max_megapixels": "--max-megapixels",
+    "in_flight": "--in-flight",
+    "memory_mib": "--memory-mib",
+    "max_enrolled": "--max-enrolled",
 }
 _ARGUMENT = re.compile(rf"(?:^|(?<=: ))({'|'.join(FLAGS)})(?=: found)")
 _CLOSED_SET = re.compile(r"\bclosed_set=True\b")

@@ -91,14 +91,15 @@ def save_safetensors(
 
     counts: classes and images of its run, to be kept with it. trust: as in `load_model`, where the model comes from.
 
-    Paths of this machine are not in the file. ValueError for a model that could not be built again from it, and
-    ImportError without safetensors; nothing is written then.
+    Paths of this machine are not in the file. ValueError for a model that could not be built again from it; nothing is
+    written then.
     """
     settings = settings_of_model(model, counts=counts or {}, trust=trust)
     own = model.network.state_dict()
     with naming(f"{model.name}: cannot be saved to one file"):
         check_fits(_twin_tensors(settings, own, trust), own, Path(model.name), type(model.network).__name__)
-    save = _safetensors().torch.save
+    from safetensors.torch import save
+
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in own.items()}
     content = save(tensors, metadata={"format": "pt", KEY: json.dumps(_plain(settings), allow_nan=False)})
     write_atomically(Path(path), lambda file: file.write(content))
@@ -113,7 +114,7 @@ def load_safetensors(
     trust: the `package.module:name` of a foreign backbone that may be imported. device: None: a GPU if there is one.
 
     FileNotFoundError if it is not there; ValueError, which names it, for what is no such file, is damaged or changed,
-    of a later version, names what is not trusted, or claims more than it holds; ImportError without safetensors.
+    of a later version, names what is not trusted, or claims more than it holds.
     """
     path = Path(path)
     settings, tensors = _read(path)
@@ -178,15 +179,16 @@ def _plain(settings: FileSettings) -> dict[str, Any]:
 
 
 def _read(path: Path, *, weights: bool = True) -> tuple[FileSettings, dict[str, Tensor]]:
-    library = _safetensors()
+    from safetensors import SafetensorError, safe_open
+
     with naming(path), open_regular(path):
         pass  # a pipe or a folder is named; safetensors maps what it opens
     try:
-        with library.safe_open(str(path), framework="pt") as file:
+        with safe_open(str(path), framework="pt") as file:
             metadata: dict[str, str] = file.metadata() or {}
             settings = _settings(path, metadata.get(KEY))
             return settings, {name: file.get_tensor(name) for name in file.keys()} if weights else {}  # noqa: SIM118
-    except library.SafetensorError as error:
+    except SafetensorError as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{path}: found no readable safetensors file ({reason}), expected one of circlet "
                          "export") from error  # fmt: skip
@@ -232,13 +234,3 @@ def _thresholds(settings: FileSettings, path: Path) -> "Thresholds | None":
 
     with naming(path):
         return Thresholds.from_json(settings.thresholds)
-
-
-def _safetensors() -> Any:
-    """The package, with its part for torch."""
-    try:
-        import safetensors
-        import safetensors.torch
-    except ImportError as error:
-        raise ImportError("safetensors is not installed; expected the extra: pip install 'circlet[export]'") from error
-    return safetensors

@@ -42,7 +42,7 @@ def load_weights(module: nn.Module, path: str | PathLike[str], *, ignore: tuple[
     classifier: of parts that were taken off it.
 
     Raises FileNotFoundError for no such file; ValueError for one that is broken, asks for code to be run, or does not
-    fit, of which `module` may have taken a part; ImportError for a .safetensors file without that package.
+    fit, of which `module` may have taken a part.
     """
     own = module.state_dict()
     tensors, used, ignored = {}, [], []
@@ -105,13 +105,9 @@ def _read_pickle(path: Path) -> Any:
 
 
 def _read_safetensors(path: Path) -> Any:
-    try:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-    except ImportError as error:
-        raise ImportError(
-            f"{path}: safetensors is not installed; expected the extra: pip install 'circlet[timm]'"
-        ) from error
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     try:
         return load_file(path)
     except SafetensorError as error:
