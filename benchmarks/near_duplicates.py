@@ -7,8 +7,8 @@ other photographs of one thing may be mistaken for copies. A method names pairs.
 their original, by the change. Wrong pairs: two photographs, of which one or its copy is paired with the other or its
 copy. Writes results/near_duplicates.{md,csv}.
 
-The peer has its own environment (pip install --no-deps imagededup pywavelets scikit-learn scipy numpy pillow tqdm
-joblib threadpoolctl cloudpickle narwhals): its methods of hashing are run, its CNN needs a torchvision that loads.
+The peer has its own environment (pip install --no-deps imagededup pywavelets scikit-learn scipy tqdm joblib
+threadpoolctl cloudpickle narwhals; pip install matplotlib pillow): its hashes are run, its CNN is not (torchvision).
 """
 
 import argparse
@@ -58,7 +58,8 @@ PEER = """
 import json, sys, time, types
 import numpy as np
 stub = types.ModuleType("imagededup.methods.cnn"); stub.CNN = None  # it needs torch and torchvision
-sys.modules["imagededup.methods.cnn"] = stub
+stub.CustomModel = None
+sys.modules["imagededup.methods.cnn"] = sys.modules["imagededup.utils.models"] = stub
 from imagededup.methods import hashing
 paths = json.load(open(sys.argv[1])); found = {}
 for name in sys.argv[3:]:

@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import circlet
 from circlet.cli import VERBS
@@ -36,6 +37,11 @@ def test_every_public_name_loads_and_is_typed():
 @pytest.mark.subprocess  # a run decodes its images in workers
 def test_readme_code_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    names = ["photos/ant/1.jpg", "photos/ant/2.jpg", "photos/bee/1.jpg", "photos/bee/2.jpg", "query.jpg"]
+    for number, name in enumerate(names):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.effect_noise((64, 64), 20 + 40 * number).convert("RGB").save(path)
     for block in re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL):
         exec(compile(block, "README.md", "exec"), {})
 

@@ -157,6 +157,7 @@ def test_all_by_keyboard(visit):
     page.keyboard.type("Dragonfly")
     page.keyboard.press("Enter")
     until(page, lambda: labels(page) == ["Dragonfly"])
+    until(page, lambda: page.evaluate("[...document.images].every(image => image.complete)"))  # or it is 404 by then
     page.focus("#choose")
     page.keyboard.press("Control+z")
     until(page, lambda: not page.is_visible("#added"))

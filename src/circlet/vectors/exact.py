@@ -88,7 +88,8 @@ def candidates(views: Sequence[View], queries: Floats, k: int) -> Candidates:
             for at in range(0, view.num_rows, step):
                 stop = min(at + step, view.num_rows)
                 view.source.check(slice(at, stop))
-                tile = rows @ torch.from_numpy(view.source.vectors[at:stop]).T
+                tile = torch.mm(rows, torch.from_numpy(view.source.vectors[at:stop]).T,
+                                out=memory[: len(rows) * (stop - at)].view(len(rows), stop - at))  # fmt: skip
                 if len(dead := _between(view.dead, at, stop)):
                     tile[:, torch.from_numpy(dead - at)] = -torch.inf
                 best.update(tile, start + at)
