@@ -84,12 +84,13 @@ def candidates(views: Sequence[View], queries: Floats, k: int) -> Candidates:
     for rows in torch.from_numpy(queries).split(_TILE_QUERIES):
         best = Best.empty(rows, k + SPARE)
         step = min(max(_TILE // len(rows) // _LEAST_ROWS * _LEAST_ROWS, _LEAST_ROWS), _MOST_ROWS)
+        memory = rows.new_empty(len(rows) * min(step, max(view.num_rows for view in views)))  # used again for each tile
         for view, start in zip(views, first.tolist(), strict=False):
             for at in range(0, view.num_rows, step):
                 stop = min(at + step, view.num_rows)
                 view.source.check(slice(at, stop))
-                tile = torch.mm(rows, torch.from_numpy(view.source.vectors[at:stop]).T,
-                                out=memory[: len(rows) * (stop - at)].view(len(rows), stop - at))  # fmt: skip
+                tile = memory[: len(rows) * (stop - at)].view(len(rows), stop - at)
+                torch.mm(rows, torch.from_numpy(view.source.vectors[at:stop]).T, out=tile)
                 if len(dead := _between(view.dead, at, stop)):
                     tile[:, torch.from_numpy(dead - at)] = -torch.inf
                 best.update(tile, start + at)
