@@ -108,6 +108,8 @@ def test_every_recipe_has_good_numbers():
 def test_flags_that_are_named_are_there(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["train", "manifest", "--help"])
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
     text = capsys.readouterr().out
     flags = {word for flag in FLAGS.values() for word in flag.split() if word.startswith("--")} | {"--data.closed-set"}
     assert {flag for flag in flags if flag not in text} == set()
