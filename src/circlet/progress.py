@@ -14,9 +14,12 @@ _silent: ContextVar[bool] = ContextVar("silent", default=False)
 
 
 @contextmanager
-def silenced() -> Iterator[None]:
-    """Within it, in this thread, no progress is shown that begins there: what is done is a part of something shown."""
-    token = _silent.set(True)
+def silenced(when: bool = True) -> Iterator[None]:
+    """Within it, in this thread, no progress is shown that begins there: what is done is a part of something shown.
+
+    when: else all is as it was outside.
+    """
+    token = _silent.set(when or _silent.get())
     try:
         yield
     finally:

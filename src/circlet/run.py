@@ -33,7 +33,7 @@ from circlet.experiments.resuming import Change, changes
 from circlet.experiments.run import nothing_left
 from circlet.inference import Model, load_model
 from circlet.inference.given import Given
-from circlet.inference.model import OnError
+from circlet.inference.model import OnError, default_device
 from circlet.report import report_of, run_report
 from circlet.training import RunFolder
 from circlet.training.trackers import TRACKERS
@@ -50,7 +50,7 @@ class Run:
     ) -> None:
         self.path = Path(path)
         self.trust = tuple(trust)
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = default_device(device)
         self.folder, self.experiment = open_run(self.path, needed=())
         self._model: Model | None = None
 
@@ -206,7 +206,7 @@ def _trained(
     report: bool,
     new: Mapping[str, Change] | None = None,
 ) -> Run:
-    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    chosen = default_device(device)
     outcome = experiments.train(experiment, splits, folder, chosen, began=began, changes=new)
     if report and outcome is not None:
         report_of(outcome, folder, experiment)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import tyro
 
-from circlet.cli.common import Trust, choose_device
-from circlet.cli.curating import embedded, opened, outputs
+from circlet.cli.common import Trust, choose_device, outputs
+from circlet.cli.curating import embedded, opened
 from circlet.curate import audit
 from circlet.curate.listing import audit_json, audit_rows, csv_text, summary
 from circlet.curate.page import audit_page

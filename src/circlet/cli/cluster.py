@@ -8,8 +8,8 @@ from typing import Annotated
 
 import tyro
 
-from circlet.cli.common import Trust, choose_device
-from circlet.cli.curating import embedded, opened, outputs
+from circlet.cli.common import Trust, choose_device, outputs
+from circlet.cli.curating import embedded, opened
 from circlet.curate import agreement, clusters_of
 from circlet.curate.clusters import LEAST, MOST, Clusters
 from circlet.curate.page import clusters_page

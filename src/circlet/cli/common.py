@@ -1,7 +1,8 @@
-"""What the verbs share: the device, and the table of results."""
+"""What the verbs share: the device, the table of results, and the files to write."""
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -49,14 +50,12 @@ def table(rows: Mapping[str, Mapping[str, float]], intervals: Mapping[str, tuple
     No interval is shown where its ends are the same: all classes agree, and say nothing of others.
     """
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
-    width = max(map(len, names), default=0)
-    lines = [" " * width + "".join(f"  {title:>8}" for title in rows)]
+    lines = [["", *(f"{title:>8}" for title in rows), ""]]
     for name in names:
-        cells = [f"{row[name]:.3f}" if name in row else "" for row in rows.values()]
-        text = "".join(f"  {cell:>{max(8, len(title))}}" for title, cell in zip(rows, cells, strict=True))
         low, high = (intervals or {}).get(name, (0.0, 0.0))
-        lines.append(f"{name:<{width}}{text}" + (f"  ({low:.3f} to {high:.3f})" if low < high else ""))
-    return "\n".join(line.rstrip() for line in lines)
+        cells = [f"{row[name]:.3f}" if name in row else "" for row in rows.values()]
+        lines.append([name, *cells, f"({low:.3f} to {high:.3f})" if low < high else ""])
+    return columns(lines)
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:
@@ -73,3 +72,15 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
             "  ".join([f"{name:<{widths[0]}}", *(f"{c:>{w}}" for c, w in zip(cells, widths[1:], strict=True))])
         )
     return "\n".join(line.rstrip() for line in lines)
+
+
+def outputs(out: Path, suffixes: Mapping[str, str]) -> dict[str, Path]:
+    """The files to write, by what they are; an OSError at once where they cannot be written."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    found = {what: out.with_name(out.name + suffix) for what, suffix in suffixes.items()}
+    for path in found.values():
+        if path.is_dir():
+            raise IsADirectoryError(f"{path}: found a folder, expected a file or nothing (--out)")
+    if not os.access(out.parent, os.W_OK):
+        raise PermissionError(f"{out.parent}: found no right to write there, expected it for --out {out}")
+    return found

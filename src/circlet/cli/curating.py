@@ -1,11 +1,8 @@
-"""What audit, dedupe and cluster share: the images with their roles, their embeddings, and where results go."""
+"""What audit, dedupe and cluster share: the images with their roles, and their embeddings."""
 
-import os
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from circlet.curate.audit import ROLES
@@ -16,7 +13,6 @@ from circlet.data.manifest import read_manifest
 from circlet.data.split_folders import role_of
 from circlet.experiments.remembered import SPLITS, read_remembered
 from circlet.inference import Model
-from circlet.progress import progress
 from circlet.terminal import say
 
 _TESTED = {"train": 0, "validation": 1, "test": 1, "query": 1, "gallery": 2}  # places in ROLES
@@ -39,32 +35,12 @@ def embedded(
     model: Model, images: ImageSet, roles: Ints | None = None
 ) -> tuple[ImageSet, Tensor, Ints | None, list[tuple[str, str]]]:
     """The images that can be read, their rows and roles, and (name, reason) of each other; each is named at once."""
-    rows, kept, broken = [], [], []
-    with progress("embed", len(images), unit="image") as shown:
-        for part in model.embed_parts(images):
-            rows.append(part.rows)
-            kept += part.indices
-            for index, reason in part.broken:
-                say(f"passed over: {reason}")
-                broken.append((images.names[index], reason))
-            shown.advance(len(part.indices) + len(part.broken))
-    if not kept:
+    found = model.embed_readable(images, "passed over")
+    if not found.indices:
         raise DataError(f"found {len(images):,} images of which none can be read, expected at least one")
-    place = np.array(kept)
-    left = None if roles is None else roles[place]
-    return (images if not broken else images.subset(place)), torch.cat(rows), left, broken
-
-
-def outputs(out: Path, suffixes: Mapping[str, str]) -> dict[str, Path]:
-    """The files to write, by what they are; an OSError at once where they cannot be written."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    found = {what: out.with_name(out.name + suffix) for what, suffix in suffixes.items()}
-    for path in found.values():
-        if path.is_dir():
-            raise IsADirectoryError(f"{path}: found a folder, expected a file or nothing (--out)")
-    if not os.access(out.parent, os.W_OK):
-        raise PermissionError(f"{out.parent}: found no right to write there, expected it for --out {out}")
-    return found
+    broken = [(images.names[index], reason) for index, reason in found.broken]
+    left = None if roles is None else roles[found.indices]
+    return (images.subset(found.indices) if broken else images), found.rows, left, broken
 
 
 def _of_run(images: ImageSet, run: Path) -> Ints | None:

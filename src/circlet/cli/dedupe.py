@@ -6,9 +6,10 @@ from typing import Annotated
 
 import tyro
 
-from circlet.cli.common import choose_device
-from circlet.cli.curating import embedded, opened, outputs
+from circlet.cli.common import choose_device, outputs
+from circlet.cli.curating import embedded, opened
 from circlet.curate import duplicates
+from circlet.curate.duplicates import num_copies
 from circlet.curate.listing import csv_text, duplicate_rows
 from circlet.curate.overlay import SAME
 from circlet.curate.page import duplicates_page
@@ -69,7 +70,7 @@ def main(arguments: list[str]) -> None:
     write_text(files["table"], csv_text(duplicate_rows(images, groups)))
     title = storable(str(parsed.photos))
     write_text(files["page"], duplicates_page(images, groups, title, files["table"].name))
-    copies = [sum(len(group.images) - 1 for group in groups if group.exact is exact) for exact in (True, False)]
+    copies = [num_copies(groups, exact=exact) for exact in (True, False)]
     print(f"{printable(str(parsed.photos))}: {len(images):,} images, of which {sum(copies):,} could go: {copies[0]:,} "
           f"equal files, {copies[1]:,} near duplicates")  # fmt: skip
     if broken:

@@ -1,6 +1,5 @@
 """`circlet embed`: the embeddings of images, as .npy for numbers and Parquet for tables."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +7,11 @@ from typing import Annotated, Literal
 
 import tyro
 
-from circlet.cli.common import Trust, choose_device
+from circlet.cli.common import Trust, choose_device, outputs
 from circlet.data import DataError, ImageSet, every_image
 from circlet.data.embedding_table import write_embeddings
 from circlet.data.images import FileReader
+from circlet.data.table import TABLES
 from circlet.experiments import embed_with_run
 from circlet.terminal import printable, storable
 
@@ -27,8 +27,6 @@ examples:
   circlet embed runs/folder-1 one.jpg
   circlet embed runs/folder-1 monday/*.jpg --out monday
   circlet embed runs/omniglot-1 --out test-characters"""
-
-TABLES = frozenset({".csv", ".parquet", ".pq"})
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def main(arguments: list[str]) -> None:
     parsed = tyro.cli(EmbedArguments, args=arguments, prog="circlet embed", description=DESCRIPTION)
     device = choose_device(parsed.device)
     images = _images(parsed.root, parsed.images)
-    _require_writable(parsed.out)
+    outputs(parsed.out, {suffix: suffix for suffix in (".npy", ".parquet")})  # before the work, which may take hours
     pixels, embeddings = embed_with_run(parsed.run, device, images=images, on_error=parsed.on_error, trust=parsed.trust)
     for name, reason in pixels.broken:
         print(f"skipped {printable(name)}: {printable(reason)}")
@@ -88,13 +86,3 @@ def _images(paths: Sequence[Path], below: Path | None) -> ImageSet | None:
     return ImageSet.from_classes(
         [storable(path.parent.as_posix()) for path in paths], names, FileReader("", tuple(map(str, paths)))
     )
-
-
-def _require_writable(out: Path) -> None:
-    """OSError where the files cannot be made: before the work, which may take hours."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(out.parent, os.W_OK):
-        raise PermissionError(f"{out.parent}: found no right to write there, expected it for --out {out}")
-    for suffix in (".npy", ".parquet"):
-        if out.with_name(out.name + suffix).is_dir():
-            raise IsADirectoryError(f"{out}{suffix}: found a folder, expected a file or nothing (--out)")

@@ -9,6 +9,7 @@ import torch
 import tyro
 
 from circlet.cli.common import Trust, choose_device
+from circlet.cli.queries import chosen_source
 from circlet.index import Index, Updated
 from circlet.index.readying import make_ready
 from circlet.inference import DEFAULT, load_model
@@ -61,11 +62,11 @@ class IndexArguments:
 def main(arguments: list[str]) -> None:
     """Load, compare, embed, say what was done."""
     parsed = tyro.cli(IndexArguments, args=arguments, prog="circlet index", description=DESCRIPTION)
-    location = _location(parsed)
+    source, location = chosen_source(parsed.run, parsed.model), _location(parsed)
     if not parsed.photos.exists():
         raise FileNotFoundError(f"{parsed.photos}: found nothing, expected a folder of images, or a manifest")
     began = time.monotonic()
-    with _opened(parsed, location, choose_device(parsed.device)) as index:
+    with _opened(parsed, source, location, choose_device(parsed.device)) as index:
         looked = time.monotonic()
         try:
             updated = index.update(parsed.photos, on_error=parsed.on_error)
@@ -80,8 +81,6 @@ def main(arguments: list[str]) -> None:
 
 
 def _location(parsed: IndexArguments) -> str:
-    if parsed.run is not None and parsed.model is not None:
-        raise ValueError("--model: found with --run, expected one of the two")
     if parsed.store is not None and parsed.out is not None:
         raise ValueError("--store: found with --out, expected one of the two")
     if parsed.store is not None:
@@ -93,15 +92,14 @@ def _location(parsed: IndexArguments) -> str:
     return str(out)
 
 
-def _opened(parsed: IndexArguments, location: str, device: torch.device) -> Index:
+def _opened(parsed: IndexArguments, source: str | Path | None, location: str, device: torch.device) -> Index:
     """The index that is there, with its own model unless another is named; else a new one."""
-    if parsed.run is None and parsed.model is None:
+    if source is None:
         try:
             return Index.open(location, trust=parsed.trust, device=device)
         except FileNotFoundError:
             pass
-    source = parsed.run or parsed.model or DEFAULT
-    return Index.create(load_model(source, trust=parsed.trust, device=device), location)
+    return Index.create(load_model(source or DEFAULT, trust=parsed.trust, device=device), location)
 
 
 def _say(index: Index, updated: Updated, seconds: float, in_all: float, told: list[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from circlet.cli.common import Trust, choose_device
-from circlet.cli.queries import asked_images
+from circlet.cli.queries import asked_images, chosen_source
 from circlet.index import verify
 from circlet.inference import DEFAULT, load_model
 from circlet.terminal import printable
@@ -54,10 +54,8 @@ class VerifyArguments:
 def main(arguments: list[str]) -> None:
     """Load, embed, compare, print."""
     parsed = tyro.cli(VerifyArguments, args=arguments, prog="circlet verify", description=DESCRIPTION)
-    if parsed.run is not None and parsed.model is not None:
-        raise ValueError("--model: found with --run, expected one of the two")
+    source = chosen_source(parsed.run, parsed.model) or DEFAULT
     pair = [asked_images([path]) for path in (parsed.first, parsed.second)]
-    source = parsed.run or parsed.model or DEFAULT
     model = load_model(source, trust=parsed.trust, device=choose_device(parsed.device))
     found = verify(model, *pair, far=parsed.far, threshold=parsed.threshold)
     if parsed.format == "json":

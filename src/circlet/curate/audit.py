@@ -79,9 +79,7 @@ def audit(
     if roles is not None and roles.shape != (len(images),):
         raise ValueError(f"roles: found shape {roles.shape}, expected ({len(images)},)")
     nearest = nearest_of(embeddings, VOTERS + 1 + CANDIDATES)
-    exact = exact_pairs(pictures(images).content)
-    near = near_pairs(nearest, small_pictures(images), same=same) if len(images) > 1 else _none()
-    groups = grouped(exact, near, images.names, images.labels, roles, lambda indices: areas(images, indices))
+    groups = _groups(images, nearest, roles, same)
     return Audit(
         images, roles, tuple(groups), *of_labels(nearest, images, copies_of(groups, len(images))), tuple(broken)
     )
@@ -100,14 +98,16 @@ def of_labels(
     )
 
 
-def duplicates(
-    images: ImageSet, embeddings: Tensor | None, *, same: float = SAME, roles: Ints | None = None
-) -> list[Group]:
+def duplicates(images: ImageSet, embeddings: Tensor | None, *, same: float = SAME) -> list[Group]:
     """The groups of copies alone; without embeddings, of equal files alone."""
-    near = _none()
-    if embeddings is not None and len(images) > 1:
-        near = near_pairs(nearest_of(embeddings, CANDIDATES), small_pictures(images), same=same)
+    return _groups(images, None if embeddings is None else nearest_of(embeddings, CANDIDATES), None, same)
+
+
+def _groups(images: ImageSet, nearest: Nearest | None, roles: Ints | None, same: float) -> list[Group]:
     exact = exact_pairs(pictures(images).content)
+    near = Pairs(np.zeros((0, 2), np.int64), np.zeros(0))
+    if nearest is not None and len(images) > 1:
+        near = near_pairs(nearest, small_pictures(images), same=same)
     return grouped(exact, near, images.names, images.labels, roles, lambda indices: areas(images, indices))
 
 
@@ -118,7 +118,3 @@ def _as_one(images: ImageSet | Splits, roles: Ints | None) -> tuple[ImageSet, In
         raise ValueError("roles: found with splits, which have their own, expected none")
     sets = [part for part in (images.train, images.query, images.gallery) if part is not None]
     return joined(sets), np.repeat(np.arange(len(sets)), [len(part) for part in sets])
-
-
-def _none() -> Pairs:
-    return Pairs(np.zeros((0, 2), np.int64), np.zeros(0))

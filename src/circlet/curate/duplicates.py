@@ -125,6 +125,11 @@ def grouped(
     return sorted(groups, key=lambda group: (not group.exact, names[group.images[0]]))
 
 
+def num_copies(groups: Sequence[Group], *, exact: bool) -> int:
+    """How many images could go: of groups of equal files, or of near duplicates."""
+    return sum(len(group.images) - 1 for group in groups if group.exact is exact)
+
+
 def copies_of(groups: Sequence[Group], number: int) -> Ints:
     """(number,) the group of each image, -1 where it is in none: what `suspicious_labels` takes."""
     found = np.full(number, -1, dtype=np.int64)

@@ -23,12 +23,12 @@ Two images of one class with one and the same wrong label vouch for each other, 
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from circlet.curate.nearest import Nearest
-from circlet.data.images import Bools, Floats, Ints
+from circlet.data.images import Bools, Floats, ImageSet, Ints
 
 VOTERS = 10
 OTHER, OWN = 0.5, 0.1  # a suspicious label gets less than OWN of the votes, another one at least OTHER
@@ -49,6 +49,12 @@ class Suspicion(NamedTuple):
     score: float
     neighbours: tuple[int, ...]
     likely: bool
+
+    def to_json(self, images: ImageSet) -> dict[str, Any]:
+        """By names, as plain JSON values."""
+        label, suggested = (images.class_names[i] for i in (self.label, self.suggested))
+        told = {"image": images.names[self.image], "label": label, "suggested": suggested}
+        return {**told, "score": self.score, "likely": self.likely}
 
 
 class Labels(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from circlet.curate.audit import ROLES, Audit
-from circlet.curate.duplicates import Group
+from circlet.curate.duplicates import Group, num_copies
 from circlet.data.images import ImageSet
 from circlet.data.notes import cut
 from circlet.terminal import printable
@@ -88,16 +88,7 @@ def audit_json(found: Audit) -> dict[str, Any]:
         "labels": {
             "judged": found.labels.judged,
             "contradicted_weakly": found.labels.contradicted,
-            "suspicious": [
-                {
-                    "image": images.names[one.image],
-                    "label": images.class_names[one.label],
-                    "suggested": images.class_names[one.suggested],
-                    "score": one.score,
-                    "likely": one.likely,
-                }
-                for one in found.labels.suspicious
-            ],
+            "suspicious": [one.to_json(images) for one in found.labels.suspicious],
         },
         "look_alike": [
             {
@@ -115,7 +106,7 @@ def audit_json(found: Audit) -> dict[str, Any]:
 def summary(found: Audit) -> list[str]:
     """A line for each kind of finding, also for what was looked for and not found; safe for a terminal."""
     images, groups, labels = found.images, found.groups, found.labels
-    copies = [sum(len(group.images) - 1 for group in groups if group.exact is exact) for exact in (True, False)]
+    copies = [num_copies(groups, exact=exact) for exact in (True, False)]
     lines = [
         f"equal files: {copies[0]:,} could go",
         f"near duplicates: {copies[1]:,} could go" + _such_as(images, [g for g in groups if not g.exact]),

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from circlet.data.images import Ints
-from circlet.evaluate.neighbours import similarity_tiles
+from circlet.evaluate.neighbours import best_by_tiles
 from circlet.similarity import unit_rows
-from circlet.vectors.best import Best
 
 Similarities = npt.NDArray[np.float32]
 
@@ -41,10 +40,5 @@ def nearest_of(embeddings: Tensor, k: int) -> Nearest:
     k = min(k, len(rows) - 1)
     if k < 1:
         return Nearest(np.zeros((len(rows), 0), np.float32), np.zeros((len(rows), 0), np.int64))
-    best: dict[int, Best] = {}
-    for part, columns, tile in similarity_tiles(rows, None, _TILE):
-        if part == columns:
-            tile.fill_diagonal_(-torch.inf)
-        best.setdefault(part.start, Best.empty(tile, k)).update(tile, columns.start)
-    found = [best[start] for start in sorted(best)]
+    found = [best for _, best in best_by_tiles(rows, None, k, _TILE)]
     return Nearest(torch.cat([b.values for b in found]).numpy(), torch.cat([b.indices for b in found]).numpy())

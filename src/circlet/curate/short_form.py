@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from circlet.curate.across import near_duplicates, told
+from circlet.curate.audit import ROLES
 from circlet.curate.classes import look_alike_classes
 from circlet.curate.joined import joined
 from circlet.curate.labels import VOTERS, suspicious_labels
@@ -22,7 +23,6 @@ from circlet.data.notes import cut
 MOST = 20_000  # images whose labels are looked at: a second or two
 KEPT = 100  # findings of a kind
 ONE = 0.8  # the lower bound of the mixing of classes that training warns of
-_ROLES = ("train", "query", "gallery")
 
 
 class ShortForm(NamedTuple):
@@ -44,7 +44,7 @@ def short_form(sets: Sequence[ImageSet], features: Sequence[Tensor], *, most: in
     most: of a larger number of images, classes are drawn at random until there are so many.
     """
     warnings, leaks = [], []
-    for role, images, rows in zip(_ROLES[1:], sets[1:], features[1:], strict=False):
+    for role, images, rows in zip(ROLES[1:], sets[1:], features[1:], strict=False):
         found = near_duplicates(features[0], rows)
         if found:
             warnings.append(told(found, sets[0].names, images.names))
@@ -76,16 +76,7 @@ def short_form(sets: Sequence[ImageSet], features: Sequence[Tensor], *, most: in
             "judged": labels.judged,
             "likely": labels.likely,
             "leaks": leaks,
-            "suspicious": [
-                {
-                    "image": images.names[one.image],
-                    "label": images.class_names[one.label],
-                    "suggested": images.class_names[one.suggested],
-                    "score": one.score,
-                    "likely": one.likely,
-                }
-                for one in labels.suspicious[:KEPT]
-            ],
+            "suspicious": [one.to_json(images) for one in labels.suspicious[:KEPT]],
             "look_alike": [
                 {
                     "classes": [images.class_names[pair.first], images.class_names[pair.second]],

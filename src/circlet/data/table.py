@@ -17,6 +17,7 @@ from circlet.data.notes import shown
 from circlet.data.parquet_columns import read_columns
 from circlet.data.regular import NotAFileError, open_regular
 
+TABLES = frozenset({".csv", ".parquet", ".pq"})
 LONGEST_CELL = 2**12  # characters
 _LONGEST_LINE = 2**20
 
@@ -109,7 +110,7 @@ def read_table(path: Path, columns: Sequence[str], required: Sequence[str], expe
     try:
         with open_regular(path) as file:
             suffix = path.suffix.lower()
-            if suffix not in (".csv", ".parquet", ".pq"):
+            if suffix not in TABLES:
                 raise DataError(f"{path}: found the suffix {path.suffix!r}, expected .csv, .parquet or .pq")
             read = _read_csv if suffix == ".csv" else _read_parquet
             return read(path, file, columns, required, expected)

@@ -64,6 +64,11 @@ def _nearest_by_sorting(
 def _nearest_by_tiles(
     queries: Tensor, gallery: Tensor | None, k: int, block_size: int
 ) -> Iterator[tuple[slice, Tensor]]:
+    return ((rows, best.indices) for rows, best in best_by_tiles(queries, gallery, k, block_size))
+
+
+def best_by_tiles(queries: Tensor, gallery: Tensor | None, k: int, block_size: int) -> Iterator[tuple[slice, Best]]:
+    """As `nearest`, in tiles whatever k, and with the similarities."""
     num_items = len(queries) if gallery is None else len(gallery)
     best: dict[int, Best] = {}
     for rows, columns, tile in similarity_tiles(queries, gallery, block_size):
@@ -71,7 +76,7 @@ def _nearest_by_tiles(
             tile.fill_diagonal_(-torch.inf)
         best.setdefault(rows.start, Best.empty(tile, k)).update(tile, columns.start)
         if columns.stop == num_items:
-            yield rows, best.pop(rows.start).indices
+            yield rows, best.pop(rows.start)
 
 
 def similarity_tiles(queries: Tensor, gallery: Tensor | None, block_size: int) -> Iterator[tuple[slice, slice, Tensor]]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from circlet.evaluate.accepting import curve_counts, lowest_threshold, num_allowed
 from circlet.evaluate.checks import check_fractions, checked_embeddings, checked_labels, unit_pair, unit_rows
 from circlet.evaluate.class_scores import ClassScores, class_scores
+from circlet.evaluate.retrieval import count_of
 
 __all__ = [
     "OpenSetMetrics",
@@ -201,11 +202,8 @@ def leave_one_class_out(
         raise ValueError(f"labels: found {len(own)} images without another of their class to find, expected some with")
     if not unknown.any():
         raise ValueError("labels: found 1 class, expected at least 2: images of one are unknown to the others")
-    classes, counts = enrolled.unique(return_counts=True)
-    sizes = torch.zeros(len(own), dtype=torch.int64, device=own.device)
-    place = torch.searchsorted(classes, own).clamp(max=len(classes) - 1)
-    sizes = torch.where(classes[place] == own, counts[place], sizes).cpu()[unknown]
-    others = len(classes) - (sizes > 0).double().mean().item()
+    sizes = count_of(own, enrolled).cpu()[unknown]
+    others = len(enrolled.unique()) - (sizes > 0).double().mean().item()
     return _split(found, own.cpu(), known, unknown, int(others), int(len(enrolled) - sizes.double().mean().item()))
 
 

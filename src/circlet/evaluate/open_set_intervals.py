@@ -5,6 +5,7 @@ is drawn twice counts twice in both roles; classes that are only known, or only 
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -94,7 +95,7 @@ class _Draws:
         strata = [np.flatnonzero(role == kind) for kind in (1, 2, 3) if (role == kind).any()]
         known, unknown = (np.searchsorted(names, own) for own in (self.known_names, self.unknown_names))
         parts = [
-            (row for part in class_draws(len(stratum), draws, seed + number) for row in part)
+            chain.from_iterable(class_draws(len(stratum), draws, seed + number))
             for number, stratum in enumerate(strata)
         ]
         for rows in zip(*parts, strict=True):

@@ -7,7 +7,8 @@ matters is how single pairs of classes happen to be alike (Owen and Eckles, "Boo
 order", 2012).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -44,9 +45,9 @@ def pair_intervals(
     """
     found: dict[tuple[str, float], list[float]] = {}
     num = len(pairs.sizes)
-    genuine = _ascending(pairs.same.numpy())
+    genuine = pairs.same.numpy()[::-1]
     of_genuine = pairs.same_class.numpy()[::-1]
-    for weights in _each(num, draws, seed):
+    for weights in chain.from_iterable(class_draws(num, draws, seed)):
         mass = weights[of_genuine]
         below = np.concatenate([[0], np.cumsum(mass)])
         total = _total(pairs, weights)
@@ -63,15 +64,6 @@ def pair_intervals(
     parts = ({value: intervals[kind, value] for kind, value in intervals if kind == name} for name in
              PairIntervals._fields)  # fmt: skip
     return PairIntervals(*parts)
-
-
-def _each(num_classes: int, draws: int, seed: int) -> Iterator[Integers]:
-    for part in class_draws(num_classes, draws, seed):
-        yield from part
-
-
-def _ascending(descending: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return descending[::-1]
 
 
 def _total(pairs: PairScores, weights: Integers) -> float:

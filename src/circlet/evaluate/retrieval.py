@@ -187,7 +187,7 @@ def _by_query(
         raise ValueError(f"block_size: found {block_size}, expected at least 1")
     _check_counts("precision_ks", precision_ks, num_candidates)
 
-    num_relevant = _count_of(query_labels, item_labels) - own
+    num_relevant = count_of(query_labels, item_labels) - own
     passed_over, own_groups, item_groups = 0, None, None
     if (gallery_groups is None) != (gallery is None or groups is None):
         raise ValueError("gallery_groups: found without a gallery and groups, or none with both, expected all three")
@@ -198,8 +198,8 @@ def _by_query(
             item_groups = checked_labels("gallery_groups", gallery_groups, items)
         pairs = torch.stack([torch.cat([own_groups, item_groups]), torch.cat([query_labels, item_labels])], 1)
         of_query, of_item = pairs.unique(dim=0, return_inverse=True)[1].split([len(query_labels), len(item_labels)])
-        num_relevant = num_relevant + own - _count_of(of_query, of_item)
-        passed_over = int(_count_of(own_groups, item_groups).max()) - own
+        num_relevant = num_relevant + own - count_of(of_query, of_item)
+        passed_over = int(count_of(own_groups, item_groups).max()) - own
     k = min(max(int(num_relevant.max()), _MIN_NEIGHBOURS, *map(int, precision_ks)) + passed_over, num_candidates)
     first_hit = torch.empty(len(queries), dtype=torch.int64, device=queries.device)  # number of items before it
     r_precision = torch.empty(len(queries), dtype=torch.float64)
@@ -248,7 +248,7 @@ def _num_before_first_hit(similarities: Tensor, same: Tensor) -> Tensor:
     return ((similarities > best) | (ties & earlier)).sum(dim=1)
 
 
-def _count_of(query_labels: Tensor, item_labels: Tensor) -> Tensor:
+def count_of(query_labels: Tensor, item_labels: Tensor) -> Tensor:
     """How many items bear the label of each query."""
     present, counts = item_labels.unique(return_counts=True)
     place = torch.searchsorted(present, query_labels).clamp(max=len(present) - 1)

@@ -49,9 +49,8 @@ class Outcome(NamedTuple):
     @property
     def promise(self) -> str | None:
         """What the threshold for one false identification in a hundred does on the test classes, in words."""
-        promises = () if self.open_set is None else self.open_set.promises
-        told = [each for each in promises if each.task == "identify" and each.rate == 0.01] or list(promises[:1])
-        return promise_sentence(told[0]) if told else None
+        main = None if self.open_set is None else self.open_set.main
+        return None if main is None else promise_sentence(main)
 
 
 def rows_of(content: dict[str, Any]) -> dict[str, dict[str, float]]:

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import torch
 
 from circlet.data.query_gallery import TestSet
-from circlet.evaluate import Interval, OpenSetScores, Threshold, Thresholds, open_set_intervals, open_set_metrics
+from circlet.evaluate import Interval, OpenSetScores, Threshold, Thresholds, open_set_intervals
 from circlet.evaluate.checks import unit_rows
+from circlet.evaluate.open_set import det_curve
 from circlet.evaluate.pair_intervals import pair_intervals
 from circlet.evaluate.pair_scores import PairScores, pair_scores
 from circlet.evaluate.threshold import of_many
@@ -74,6 +75,12 @@ class OpenSetFound(NamedTuple):
     det: tuple[tuple[float, float, float], ...]
     promises: tuple[Promise, ...]
 
+    @property
+    def main(self) -> Promise | None:
+        """The promise to show first: that of identify at 1 of 100, else the first."""
+        told = [each for each in self.promises if each.task == "identify" and each.rate == 0.01]
+        return next(iter([*told, *self.promises]), None)
+
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
         return {**self._asdict(), "promises": [promise._asdict() for promise in self.promises]}
@@ -121,16 +128,11 @@ def open_set_found(
         verify = thresholds.verify
     fpirs = [rate for rate in FPIRS if rate * len(scores.unknown_best) >= 1]
     fars = [rate for rate in FARS if rate * pairs.num_different >= 1 and len(pairs.same)]
-    found = open_set_metrics(scores, fpirs=fpirs, ranks=(1,))
     sure = open_set_intervals(scores, fpirs=fpirs, thresholds=[each.similarity for each in identify])
     of_pairs = pair_intervals(pairs, fars=fars, thresholds=[each.similarity for each in verify])
-    metrics, intervals = {"auroc": found.auroc}, {"auroc": sure.auroc}
-    for rate in fpirs:
-        metrics[metric_name("fnir", rate)] = found.at_fpir[rate].fnir[1]
-        intervals[metric_name("fnir", rate)] = sure.fnir_at_fpir[rate]
-    for rate in fars:
-        metrics[metric_name("tar", rate)] = of_pairs.tar_at_far[rate].mean
-        intervals[metric_name("tar", rate)] = of_pairs.tar_at_far[rate]
+    figures = {"auroc": sure.auroc}
+    figures |= {metric_name("fnir", rate): sure.fnir_at_fpir[rate] for rate in fpirs}
+    figures |= {metric_name("tar", rate): of_pairs.tar_at_far[rate] for rate in fars}
     promises = []
     for each in identify:
         at = sure.at_threshold[each.similarity]
@@ -148,9 +150,9 @@ def open_set_found(
         gallery_images=scores.gallery_images,
         queries=len(scores.unknown_best),
         pairs=pairs.num_different,
-        metrics=metrics,
-        intervals={name: _ends(each) for name, each in intervals.items()},
-        det=found.det,
+        metrics={name: each.mean for name, each in figures.items()},
+        intervals={name: _ends(each) for name, each in figures.items()},
+        det=det_curve(scores),
         promises=tuple(promises),
     )
 

@@ -6,7 +6,6 @@ searched in `circlet.vectors`.
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -178,7 +177,7 @@ class Index:
         chosen = image_set(images)
         item = items_of(chosen, labels, names, self.root)
         self._num_classes = None
-        with nullcontext() if show_progress else silenced():
+        with silenced(not show_progress):
             return add(self.store, self.model, chosen, item, on_error=on_error)
 
     def remove(self, names: Sequence[str]) -> int:
@@ -199,7 +198,7 @@ class Index:
         """
         root = followed_root(self.location, self.root, images)
         model, self._num_classes = self.model, None
-        with nullcontext() if show_progress else silenced():
+        with silenced(not show_progress):
             found = every_image(root if images is None else images)
             if root != self.root:
                 self._keep(replace(self._settings, root=root))

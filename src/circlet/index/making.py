@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from circlet.data.table import TABLES
 from circlet.index.memory import MemoryStore
 from circlet.index.settings import ModelMark, Settings, with_thresholds, write_settings
 from circlet.inference import Model
-from circlet.inference.given import TABLES
 from circlet.terminal import say
 from circlet.vectors import Store, open_store
 

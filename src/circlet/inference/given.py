@@ -15,6 +15,7 @@ from torch import Tensor
 from circlet.data import DataError, ImageSet, every_image
 from circlet.data.images import FileReader
 from circlet.data.open_image import open_image
+from circlet.data.table import TABLES
 from circlet.data.walk import what_is_at
 from circlet.terminal import storable
 
@@ -22,7 +23,6 @@ One: TypeAlias = str | os.PathLike[str] | Image.Image | npt.NDArray[np.uint8] | 
 Given: TypeAlias = One | Sequence[One] | ImageSet
 
 NO_CLASS = "."  # as `every_image` calls the class of an image that lies in no folder of its own
-TABLES = frozenset({".csv", ".parquet", ".pq"})
 
 
 def image_set(images: Given) -> ImageSet:

@@ -9,19 +9,17 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from circlet.experiments import DataConfig, Experiment, ModelConfig, load_run, resolved
+from circlet.experiments import DataConfig, Experiment, ModelConfig, load_run, resolved, thresholds_of
 from circlet.experiments.build import build_model
-from circlet.files import read_json
 from circlet.inference.model import Model, default_device
 from circlet.models import NAMES, Embedder
 from circlet.models.published import PUBLISHED
-from circlet.typed import naming
+from circlet.training import RunFolder
 
 if TYPE_CHECKING:
     from circlet.evaluate.thresholds import Thresholds
 
 DEFAULT = "efficientnet_lite0"
-THRESHOLDS = "thresholds.json"
 
 
 def load_model(
@@ -83,14 +81,5 @@ def model_of(
 
 def _of_run(path: Path, trust: Collection[str], device: torch.device) -> Model:
     experiment, network = load_run(path, device, trust=trust)
-    return model_of(network, experiment, name=str(path), source=path, thresholds=thresholds_of(path), device=device)
-
-
-def thresholds_of(run: Path) -> "Thresholds | None":
-    """The thresholds in a run folder; None where it has none."""
-    if not (run / THRESHOLDS).exists():
-        return None
-    from circlet.evaluate.thresholds import Thresholds
-
-    with naming(run / THRESHOLDS):
-        return Thresholds.from_json(read_json(run / THRESHOLDS))
+    thresholds = thresholds_of(RunFolder(path))
+    return model_of(network, experiment, name=str(path), source=path, thresholds=thresholds, device=device)

@@ -9,7 +9,6 @@ import copy
 import hashlib
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -127,18 +126,23 @@ class Model:
         if on_error not in ("raise", "skip"):
             raise ValueError(f"on_error: found {on_error!r}, expected raise or skip")
         if on_error == "raise":
-            with nullcontext() if show_progress else silenced():
+            with silenced(not show_progress):
                 return images, self._rows(images)
-        parts = []
-        with nullcontext() if show_progress else silenced(), progress("embed", len(images), unit="image") as shown:
+        with silenced(not show_progress):
+            found = self.embed_readable(images, "skipped")
+        return (images.subset(found.indices) if found.broken else images), found.rows
+
+    def embed_readable(self, images: ImageSet, word: str) -> Part:
+        """All of a set as one part, with progress; what cannot be read is told at once, after a word for it."""
+        parts = [Part([], torch.zeros(0, self.dim), [])]
+        with progress("embed", len(images), unit="image") as shown:
             for part in self.embed_parts(images):
                 parts.append(part)
                 for _, reason in part.broken:
-                    say(f"skipped: {reason}")
+                    say(f"{word}: {reason}")
                 shown.advance(len(part.indices) + len(part.broken))
-        indices = [index for part in parts for index in part.indices]
-        rows = torch.cat([part.rows for part in parts]) if parts else torch.zeros(0, self.dim)
-        return (images if len(indices) == len(images) else images.subset(indices)), rows
+        indices, broken = ([each for part in parts for each in getattr(part, name)] for name in ("indices", "broken"))
+        return Part(indices, torch.cat([part.rows for part in parts]), broken)
 
     def embed_decoded(self, pixels: Tensor) -> Tensor:
         """Unit rows (n, dim), on the CPU, of images that are decoded as `decoding` says: uint8 (n, channels, h, w)."""

@@ -15,7 +15,7 @@ from circlet.pages import page
 from circlet.report.data import ReportData
 from circlet.report.embedding_map import map_section
 from circlet.report.examples import NUM_QUERIES, confusion_rows, confusions, query_rows, ranked
-from circlet.report.open_set import det_chart, open_set_section
+from circlet.report.open_set import det_chart, interval_text, open_set_section
 from circlet.report.plane import plane_section
 from circlet.report.similarities import histogram_chart, recall_chart, roc_chart, tar_rows
 from circlet.report.survey import Survey, survey
@@ -82,15 +82,6 @@ def metric_rows(rows: Mapping[str, Mapping[str, float]]) -> list[tuple[str, list
         )
         for metric in _names(rows)
     ]
-
-
-def interval_text(ends: tuple[float, float] | None) -> str:
-    """Both ends; "" where there is none, or where they are the same.
-
-    >>> interval_text((0.9851, 0.9962)), interval_text(None), interval_text((1.0, 1.0))
-    ('0.985 to 0.996', '', '')
-    """
-    return f"{ends[0]:.3f} to {ends[1]:.3f}" if ends is not None and ends[0] < ends[1] else ""
 
 
 def _names(rows: Mapping[str, Mapping[str, float]]) -> list[str]:

@@ -1,11 +1,10 @@
 """Who is it, or nobody known? What thresholds give on the test classes: a sentence, a table, and the DET curve."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from markupsafe import Markup
 
-from circlet.experiments.promises import OpenSetFound, Promise, promise_sentence
+from circlet.experiments.promises import OpenSetFound, promise_sentence
 from circlet.report.charts import Axis, Line, line_chart
 
 
@@ -25,12 +24,11 @@ def open_set_section(found: OpenSetFound | None) -> OpenSetSection | None:
     if found is None:
         return None
     rows = [(each.name, f"{each.similarity:.3f}", each.accepted_text, each.missed_text) for each in found.promises]
-    figures = []
-    for name, value in found.metrics.items():
-        low, high = found.intervals.get(name, (0.0, 0.0))
-        figures.append((_title(name), f"{value:.3f}", f"{low:.3f} to {high:.3f}" if low < high else ""))
-    told = _main(found.promises)
-    return OpenSetSection("" if told is None else promise_sentence(told), rows, figures)
+    figures = [
+        (_title(name), f"{value:.3f}", interval_text(found.intervals.get(name)))
+        for name, value in found.metrics.items()
+    ]
+    return OpenSetSection("" if found.main is None else promise_sentence(found.main), rows, figures)
 
 
 def det_chart(found: OpenSetFound | None) -> Markup:
@@ -38,7 +36,7 @@ def det_chart(found: OpenSetFound | None) -> Markup:
     if found is None:
         return Markup("")
     lines = [Line("all thresholds", [point[1] for point in found.det], [point[2] for point in found.det])]
-    promise = _main(found.promises)
+    promise = found.main
     if promise is not None and promise.accepted:
         lines.append(Line(f"the threshold {promise.similarity:.3f}", [promise.accepted], [promise.missed]))
     return line_chart(
@@ -49,10 +47,13 @@ def det_chart(found: OpenSetFound | None) -> Markup:
     )
 
 
-def _main(promises: Sequence[Promise]) -> Promise | None:
-    """That of identify at 1 of 100, else the first."""
-    told = [each for each in promises if each.task == "identify" and each.rate == 0.01]
-    return next(iter([*told, *promises]), None)
+def interval_text(ends: tuple[float, float] | None) -> str:
+    """Both ends; "" where there is none, or where they are the same.
+
+    >>> interval_text((0.9851, 0.9962)), interval_text(None), interval_text((1.0, 1.0))
+    ('0.985 to 0.996', '', '')
+    """
+    return f"{ends[0]:.3f} to {ends[1]:.3f}" if ends is not None and ends[0] < ends[1] else ""
 
 
 def _title(name: str) -> str:

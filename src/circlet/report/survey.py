@@ -11,6 +11,7 @@ from torch import Tensor
 
 from circlet.evaluate.checks import unit_rows
 from circlet.evaluate.neighbours import similarity_tiles
+from circlet.evaluate.retrieval import count_of
 from circlet.vectors.best import Best
 
 MAX_PAIRS = 2**28
@@ -86,9 +87,7 @@ def survey(
             within += _counts(block[block_labels[:, None] == item_labels[columns]])
     found = [best[start] for start in sorted(best)]
     indices = torch.cat([part.indices for part in found])
-    present, number = torch.unique(gallery_labels, return_counts=True)
-    place = torch.searchsorted(present, query_labels[chosen]).clamp(max=len(present) - 1)
-    to_find = torch.where(present[place] == query_labels[chosen], number[place], 0) - int(gallery is None)
+    to_find = count_of(query_labels[chosen], gallery_labels) - int(gallery is None)
     return Survey(
         queries=chosen,
         within=within,

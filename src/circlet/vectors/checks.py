@@ -1,10 +1,12 @@
-"""What a store is given, checked at its edge: items, rows and counts; a ValueError says what was found."""
+"""What a store is given, checked at its edge: items, rows, counts, settings; a ValueError says what was found."""
 
+import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
+from circlet.files import null_for_nan
 from circlet.typed import shown
 from circlet.vectors.protocol import Floats, Item
 
@@ -65,6 +67,31 @@ def check_k(k: int) -> None:
     """A number of neighbours to find."""
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
         raise ValueError(f"k: found {shown(k)}, expected a whole number of at least 1")
+
+
+def check_writable(place: str, read_only: bool) -> None:
+    """Refuse to write into what was opened to be read."""
+    if read_only:
+        raise ValueError(f"{place}: found it opened to be read only, expected it opened to be written")
+
+
+def no_such_name(place: str, name: str) -> NoReturn:
+    """Raise the ValueError for a vector that is not there."""
+    raise ValueError(f"names: found {name!r}, which is not in {place}, expected such as are")
+
+
+def packed_meta(meta: dict[str, Any]) -> str:
+    r"""Settings as text in ASCII; null for a number that is not finite.
+
+    >>> packed_meta({"root": "caf\u00e9", "thresholds": [0.5, float("nan")]})
+    '{"root": "caf\\u00e9", "thresholds": [0.5, null]}'
+    """
+    if not isinstance(meta, dict):
+        raise ValueError(f"meta: found {type(meta).__name__}, expected a dict of JSON values")
+    try:
+        return json.dumps(null_for_nan(meta), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"meta: found what JSON cannot hold ({error}), expected a dict of JSON values") from None
 
 
 def _check_text(name: str, text: object) -> None:

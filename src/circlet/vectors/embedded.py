@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from circlet.progress import progress
+from circlet.progress import progress, silenced
 from circlet.typed import naming
 from circlet.vectors import manifest as manifests
-from circlet.vectors.checks import check_items, check_k, check_names, check_rows
+from circlet.vectors.checks import check_items, check_k, check_names, check_rows, check_writable, no_such_name
 from circlet.vectors.folder import begin, opened, remove_unused, require_room
 from circlet.vectors.holding import Held
 from circlet.vectors.journal import EMPTY, MAX_BYTES, PUT, REMOVE, JournalWriter, Record
@@ -172,8 +172,7 @@ class EmbeddedStore:
             self._require_open()
             places = self._state.find([name.encode() for name in wanted])
             if (places.source < 0).any():
-                missing = wanted[int(np.flatnonzero(places.source < 0)[0])]
-                raise ValueError(f"names: found {missing!r}, which is not in {self.location}, expected such as are")
+                no_such_name(self.location, wanted[int(np.flatnonzero(places.source < 0)[0])])
             return self._state.rows(places)
 
     def compact(self, *, show_progress: bool = True) -> None:
@@ -181,18 +180,18 @@ class EmbeddedStore:
 
         Needs room on the disk for all of them once more. Nothing is done where nothing has changed since.
         """
-        with self._writing():
+        with self._writing(), silenced(not show_progress):
             state = self._state
             if len(state.segments) != 1 or len(state.tail) or len(state.dead[0]):
                 with progress("vectors", len(self)) as shown:
                     self._write_down(None, merged=len(state.segments), advance=shown.advance)
-            self._searcher.prepare(self._index_with, self._state.views(), show_progress=show_progress)
+            self._searcher.prepare(self._index_with, self._state.views())
 
     def build_index(self, *, show_progress: bool = True) -> SearchQuality:
         """Compact, and make the approximate index whatever the number of vectors; what it is worth."""
-        with self._writing():
-            self.compact(show_progress=show_progress)
-            self._searcher.prepare(self._index_with, self._state.views(), show_progress=show_progress, always=True)
+        with self._writing(), silenced(not show_progress):
+            self.compact()
+            self._searcher.prepare(self._index_with, self._state.views(), always=True)
             return self.search_quality()
 
     def search_quality(self) -> SearchQuality:
@@ -234,8 +233,8 @@ class EmbeddedStore:
     def _writing(self) -> Iterator[JournalWriter]:
         with self._lock:
             self._require_open()
-            if self._journal is None:
-                raise ValueError(f"{self.location}: found it opened to be read only, expected it opened to be written")
+            check_writable(self.location, self._journal is None)
+            assert self._journal is not None
             yield self._journal
 
     def _require_open(self) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, TypedDict
 from zlib import crc32
 
-from circlet.files import null_for_nan, read_json, write_json
+from circlet.files import read_json, write_json
 from circlet.typed import typed
-from circlet.vectors.checks import MAX_DIM
+from circlet.vectors.checks import MAX_DIM, packed_meta
 from circlet.vectors.opening import sync_folder
 
 NAME = "circlet-vectors.json"
@@ -108,12 +108,7 @@ def read_manifest(folder: Path) -> tuple[Manifest, dict[str, Any]]:
 
 def plain_meta(meta: dict[str, Any]) -> dict[str, Any]:
     """Settings as JSON gives them back, null for a number that is not finite; a ValueError for anything else."""
-    if not isinstance(meta, dict):
-        raise ValueError(f"meta: found {type(meta).__name__}, expected a dict of JSON values")
-    try:
-        text = json.dumps(null_for_nan(meta))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"meta: found what JSON cannot hold ({error}), expected a dict of JSON values") from None
+    text = packed_meta(meta)
     if len(text) > MAX_META_BYTES:
         raise ValueError(f"meta: found {len(text)} characters, expected at most {MAX_META_BYTES}")
     plain: dict[str, Any] = json.loads(text)

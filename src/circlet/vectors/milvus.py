@@ -16,21 +16,21 @@ from typing import Any
 import numpy as np
 
 from circlet.vectors.addresses import milvus_address
-from circlet.vectors.checks import check_items, check_k, check_names, check_rows
+from circlet.vectors.checks import (
+    check_items,
+    check_k,
+    check_names,
+    check_rows,
+    check_writable,
+    no_such_name,
+    packed_meta,
+)
 from circlet.vectors.milvus_collections import About, Collections
 from circlet.vectors.milvus_connection import Connection
 from circlet.vectors.protocol import Floats, Hits, Item
 from circlet.vectors.searching import SearchQuality
 from circlet.vectors.server_quality import TRIALS, measured
-from circlet.vectors.servers import (
-    check_dim,
-    check_writable,
-    key,
-    no_such_name,
-    nothing_there,
-    packed_meta,
-    unpacked_meta,
-)
+from circlet.vectors.servers import check_dim, key, nothing_there, unpacked_meta
 
 MAX_DIM = 32_768
 MAX_K = 16_000  # Milvus has 16,384, some of which are looked at beyond k

@@ -15,21 +15,21 @@ from typing import Any
 import numpy as np
 
 from circlet.vectors.addresses import PostgresAddress, postgres_address
-from circlet.vectors.checks import check_items, check_k, check_names, check_rows
+from circlet.vectors.checks import (
+    check_items,
+    check_k,
+    check_names,
+    check_rows,
+    check_writable,
+    no_such_name,
+    packed_meta,
+)
 from circlet.vectors.postgres_connection import Connection
 from circlet.vectors.postgres_tables import Tables, found_dim, make_tables
 from circlet.vectors.protocol import Floats, Hits, Item
 from circlet.vectors.searching import SearchQuality
 from circlet.vectors.server_quality import TRIALS, measured
-from circlet.vectors.servers import (
-    check_dim,
-    check_writable,
-    key,
-    no_such_name,
-    nothing_there,
-    packed_meta,
-    unpacked_meta,
-)
+from circlet.vectors.servers import check_dim, key, nothing_there, unpacked_meta
 
 MAX_DIM = 16_000
 MAX_INDEXED_DIM = 2_000

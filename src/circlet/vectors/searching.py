@@ -94,7 +94,6 @@ class Searcher:
         index_with: Callable[[Callable[[Path], object]], None],
         views: Sequence[View],
         *,
-        show_progress: bool,
         always: bool = False,
     ) -> None:
         """Make the index of a store that is one segment, if that is large (or `always`), and has none yet."""
@@ -108,7 +107,7 @@ class Searcher:
                 indexes.build(segment, lambda count: None)  # raises
             say(f"{self._folder}: search stays exact, since faiss is not installed (pip install 'circlet[search]')")
             return
-        with progress("index", indexes.steps(segment)) if show_progress else _Silent() as shown:
+        with progress("index", indexes.steps(segment)) as shown:
             arrays = indexes.build(segment, shown.advance)
         tuned = self._tuned(Approximate(arrays, segment.vectors.shape[1], []), segment)
         if not tuned:
@@ -123,8 +122,8 @@ class Searcher:
         if not len(places):
             return SearchQuality("exact", 0, 0, 1.0, 0, 0.0, 0.0, "there are no vectors")
         queries = _rows(views, places)
-        time_ms = _time_ms(lambda query: self.search(views, query, 10), queries)
-        exact_time_ms = _time_ms(lambda query: self.search(views, query, 10, exact=True), queries)
+        time_ms = median_time_ms(lambda query: self.search(views, query, 10), queries)
+        exact_time_ms = median_time_ms(lambda query: self.search(views, query, 10, exact=True), queries)
         covered = sum(view.num_alive for view in views if view.source is self._segment)
         if index is None or not index.tuned or not covered:
             reason = self._reason or f"the approximate index finds less than {RECALL:.0%}"
@@ -235,7 +234,7 @@ def _rows(views: Sequence[View], places: Ints) -> Floats:
     return np.stack(found)
 
 
-def _time_ms(search: Callable[[Floats], object], queries: Floats) -> float:
+def median_time_ms(search: Callable[[Floats], object], queries: Floats) -> float:
     """Median time of one query, after one that reads what is not in memory yet."""
     search(queries[:1])
     times = []
@@ -244,16 +243,3 @@ def _time_ms(search: Callable[[Floats], object], queries: Floats) -> float:
         search(queries[i : i + 1])
         times.append(1e3 * (time.perf_counter() - start))
     return float(np.median(times))
-
-
-class _Silent:
-    """No progress to show."""
-
-    def __enter__(self) -> _Silent:
-        return self
-
-    def __exit__(self, *of_error: object) -> None:
-        return None
-
-    def advance(self, count: int = 1, **values: float) -> None:
-        """Nothing."""

@@ -7,11 +7,11 @@ from typing import Protocol
 import numpy as np
 
 from circlet.vectors.protocol import Floats, Hits
-from circlet.vectors.searching import SearchQuality
+from circlet.vectors.searching import SearchQuality, median_time_ms
 
 TRIALS = 200
 """Vectors that are searched for; a store gives those whose keys come first, and keys are as good as drawn."""
-_K, _TIMED = 10, 7
+_K = 10
 
 
 class _Searches(Protocol):
@@ -27,7 +27,7 @@ def measured(store: _Searches, names: Sequence[str], rows: Floats, *, approximat
     count = len(store)
     if not count or not len(names):
         return SearchQuality("exact", count, 0, 1.0, 0, 0.0, 0.0, "there are no vectors")
-    time_ms = float(np.median([_time_ms(store, rows[i : i + 1], exact=False) for i in range(min(len(rows), _TIMED))]))
+    time_ms = median_time_ms(lambda query: store.search(query, _K), rows)
     if not approximate:
         return SearchQuality("exact", count, 0, 1.0, len(names), time_ms, time_ms, why)
     start = time.perf_counter()
@@ -48,9 +48,3 @@ def _others(hits: Hits, row: int, name: str) -> Floats:
     here = hits.items[row]
     others: Floats = hits.similarity[row, : len(here)][[item.name != name for item in here]]
     return others[:_K]
-
-
-def _time_ms(store: _Searches, query: Floats, *, exact: bool) -> float:
-    start = time.perf_counter()
-    store.search(query, _K, exact=exact)
-    return 1e3 * (time.perf_counter() - start)

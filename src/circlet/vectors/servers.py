@@ -1,10 +1,8 @@
-"""What the stores in a database share: keys for names, settings as text, and some words."""
+"""What the stores in a database share: keys for names, settings out of text, and some words."""
 
 import json
 from hashlib import blake2b
 from typing import Any, NoReturn
-
-from circlet.files import null_for_nan
 
 FORMAT = 1
 """Version of how vectors lie in a database; another one is refused."""
@@ -17,20 +15,6 @@ def key(name: str) -> bytes:
     A name of any length and any characters then never becomes part of a statement or of an index.
     """
     return blake2b(name.encode(), digest_size=16).digest()
-
-
-def packed_meta(meta: dict[str, Any]) -> str:
-    r"""Settings as text in ASCII; null for a number that is not finite.
-
-    >>> packed_meta({"root": "caf\u00e9", "thresholds": [0.5, float("nan")]})
-    '{"root": "caf\\u00e9", "thresholds": [0.5, null]}'
-    """
-    if not isinstance(meta, dict):
-        raise ValueError(f"meta: found a {type(meta).__name__}, expected a dict of JSON values")
-    try:
-        return json.dumps(null_for_nan(meta), allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"meta: found something that JSON does not have ({error}), expected JSON values") from None
 
 
 def unpacked_meta(text: str, place: str) -> dict[str, Any]:
@@ -67,17 +51,6 @@ def check_version(place: str, found: int) -> None:
         raise ValueError(f"{place}: found version {found}, expected {FORMAT}: made by another version of circlet")
 
 
-def check_writable(place: str, read_only: bool) -> None:
-    """Refuse to write into what was opened to be read."""
-    if read_only:
-        raise ValueError(f"{place}: found it opened to be read only, expected it opened to be written")
-
-
 def was_closed(place: str) -> NoReturn:
     """Raise the ValueError for what is asked of a store after `close`."""
     raise ValueError(f"{place}: found this store closed, expected it open")
-
-
-def no_such_name(place: str, name: str) -> NoReturn:
-    """Raise the ValueError for a vector that is not there."""
-    raise ValueError(f"names: found {name!r}, which is not in {place}, expected such as are")
