@@ -12,7 +12,6 @@ from circlet.terminal import printable
 
 try:
     from circlet.serve import Limits, create_app
-    from circlet.serve.gallery import pictures_of
     from circlet.serve.limits import is_loopback
     from circlet.serve.server import address_of, listen, serve
     from circlet.serve.token import checked_token, new_token, read_token
@@ -23,6 +22,7 @@ except ModuleNotFoundError as error:
 
 if TYPE_CHECKING:
     from circlet.index import Index
+    from circlet.serve.gallery import Gallery
 
 DESCRIPTION = """Serve an index: a page, for a phone too, and a JSON API.
 
@@ -99,7 +99,7 @@ def main(arguments: list[str]) -> None:
                 index, token=token, limits=parsed.limits, names=parsed.name, pictures=parsed.pictures,
                 root=parsed.root, read_only=parsed.read_only,
             )  # fmt: skip
-            serve(app, listening, ready=lambda: _say_ready(parsed, index, address_of(listening)),
+            serve(app, listening, ready=lambda: _say_ready(index, app.state.gallery, address_of(listening)),
                   behind_proxy=parsed.behind_proxy)  # fmt: skip
     finally:
         listening.close()
@@ -120,16 +120,16 @@ def _token(parsed: ServeArguments) -> str | None:
     return None if token is None else checked_token(token)
 
 
-def _say_ready(parsed: ServeArguments, index: "Index", address: str) -> None:
-    classes = len(index.classes())
+def _say_ready(index: "Index", gallery: "Gallery", address: str) -> None:
     thresholds = index.thresholds
     known = "tells known from unknown" if thresholds and thresholds.identify else "no threshold: nothing is unknown"
-    lines = [f"{index.location}: {len(index):,} pictures of {classes:,} classes, {index.mark.name}; {known}"]
-    if parsed.read_only:
+    lines = [
+        f"{index.location}: {len(index):,} pictures of {gallery.num_classes:,} classes, {index.mark.name}; {known}"
+    ]
+    if gallery.read_only:
         lines.append("read only: nothing can be enrolled")
     else:
-        lines.append(f"enrolments go into the index, small pictures of them into "
-                     f"{pictures_of(index.location, parsed.pictures, False)}")  # fmt: skip
+        lines.append(f"enrolments go into the index, small pictures of them into {gallery.pictures}")
     lines.append(f"open {address} (Ctrl+C stops the service)")
     for line in lines:
         print(printable(line), flush=True)

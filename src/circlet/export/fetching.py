@@ -43,11 +43,9 @@ class Wanted(NamedTuple):
 
 def blob_of(path: Path) -> str:
     """The checksum that git has of a file's content, 40 hexadecimal digits."""
-    digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    begun = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, lambda: begun).hexdigest()
 
 
 def fetch(api: Any, repository: str, commit: str, wanted: Wanted, folder: Path) -> None:

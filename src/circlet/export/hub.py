@@ -56,9 +56,7 @@ def hub_errors(repository: str, endpoint: str, *, revision: str | None = None, t
         raise OSError(f"{repository}: found no such model on {endpoint}, or none that you may see; expected another "
                       "name, or a token that may (HF_TOKEN, or hf auth login)") from error  # fmt: skip
     except Exception as error:
-        if type(error).__module__.partition(".")[0] not in CLIENTS and not isinstance(
-            error.__cause__, errors.HfHubHTTPError
-        ):
+        if not is_of_client(error) and not isinstance(error.__cause__, errors.HfHubHTTPError):
             raise
         raise OSError(f"{repository}: {_told(error, endpoint)}{then}") from error
 

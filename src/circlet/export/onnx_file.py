@@ -1,4 +1,4 @@
-"""The model as ONNX: exported, cleaned of what only this machine knows, compared with the model, then written.
+"""The model as ONNX: exported, cleaned of what only this machine knows, and compared with the model.
 
 Input "images": uint8 (batch, height, width, channels), red, green, blue, of the decoded size, any batch: what
 np.asarray gives of a Pillow image. Output "embeddings": float32 (batch, dim), unit rows. Channels last, because that is
@@ -22,7 +22,6 @@ from circlet.export.deployed import Deployed, deployed
 from circlet.export.optional import need
 from circlet.export.session import OnnxModel, channels_last
 from circlet.export.snippet import preparation_code, preparation_words
-from circlet.files import write_atomically
 from circlet.inference import Model
 
 OPSET = 18
@@ -56,13 +55,6 @@ def to_onnx(model: Model, images: Tensor, *, tolerance: float = TOLERANCE) -> Ex
     graph = deployed(model)
     content = _content(_exported(graph, model), model)
     return Exported(content, compared(model, content, images, tolerance), len(images))
-
-
-def export_onnx(model: Model, path: str | Path, images: Tensor, *, tolerance: float = TOLERANCE) -> Exported:
-    """`to_onnx`, written atomically; where that fails, what was at `path` is as it was."""
-    found = to_onnx(model, images, tolerance=tolerance)
-    write_atomically(Path(path), lambda file: file.write(found.content))
-    return found
 
 
 def compared(model: Model, content: bytes, images: Tensor, tolerance: float = TOLERANCE) -> float:

@@ -57,11 +57,12 @@ def pull(repository: str, *, revision: str | None = None, out: str | Path | None
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         note = _note(folder, repository)
-        for each in wanted:
-            _require_replaceable(folder, each, note)
+        missing = [each for each in wanted if not each.is_at(folder / each.name)]
+        for each in missing:
+            _require_replaceable(folder, each.name, note)
         remove_parts(folder, wanted, tuple(MAX_BYTES))
         for each in wanted:
-            if not each.is_at(folder / each.name):
+            if each in missing:
                 with hub_errors(repository, api.endpoint, revision=revision, then=KEPT):
                     fetch(api, repository, str(info.sha), each, folder)
             note = {"repository": repository, "commit": str(info.sha), "files": {**note["files"], each.name: each.key}}
@@ -98,12 +99,12 @@ def _note(folder: Path, repository: str) -> _Note:
     return cast(_Note, read_json(path, _Note))
 
 
-def _require_replaceable(folder: Path, wanted: Wanted, note: _Note) -> None:
+def _require_replaceable(folder: Path, name: str, note: _Note) -> None:
     """An error where somebody else's file, or one that was edited, would be written over."""
-    path = folder / wanted.name
-    if not os.path.lexists(path) or wanted.is_at(path):
+    path = folder / name
+    if not os.path.lexists(path):
         return
-    before = note["files"].get(wanted.name, "")
+    before = note["files"].get(name, "")
     if path.is_symlink() or not path.is_file() or not before or not _has_key(path, before):
         raise FileExistsError(f"{path}: found another file than an earlier pull has left there, expected none: move it "
                               "away, or pull into another folder (--out)")  # fmt: skip

@@ -74,11 +74,12 @@ def _prepared(
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         record = read_record(folder)
-        if SAFETENSORS not in of_model(folder, record, model):
+        files = of_model(folder, record, model)
+        if SAFETENSORS not in files:
             save_safetensors(model, folder / SAFETENSORS, counts=counts_of(model), trust=trust)
             record = write_record(folder, record, SAFETENSORS, entry_of(model, folder / SAFETENSORS))
-        write_model_card(folder, record, model, licence)
-        files = of_model(folder, record, model)
+            files = (SAFETENSORS, *files)
+        write_model_card(folder, record, model, files, licence)
     left = tuple(name for name in FILES if (folder / name).exists() and name not in files)
     return (*files, RECORD, CARD), left
 

@@ -4,7 +4,6 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from circlet.experiments import open_run
 from circlet.export.card import facts_of, model_card
 from circlet.export.images import images_of
 from circlet.export.int8 import Quantised, quantised
@@ -102,20 +101,21 @@ def _finished(
         if eight is not None:
             more |= {"way": eight.way, "cosine": eight.cosine, "whole": eight.whole, "eight": eight.eight}
         record = write_record(folder, read_record(folder), path.name, entry_of(model, path, **more))
-        card = write_model_card(folder, record, model, licence)
+        card = write_model_card(folder, record, model, of_model(folder, record, model), licence)
     return Export(path, difference, told, eight, card)
 
 
-def write_model_card(folder: Path, record: Record, model: Model, licence: str | None = None) -> bool:
+def write_model_card(
+    folder: Path, record: Record, model: Model, files: tuple[str, ...], licence: str | None = None
+) -> bool:
     """README.md of what the folder has of this model; False where it is somebody's own, which stays.
 
-    licence: None: as it was said before.
+    files: those of the model (`of_model`). licence: None: as it was said before.
     """
     if licence is not None:
         record = {**record, "licence": licence}
     if (licence := record.get("licence")) is not None:
         checked_licence(licence)
-    files = of_model(folder, record, model)
     facts = facts_of(model, licence=licence, files=files, int8=cost_of(record) if INT8 in files else None)
     return write_card(folder, record, model_card(facts))
 
@@ -133,9 +133,7 @@ def cost_of(record: Record) -> dict[str, float]:
 
 def counts_of(model: Model) -> dict[str, int]:
     """Classes and images of a model's run, by the names of result.json; empty without them."""
-    if model.source is None or not (model.source / "result.json").is_file():
-        return {}
-    found = open_run(model.source, needed=())[0].read_result()
+    found = facts_of(model).result or {}
     names = ("train_classes", "train_images", "test_classes", "test_images")
     return {name: found[name] for name in names if isinstance(found.get(name), int)}
 

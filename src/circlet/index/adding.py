@@ -4,14 +4,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from circlet.data import DataError, ImageSet, content_digest
+from circlet.data import ImageSet, content_digest
 from circlet.data.readers import file_of
 from circlet.index.names import ADDED, of_added, of_folder
-from circlet.index.updating import as_rows
+from circlet.index.updating import put_embedded
 from circlet.inference import Model
 from circlet.inference.model import OnError
-from circlet.progress import progress
-from circlet.terminal import say, storable
+from circlet.terminal import storable
 from circlet.vectors import Item, Store
 
 
@@ -24,21 +23,8 @@ class Added(NamedTuple):
 
 def add(store: Store, model: Model, images: ImageSet, item: Callable[[int], Item], *, on_error: OnError) -> Added:
     """Embed images and put them into the store, as `item` says of each by its place."""
-    skipped: list[tuple[str, str]] = []
-    names: list[str] = []
-    with progress("index", len(images), unit="image") as shown:
-        for part in model.embed_parts(images):
-            for place, reason in part.broken:
-                if on_error == "raise":
-                    raise DataError(reason)
-                say(f"skipped: {reason}")
-                skipped.append((images.names[place], reason))
-            items = [item(place) for place in part.indices]
-            if items:
-                store.put(items, as_rows(part.rows))
-            names += [each.name for each in items]
-            shown.advance(len(items) + len(part.broken))
-    return Added(tuple(names), tuple(skipped))
+    names, broken = put_embedded(store, model, images, item, on_error=on_error)
+    return Added(tuple(names), tuple((images.names[place], reason) for place, reason in broken))
 
 
 def items_of(

@@ -6,14 +6,7 @@ from pathlib import Path
 from circlet.index.names import is_of_folder, of_added
 from circlet.index.settings import Settings, require_same
 from circlet.vectors import Item, Store, open_store
-
-_AT_ONCE = 4096
-
-
-def copy(source: Store, target: Store, items: Sequence[Item], names: Sequence[str]) -> None:
-    """Put the vectors of `names` in one store into the other, as `items`."""
-    for i in range(0, len(items), _AT_ONCE):
-        target.put(items[i : i + _AT_ONCE], source.vectors(names[i : i + _AT_ONCE]))
+from circlet.vectors.merging import merge
 
 
 def save(source: Store, location: str | Path) -> None:
@@ -22,22 +15,22 @@ def save(source: Store, location: str | Path) -> None:
     try:
         if len(target) or target.meta():
             raise ValueError(f"{target.location}: found an index, expected a new place")
-        items = source.items()
         target.set_meta(source.meta())
-        copy(source, target, items, [item.name for item in items])
+        merge(target, source)
     finally:
         target.close()
 
 
-def to_merge(store: Store, settings: Settings, other: Store, of_other: Settings) -> list[Item]:
-    """The items of another index as this one is to have them, in their order.
+def to_merge(store: Store, settings: Settings, other: Store, of_other: Settings) -> tuple[list[str], list[Item]]:
+    """The names in another index, and the items as this one is to have them, in their order.
 
     ValueError where the models differ, and for a name that both have for images of different content.
     """
     require_same(other.location, of_other.model, settings.model)
-    new = renamed(other.items(), of_other.root, settings.root)
+    items = other.items()
+    new = renamed(items, of_other.root, settings.root)
     require_no_clash(store.items(), new, store.location, other.location)
-    return new
+    return [item.name for item in items], new
 
 
 def renamed(items: Sequence[Item], root: str | None, into: str | None) -> list[Item]:

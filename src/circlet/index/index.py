@@ -18,7 +18,7 @@ from circlet.index import settings as kept
 from circlet.index.adding import Added, add, items_of
 from circlet.index.calibrating import FARS, FPIRS, chosen_thresholds, require_unseen, told
 from circlet.index.contents import FilesSeen, contents
-from circlet.index.copying import copy, save, to_merge
+from circlet.index.copying import save, to_merge
 from circlet.index.deciding import Identified, identified, identify_rule, own_rule
 from circlet.index.making import closing_on_error, followed_root, is_followed, made_store
 from circlet.index.names import path_of
@@ -32,6 +32,7 @@ from circlet.inference.model import OnError
 from circlet.progress import silenced
 from circlet.typed import naming
 from circlet.vectors import Item, Store, open_store
+from circlet.vectors.merging import copy
 
 
 class Index:
@@ -278,10 +279,10 @@ class Index:
 
         ValueError where the models differ, and for a name that both have for images of different content.
         """
-        new = to_merge(self.store, self._settings, other.store, other._settings)
+        names, new = to_merge(self.store, self._settings, other.store, other._settings)
         roots = dict.fromkeys([*self._settings.roots, *other._settings.places])
         self._keep(replace(self._settings, roots=tuple(root for root in roots if root != self.root)))
-        copy(other.store, self.store, new, [item.name for item in other.items()])
+        copy(other.store, self.store, new, names)
         self._num_classes = None
         return len(new)
 

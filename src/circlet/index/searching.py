@@ -31,7 +31,7 @@ def neighbours(store: Store, rows: Floats, k: int, contents: Sequence[str]) -> l
     waiting, asked = list(range(len(rows))), k + 1
     while waiting:
         again = []
-        for place, pairs in zip(waiting, _pairs(store, rows[waiting], asked), strict=True):
+        for place, pairs in zip(waiting, nearest(store, rows[waiting], asked), strict=True):
             same = [pair for pair in pairs if pair[0].content == contents[place]]
             if len(pairs) - len(same) < k and len(pairs) == asked < MOST:  # copies of it take the places of others
                 again.append(place)
@@ -54,7 +54,7 @@ def candidates(store: Store, rows: Floats, num_classes: int) -> list[list[Candid
     waiting, asked = list(range(len(rows))), _FIRST
     while waiting:
         again = []
-        for place, pairs in zip(waiting, _pairs(store, rows[waiting], asked), strict=True):
+        for place, pairs in zip(waiting, nearest(store, rows[waiting], asked), strict=True):
             best: dict[str, Candidate] = {}
             for item, value in pairs:
                 if item.label and item.label not in best:
@@ -67,7 +67,7 @@ def candidates(store: Store, rows: Floats, num_classes: int) -> list[list[Candid
     return found
 
 
-def _pairs(store: Store, rows: Floats, k: int) -> list[list[tuple[Item, float]]]:
+def nearest(store: Store, rows: Floats, k: int) -> list[list[tuple[Item, float]]]:
     """The k nearest items of each row, with their similarity."""
     similarity, items = store.search(rows, k)
     values = similarity.clip(-1, 1).tolist()

@@ -4,6 +4,7 @@ A file is known by its name and the digest of its content. One that was moved, o
 content has already.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -93,21 +94,10 @@ def follow(store: Store, model: Model, images: ImageSet, plan: Plan, *, on_error
     for begin in range(0, len(plan.known), _AT_ONCE):
         some = plan.known[begin : begin + _AT_ONCE]
         store.put([item for item, _ in some], store.vectors([name for _, name in some]))
-    done = embedded = 0
-    broken: set[str] = set()
-    chosen = images.subset(np.array([index for index, _ in plan.embed], np.int64)) if plan.embed else None
-    with progress("index", len(plan.embed), unit="image") as shown:
-        for part in model.embed_parts(chosen) if chosen is not None else ():
-            for place, reason in part.broken:
-                item = plan.embed[place][1]
-                _skip(reason, on_error)
-                skipped.append((item.name, reason))
-                broken.add(item.name)
-            if part.indices:
-                store.put([plan.embed[place][1] for place in part.indices], as_rows(part.rows))
-            embedded += len(part.indices)
-            done = len(part.indices) + len(part.broken)
-            shown.advance(done)
+    chosen = images.subset(np.array([index for index, _ in plan.embed], np.int64))
+    names, failed = put_embedded(store, model, chosen, lambda place: plan.embed[place][1], on_error=on_error)
+    skipped += [(plan.embed[place][1].name, reason) for place, reason in failed]
+    broken = {plan.embed[place][1].name for place, _ in failed}
     changed = {item.name for _, item in plan.embed} | {item.name for item, _ in plan.known}
     gone = [*plan.gone, *(broken - plan.new)]  # what is there of a changed file that cannot be read is of another
     removed = store.remove(gone) if gone else 0
@@ -117,9 +107,28 @@ def follow(store: Store, model: Model, images: ImageSet, plan: Plan, *, on_error
         changed=len(changed - plan.new - broken),
         gone=removed - len(unreadable & set(gone)),
         unchanged=plan.unchanged,
-        embedded=embedded,
+        embedded=len(names),
         skipped=tuple(skipped),
     )
+
+
+def put_embedded(
+    store: Store, model: Model, images: ImageSet, item: Callable[[int], Item], *, on_error: OnError
+) -> tuple[list[str], list[tuple[int, str]]]:
+    """Embed images and put them as `item` says of each by its place; the names, and (place, reason) of the others."""
+    names: list[str] = []
+    broken: list[tuple[int, str]] = []
+    with progress("index", len(images), unit="image") as shown:
+        for part in model.embed_parts(images):
+            for _, reason in part.broken:
+                _skip(reason, on_error)
+            broken += part.broken
+            items = [item(place) for place in part.indices]
+            if items:
+                store.put(items, as_rows(part.rows))
+            names += [each.name for each in items]
+            shown.advance(len(items) + len(part.broken))
+    return names, broken
 
 
 def as_rows(rows: torch.Tensor) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:

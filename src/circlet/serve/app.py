@@ -58,4 +58,5 @@ def create_app(
     routes = [*page_routes(), *Api(service, access, limits).routes()]
     app = Starlette(routes=routes, middleware=[guard], exception_handlers={HTTPException: unrouted}, lifespan=lifespan)
     app.router.redirect_slashes = False
+    app.state.gallery = gallery
     return app

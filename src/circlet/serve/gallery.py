@@ -22,6 +22,7 @@ from circlet.data.pixels import Decoding
 from circlet.evaluate.thresholds import Thresholds
 from circlet.files import write_atomically
 from circlet.index.names import path_of
+from circlet.index.searching import nearest
 from circlet.serve import answers
 from circlet.serve.limits import Limits
 from circlet.serve.names import enrolled_name, id_of, is_enrolled
@@ -91,13 +92,9 @@ class Gallery:
         """Up to k items for each, most similar first."""
         if not self._items:
             return [[] for _ in asked]
-        most = max(each.k for each in asked)
-        rows = np.stack([each.row for each in asked])
-        similarity, items = self.index.store.search(rows, most)
-        return [
-            [Hit(item, max(-1.0, min(value, 1.0))) for item, value in zip(of, values, strict=False)][: each.k]
-            for each, of, values in zip(asked, items, similarity.tolist(), strict=True)
-        ]
+        rows, most = np.stack([each.row for each in asked]), max(each.k for each in asked)
+        found = nearest(self.index.store, rows, most)
+        return [[Hit(*pair) for pair in pairs[: each.k]] for each, pairs in zip(asked, found, strict=True)]
 
     def require_writable(self) -> None:
         """Refusal (403) where nothing may be changed."""

@@ -116,8 +116,7 @@ class Guard:
                 self.check_failures(client)
             raise Refusal(401, "token: found none, or another, expected that of this service (Authorization: Bearer)",
                           headers={"WWW-Authenticate": "Bearer"})  # fmt: skip
-        by_session = not self.access.open and self.access.has_session(cookies)
-        if changes and by_session and not authorization and CUSTOM not in headers:
+        if changes and not authorization and CUSTOM not in headers and self.access.has_session(cookies):
             raise Refusal(403, "X-Circlet: found no such header, expected one with a session's request")
 
     def check_failures(self, client: str) -> None:

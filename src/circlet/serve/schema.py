@@ -125,18 +125,13 @@ def _errors() -> dict[str, Any]:
         "application/json": {"schema": _reference(answers.Error)}}}}  # fmt: skip
 
 
-def _read(summary: str, answer: Any, parameters: list[Any]) -> dict[str, Any]:
-    return _operation(summary, answer, parameters, "200", {})
-
-
-def _work(summary: str, answer: Any, parameters: list[Any], body: dict[str, Any], *, status: str = "200",
+def _read(summary: str, answer: Any, parameters: list[Any], *, status: str = "200",
           also: dict[str, str] | None = None) -> dict[str, Any]:  # fmt: skip
-    return {**_operation(summary, answer, parameters, status, also or {}),
-            "requestBody": {"required": True, "content": body}}  # fmt: skip
-
-
-def _operation(summary: str, answer: Any, parameters: list[Any], status: str, also: dict[str, str]) -> dict[str, Any]:
     content = {"application/json": {"schema": _reference(answer)}}
-    found = {"200" if status == "200" else status: "Done.", **also}
+    found = {status: "Done.", **(also or {})}
     responses = {code: {"description": text, "content": content} for code, text in found.items()}
     return {"summary": summary, "parameters": parameters, "responses": {**responses, **_errors()}}
+
+
+def _work(summary: str, answer: Any, parameters: list[Any], body: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {**_read(summary, answer, parameters, **more), "requestBody": {"required": True, "content": body}}

@@ -18,6 +18,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -289,7 +290,7 @@ class EmbeddedStore:
         """Have `write` make the file of the approximate index of the only segment, and name it in the manifest."""
         number, covers = self._manifest.next, self._state.segments[0].number
         path = file_of(self.folder, "approximate", number)
-        new = manifests.successor(self._manifest, next=number + 1, approximate=number, covers=covers)
+        new = replace(self._manifest, next=number + 1, approximate=number, covers=covers)
         try:
             write(path)
             manifests.write_manifest(self.folder, new, self._meta)

@@ -6,7 +6,7 @@ Files that it does not name are leftovers of a writer that was killed.
 
 import json
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 from zlib import crc32
@@ -117,11 +117,6 @@ def plain_meta(meta: dict[str, Any]) -> dict[str, Any]:
     except UnicodeEncodeError:
         raise ValueError("meta: found text that UTF-8 cannot hold, expected such as it can") from None
     return plain
-
-
-def successor(manifest: Manifest, **changes: Any) -> Manifest:
-    """The manifest with some fields changed."""
-    return replace(manifest, **changes)
 
 
 def _checksum(state: dict[str, Any], meta: dict[str, Any]) -> int:

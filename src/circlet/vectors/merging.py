@@ -1,6 +1,8 @@
 """All items of one store into another, of whatever kind the two are."""
 
-from circlet.vectors.protocol import Store
+from collections.abc import Sequence
+
+from circlet.vectors.protocol import Item, Store
 
 _BATCH = 1 << 14
 
@@ -13,7 +15,11 @@ def merge(store: Store, other: Store) -> int:
     if other.dim != store.dim:
         raise ValueError(f"other: found vectors of {other.dim} numbers, expected {store.dim}")
     items = other.items()
-    for first in range(0, len(items), _BATCH):
-        part = items[first : first + _BATCH]
-        store.put(part, other.vectors([item.name for item in part]))
+    copy(other, store, items, [item.name for item in items])
     return len(items)
+
+
+def copy(source: Store, target: Store, items: Sequence[Item], names: Sequence[str]) -> None:
+    """Put the vectors of `names` in one store into the other, as `items`."""
+    for first in range(0, len(items), _BATCH):
+        target.put(items[first : first + _BATCH], source.vectors(names[first : first + _BATCH]))

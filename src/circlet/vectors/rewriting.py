@@ -5,13 +5,15 @@ times. A segment with an approximate index stays until `compact`, since its inde
 """
 
 from collections.abc import Callable
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from circlet.vectors.journal import PUT, Record, create_journal
-from circlet.vectors.manifest import Manifest, SegmentEntry, file_of, successor
+from circlet.vectors.manifest import Manifest, SegmentEntry, file_of
 from circlet.vectors.segment import Segment, write_segment
 from circlet.vectors.state import State
 from circlet.vectors.tail import Ints, Tail
@@ -61,7 +63,7 @@ def rewritten(
     after = State(manifest.dim, segments)
     after.next_order = max(after.next_order, state.next_order)
     covered = any(segment.number == manifest.covers for segment in segments)
-    new = successor(
+    new = replace(
         manifest,
         next=manifest.next + 2,
         journal=manifest.next + 1,
@@ -74,8 +76,8 @@ def rewritten(
 
 def _with_record(dim: int, state: State, record: Record | None) -> tuple[State, Tail]:
     """A copy of a state after a record, and what that puts: rows that are not copied."""
-    after = State(dim, state.segments, state.dead[:-1])
-    after.tail, after.dead, after.next_order = state.tail, list(state.dead), state.next_order
+    after = copy(state)
+    after.dead = list(state.dead)
     if record is None:
         return after, Tail(dim)
     places = after.find([name_of(text) for text in record.texts])

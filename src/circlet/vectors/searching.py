@@ -122,12 +122,12 @@ class Searcher:
         if not len(places):
             return SearchQuality("exact", 0, 0, 1.0, 0, 0.0, 0.0, "there are no vectors")
         queries = _rows(views, places)
-        time_ms = median_time_ms(lambda query: self.search(views, query, 10), queries)
         exact_time_ms = median_time_ms(lambda query: self.search(views, query, 10, exact=True), queries)
         covered = sum(view.num_alive for view in views if view.source is self._segment)
         if index is None or not index.tuned or not covered:
             reason = self._reason or f"the approximate index finds less than {RECALL:.0%}"
             return SearchQuality("exact", count, 0, 1.0, len(places), exact_time_ms, exact_time_ms, reason)
+        time_ms = median_time_ms(lambda query: self.search(views, query, 10), queries)
         found, expected = (self.search(views, queries, 11, exact=e) for e in (False, True))
         share = recall(found, expected, places, 10)
         return SearchQuality("approximate", count, covered, share, len(places), time_ms, exact_time_ms, "")
@@ -176,17 +176,12 @@ class Searcher:
             expected = exactly.nearest(views, queries, k + 1)
             while settings:
                 setting = Setting(min(settings[0].probes, index.num_lists), max(settings[0].candidates, 2 * k))
-                share = recall(self._approximately_at(index, setting, views, queries, k + 1), expected, places, k)
+                share = recall(self._approximately(index, setting, views, 0, queries, k + 1), expected, places, k)
                 if share >= RECALL:
                     tuned.append(Tuned(k, setting, round(share, 4)))
                     break
                 settings.pop(0)
         return tuned
-
-    def _approximately_at(
-        self, index: Approximate, setting: Setting, views: Sequence[View], queries: Floats, k: int
-    ) -> list[Found]:
-        return self._approximately(index, setting, views, 0, queries, k)
 
 
 def hits(views: Sequence[View], found: Sequence[Found], k: int) -> Hits:

@@ -210,7 +210,7 @@ def write_segment(
         places, sums, text_crc = layout.sections(), [], 0
         file.seek(_HEADER_BYTES)
         for first in range(0, len(row), _ROWS_AT_ONCE):
-            rows = _gathered(dim, sources, source[first : first + _ROWS_AT_ONCE], row[first : first + _ROWS_AT_ONCE])
+            rows = gathered(dim, sources, source[first : first + _ROWS_AT_ONCE], row[first : first + _ROWS_AT_ONCE])
             sums.append(row_sums(rows))
             file.write(rows.tobytes())
             advance(len(rows))
@@ -246,7 +246,8 @@ def _pairs(source: Ints, row: Ints) -> Iterator[tuple[int, int]]:
     return zip(source.tolist(), row.tolist(), strict=True)
 
 
-def _gathered(dim: int, sources: Sequence[Source], source: Ints, row: Ints) -> Floats:
+def gathered(dim: int, sources: Sequence[Source], source: Ints, row: Ints) -> Floats:
+    """The (n, dim) vectors at some rows of some sources, by number, each checked."""
     rows: Floats = np.empty((len(row), dim), np.float32)
     for i in np.unique(source).tolist():
         wanted = np.flatnonzero(source == i)

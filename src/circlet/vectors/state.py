@@ -11,7 +11,7 @@ import numpy as np
 from circlet.vectors.exact import Bools, View
 from circlet.vectors.journal import PUT, Record
 from circlet.vectors.protocol import Floats
-from circlet.vectors.segment import Segment
+from circlet.vectors.segment import Segment, gathered
 from circlet.vectors.tail import Ints, Tail
 from circlet.vectors.texts import hashes, name_of
 
@@ -28,9 +28,9 @@ class Places(NamedTuple):
 class State:
     """The segments, earliest first, the tail, and what of them is dead."""
 
-    def __init__(self, dim: int, segments: Sequence[Segment], dead: Sequence[Ints] | None = None) -> None:
+    def __init__(self, dim: int, segments: Sequence[Segment]) -> None:
         self.segments, self.tail = list(segments), Tail(dim)
-        self.dead = [*dead, _NONE] if dead is not None else self._dead_by_segments()
+        self.dead = self._dead_by_segments()
         self.next_order = max((int(each.order.max()) + 1 for each in self.segments if len(each)), default=0)
 
     @property
@@ -72,12 +72,7 @@ class State:
 
     def rows(self, places: Places) -> Floats:
         """The (n, dim) vectors at some places, checked."""
-        rows: Floats = np.empty((len(places.row), self.tail.vectors.shape[1]), np.float32)
-        for number in np.unique(places.source).tolist():
-            wanted = np.flatnonzero(places.source == number)
-            self.sources[number].check(places.row[wanted])
-            rows[wanted] = self.sources[number].vectors[places.row[wanted]]
-        return rows
+        return gathered(self.tail.vectors.shape[1], self.sources, places.source, places.row)
 
     def changed(self, texts: list[bytes], vectors: Floats) -> Ints:
         """Which of (n,) items, packed, and their vectors are not there as they are."""
@@ -93,10 +88,9 @@ class State:
             equal.append(part[(rows == vectors[part]).all(axis=1)])
         return np.setdiff1d(np.arange(len(texts)), np.concatenate(equal))
 
-    def apply(self, record: Record) -> int:
-        """Do what a record says; how many items were there before."""
-        names = [name_of(text) for text in record.texts]
-        places = self.find(names)
+    def apply(self, record: Record) -> None:
+        """Do what a record says."""
+        places = self.find([name_of(text) for text in record.texts])
         if record.kind == PUT:
             assert record.vectors is not None
             order = self.order_of(places)
@@ -104,7 +98,6 @@ class State:
             self.tail.add(record.texts, record.vectors, order)
         else:
             self.kill(places)
-        return int((places.source >= 0).sum())
 
     def order_of(self, places: Places) -> Ints:
         """The order of what is put at some places: that of what is replaced, else at the end; counts on."""
@@ -129,10 +122,7 @@ class State:
 
         That is, all that their successors, once merged, must say themselves.
         """
-        known: dict[int, list[Ints]] = {}
-        for segment in self.segments[:kept]:
-            for number in np.unique(segment.removed[:, 0]).tolist():
-                known.setdefault(number, []).append(segment.removed[segment.removed[:, 0] == number, 1])
+        known = _removed_by_number(self.segments[:kept])
         parts = [np.empty((0, 2), np.int64)]
         for segment, dead in zip(self.segments[:kept], self.dead, strict=False):
             rows = np.setdiff1d(dead, np.concatenate([_NONE, *known.get(segment.number, [])]))
@@ -141,16 +131,21 @@ class State:
 
     def _dead_by_segments(self) -> list[Ints]:
         """What the segments say of each other; a ValueError for a row that none of them has."""
-        by_number: dict[int, list[Ints]] = {each.number: [_NONE] for each in self.segments}
-        for segment in self.segments:
-            for number in np.unique(segment.removed[:, 0]).tolist():
-                if number in by_number:  # else it has been merged since
-                    by_number[number].append(segment.removed[segment.removed[:, 0] == number, 1])
-        dead = [np.unique(np.concatenate(by_number[each.number])) for each in self.segments]
+        said = _removed_by_number(self.segments)  # of segments that have been merged since, too
+        dead = [np.unique(np.concatenate([_NONE, *said.get(each.number, [])])) for each in self.segments]
         for segment, rows in zip(self.segments, dead, strict=True):
             if len(rows) and (rows[0] < 0 or rows[-1] >= len(segment)):
                 raise ValueError(f"{segment.path}: found rows removed that are not there, expected {len(segment)} rows")
         return [*dead, _NONE]
+
+
+def _removed_by_number(segments: Sequence[Segment]) -> dict[int, list[Ints]]:
+    """The rows that some segments say are removed, by the number of the segment that they are in."""
+    found: dict[int, list[Ints]] = {}
+    for segment in segments:
+        for number in np.unique(segment.removed[:, 0]).tolist():
+            found.setdefault(number, []).append(segment.removed[segment.removed[:, 0] == number, 1])
+    return found
 
 
 def _contains(ascending: Ints, rows: Ints) -> Bools:
