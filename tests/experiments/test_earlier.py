@@ -35,7 +35,8 @@ def test_it_is_evaluated_as_then(run):
     assert main(["evaluate", str(run), "--device", "cpu"]) == 0
     after = json.loads((run / "evaluation.json").read_text())
     for what in ("test", "raw_pixels"):
-        assert after[what] == pytest.approx(before[what], abs=2e-3)
+        found = {name: after[what][name] for name in before[what]}  # a later version adds metrics
+        assert found == pytest.approx(before[what], abs=2e-3)
 
 
 @pytest.mark.subprocess

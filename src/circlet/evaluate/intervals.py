@@ -111,14 +111,14 @@ def class_t_interval(values: Tensor, labels: Tensor, *, confidence: float = 0.95
     The error is that of a ratio of sums over classes: sqrt(C / (C - 1) sum_c (s_c - mean n_c)^2) / n (Cochran 1977,
     section 9A).
     """
-    from scipy import stats
+    from scipy import special  # scipy.stats takes a second to import
 
     sums, counts = _by_class(values, labels, confidence)
     num, mean = len(counts), float(sums.sum() / counts.sum())
     if num < 2:
         return Interval(mean, float("nan"), float("nan"))
     error = np.sqrt(num / (num - 1) * np.square(sums - mean * counts).sum()) / counts.sum()
-    half = float(stats.t.ppf((1 + confidence) / 2, num - 1) * error)
+    half = float(special.stdtrit(num - 1, (1 + confidence) / 2) * error)
     return Interval(mean, mean - half, mean + half)
 
 

@@ -44,4 +44,7 @@ def deployed(model: Model) -> Deployed:
     example = torch.rand(2, network.channels, *model.view.size, generator=generator)
     with evaluating(network):
         network.backbone = folded(network.backbone, network.normalized(example))
+    for module in network.modules():  # timm's name for PyTorch's own attention, which ONNX lacks for Hiera's 5D queries
+        if getattr(module, "fused_attn", False):
+            module.fused_attn = False  # type: ignore[assignment]
     return Deployed(network.eval(), model.view).eval()

@@ -58,8 +58,10 @@ class WithinClasses:
         self.mean = rows.mean(0)
         self.average = float(spread.square().mean())  # of the diagonal of the covariance
         if len(spread) < spread.shape[1]:  # few images: the directions in which they differ, and no others
-            _, values, directions = torch.linalg.svd(spread, full_matrices=False)
-            self.variances, self.directions = values.square() / len(spread), directions.T
+            values, combined = torch.linalg.eigh(spread @ spread.T)
+            differ = values > 1e-10 * values[-1].clamp(min=0)
+            values, combined = values[differ], combined[:, differ]
+            self.variances, self.directions = values / len(spread), spread.T @ (combined * values.rsqrt())
         else:
             variances, self.directions = torch.linalg.eigh(spread.T @ spread / len(spread))
             self.variances = variances.clamp(min=0)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 from circlet.similarity import unit_rows
 from circlet.training.clip import clip_grad_norm_
@@ -68,11 +69,10 @@ def train_head(
     weight, bias = (nn.Parameter(part.clone()) for part in start)
     begin_at_means(objective, start(views[0]), labels)
     objective.train()
-    groups = [{"params": [weight, bias], "lr": config.learning_rate}]
-    if own := [p for p in objective.parameters() if p.requires_grad]:
-        groups.append({"params": own, "lr": config.learning_rate * _scale(own, weight)})
-    optimizer = torch.optim.AdamW(groups, weight_decay=0.0, fused=True)
-    highest = [float(group["lr"]) for group in optimizer.param_groups]
+    own = [p for p in objective.parameters() if p.requires_grad]
+    optimizers = [_AdamW([weight, bias], config.learning_rate)]
+    if own:
+        optimizers.append(_AdamW(own, config.learning_rate * _scale(own, weight)))
     parameters = [weight, bias, *own]
     sampler = batch_sampler(labels, int(labels.max()) + 1, batch, seed)
     generator = torch.Generator().manual_seed(seed)
@@ -87,15 +87,15 @@ def train_head(
         rows = views[0][items]
         for number in range(1, len(views)):
             rows = torch.where(view == number, views[number][items], rows)
-        rate = factor(SCHEDULE, step, config.steps)
-        for group, most in zip(optimizer.param_groups, highest, strict=True):
-            group["lr"] = rate * most
         embeddings = nn.functional.linear(rows, weight, bias)
         loss: Tensor = objective(embeddings, labels[items])
-        optimizer.zero_grad(set_to_none=True)
+        for parameter in parameters:
+            parameter.grad = None
         loss.backward()
         norm = clip_grad_norm_(parameters, CLIP_NORM)
-        optimizer.step()
+        rate = factor(SCHEDULE, step, config.steps)
+        for optimizer in optimizers:
+            optimizer.step(rate)
         objective.remember(embeddings.detach(), labels[items])
         losses.append(float(loss.detach()))
         if not torch.isfinite(norm) or losses[-1] != losses[-1]:
@@ -103,12 +103,34 @@ def train_head(
                                      f"norm {float(norm)}, expected finite numbers; try a smaller learning rate "
                                      "(--transfer.head.learning-rate)")  # fmt: skip
         if (step + 1) % log_every == 0 or step + 1 == config.steps:
-            line = {"step": step + 1, "loss": sum(losses) / len(losses), "learning_rate": rate * highest[0]}
+            line = {"step": step + 1, "loss": sum(losses) / len(losses), "learning_rate": rate * config.learning_rate}
             with torch.no_grad():
                 seen = {} if observe is None else observe(objective, embeddings.detach(), labels[items])
             log.append({**line, "gradient_norm": float(norm), **seen})
             losses.clear()
     return TrainedHead(LinearMap(weight.detach(), bias.detach()), log)
+
+
+class _AdamW:
+    """AdamW without weight decay, by PyTorch's own step.
+
+    torch.optim.AdamW does the same, but importing the compiler that it asks for takes a tenth of a run on features.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor], rate: float) -> None:
+        self.parameters, self.rate = list(parameters), rate
+        self.first, self.second = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
+        self.steps = [torch.zeros((), device=p.device) for p in parameters]
+
+    @torch.no_grad()
+    def step(self, share: float) -> None:
+        """One step with this share of the learning rate; a parameter without a gradient stays."""
+        state = zip(self.parameters, self.first, self.second, self.steps, strict=True)
+        for parameter, first, second, steps in state:
+            if parameter.grad is not None:
+                adamw([parameter], [parameter.grad], [first], [second], [], [steps], fused=True, amsgrad=False,
+                      beta1=0.9, beta2=0.999, lr=share * self.rate, weight_decay=0.0, eps=1e-8,
+                      maximize=False)  # fmt: skip
 
 
 @torch.no_grad()
