@@ -6,6 +6,7 @@
 #   make check     ruff, mypy, lint-imports
 #   make slow      the tests that take longest: full-size networks, Triton's interpreter, memory of large problems
 #   make fuzz      damaged files into every parser, for an hour (MINUTES=60); make kills: 200 kills of every verb (KILLS=200)
+#   make docs      the documentation site, strictly, into site/
 #   make coverage  the whole suite again, with a table of the lines that no test runs; pages in build/coverage
 PYTHON ?= python3
 WORKERS ?= 2
@@ -14,7 +15,7 @@ KILLS ?= 200
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: demo test quick check slow fuzz kills coverage clean
+.PHONY: demo test quick check slow fuzz kills docs coverage clean
 
 demo: .venv/installed
 	$(BIN)/circlet train
@@ -42,11 +43,15 @@ fuzz: .venv/test-installed
 kills: .venv/test-installed
 	$(BIN)/python -m tests.fuzz.kills $(KILLS)
 
+# NO_MKDOCS_2_WARNING: the theme's note about a version of mkdocs that is not there yet.
+docs: .venv/docs-installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 coverage: .venv/test-installed
 	$(PYTEST) -q --cov --cov-report=term --cov-report=html
 
 clean:
-	rm -rf .venv build
+	rm -rf .venv build site
 
 # constraints.txt pins torch to the version whose CPU build is enough; pip's own download goes on where it was cut off.
 .venv/installed: pyproject.toml constraints.txt
@@ -57,4 +62,8 @@ clean:
 
 .venv/test-installed: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[test]'
+	touch $@
+
+.venv/docs-installed: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[docs]'
 	touch $@

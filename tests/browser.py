@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import axe_playwright_python
 import pytest
 
+AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
 WATCH = """
 window.violations = [];
 addEventListener("securitypolicyviolation", (event) => {
@@ -44,6 +46,15 @@ class Visit:
     def expect_clean(self) -> None:
         """Nothing on the console, no exception, no network, no dialog, nothing that the policy had to stop."""
         assert (self.console, self.errors, self.requests, self.dialogs, self.violations) == ([], [], [], [], [])
+
+    def expect_accessible(self) -> None:
+        """No rule of axe-core is broken: names, contrast, landmarks, headings, what the keyboard reaches."""
+        self.page.evaluate(AXE.read_text())
+        found = self.page.evaluate("axe.run(document, { resultTypes: ['violations'] })")["violations"]
+        if found:
+            raise AssertionError(
+                [(rule["id"], rule["help"], [node["html"][:200] for node in rule["nodes"]]) for rule in found]
+            )
 
     def fits(self) -> bool:
         """The page can be read without scrolling sideways."""

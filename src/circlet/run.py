@@ -146,7 +146,7 @@ def train(
     diverges. An interrupted run goes on with `circlet.resume(run_dir)`.
     """
     began = time.monotonic()
-    experiment = resolved(experiment)
+    experiment = resolved(experiment, data)
     splits = _checked(
         experiment, lambda: build_splits(experiment.data) if data is None else each_once(data, experiment.data)
     )

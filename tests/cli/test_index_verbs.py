@@ -11,6 +11,7 @@ from circlet.cli.identify import main as identify
 from circlet.cli.index import main as index
 from circlet.cli.search import main as search
 from circlet.cli.verify import main as verify
+from circlet.data import DataError
 from circlet.index import Index
 from circlet.locks import FolderInUse
 from tests.index.tiny import photo, photos, tiny_model
@@ -105,7 +106,8 @@ def test_forms_of_what_was_found(tmp_path, capsys):
     assert first[0]["path"] == str((tmp_path / "photos" / "=a,<b>" / "x.png").resolve())
     search([*query, "--format", "csv"])
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert [row["label"] for row in rows[:4]] == [each["label"] for each in first]
+    assert [row["label"].removeprefix("'") for row in rows[:4]] == [each["label"] for each in first]
+    assert (rows[0]["label"], rows[0]["name"]) == ("'=a,<b>", "./=a,<b>/x.png")  # no formula
     for out, start in (("a.json", "{"), ("a.csv", "image,rank"), ("a.html", "<!doctype html>"), ("a.txt", "photos/=a")):
         search([*query, "--out", out])
         assert (tmp_path / out).read_text().startswith(start)
@@ -116,6 +118,32 @@ def test_forms_of_what_was_found(tmp_path, capsys):
     assert capsys.readouterr().out.count("the same file") == 5
 
 
+def test_an_image_that_cannot_be_read_is_skipped_among_several(tmp_path, capsys):
+    index(["photos"])
+    (tmp_path / "bad.png").write_bytes(b"no")
+    query = ["photos.index", "bad.png", "photos/class 1/1.png"]
+    capsys.readouterr()
+    search([*query, "--format", "json"])
+    out, error = capsys.readouterr()
+    found = json.loads(out)
+    assert [each["image"] for each in found["queries"]] == query[2:]
+    assert [each["image"] for each in found["skipped"]] == query[1:2]
+    assert "skipped: bad.png: found no readable image" in error
+    identify([*query, "--threshold", "1"])
+    assert capsys.readouterr().out.count("similarity") == 1
+    with pytest.raises(DataError, match="found 2 images of which none can be read"):
+        search(["photos.index", "bad.png", "bad.png"])
+
+
+def test_nothing_is_made_where_there_is_no_image(tmp_path):
+    (tmp_path / "empty").mkdir()
+    before = sorted(tmp_path.iterdir())
+    for photos_there in ("empty", "nowhere"):
+        with pytest.raises(DataError):
+            index([photos_there, "--model", "other"])
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_verify(capsys):
     verify(["photos/class 0/0.png", "photos/class 0/1.png"])
     assert "efficientnet_lite0 has no threshold to tell same from different by" in capsys.readouterr().out
@@ -123,6 +151,10 @@ def test_verify(capsys):
     assert capsys.readouterr().out.startswith("same (similarity 1.000, threshold 0.900); a threshold of your own")
     verify(["photos/class 0/0.png", "photos/class 1/0.png", "--threshold", "1", "--format", "json"])
     assert json.loads(capsys.readouterr().out)["same"] is False
+    index(["photos"])
+    capsys.readouterr()
+    verify(["photos/class 0/0.png", "photos/class 0/0.png", "--index", "photos.index", "--far", "0.01"])
+    assert "pairs of different classes are taken for one, on 6 classes" in capsys.readouterr().out
 
 
 BAD = [
@@ -142,13 +174,15 @@ BAD = [
     ),
     (search, ["made", "nowhere.jpg"], "nowhere.jpg: found nothing, expected an image"),
     (search, ["made", "file"], "file: found no readable image"),
-    (search, ["made", "photos/class 0/0.png", "--k", "0"], "k: found 0, expected at least 1"),
+    (search, ["made", "photos/class 0/0.png", "--k", "0"], "k: found 0, expected a whole number of at least 1"),
     (search, ["made", "photos/class 0/0.png", "--out", "nowhere/a.html"], "found no place to write a file"),
     (search, ["made", "photos/class 0/0.png", "--model", "other"], "made: found vectors of efficientnet_lite0"),
     (search, ["made"], "IMAGE: found none"),
     (identify, ["made", "photos/class 0/0.png", "--fpir", "0"], "fpir: found"),
     (identify, ["made", "photos/class 0/0.png", "--threshold", "2"], "threshold: found 2"),
     (verify, ["nowhere.jpg", "photos/class 0/0.png"], "nowhere.jpg: found nothing"),
+    (verify, ["file", "file", "--index", "made", "--model", "other"], "--index: found with --run or --model"),
+    (verify, ["photos/class 0/0.png"] * 2 + ["--index", "made", "--far", "0.5"], "far: found 0.5, expected one that a"),
     (verify, ["photos", "photos/class 0/0.png"], "first: found 30 images, expected one"),
 ]
 

@@ -150,6 +150,7 @@ def test_page_opens_from_disk_and_fits(made, opened, tmp_path, width):
     (tmp_path / "page.html").write_text(build_page(made[2], ["circlet", "compare", "--out", "a" * 200]))
     visit = opened(tmp_path / "page.html", width=width)
     visit.expect_clean()
+    visit.expect_accessible()
     assert visit.fits()
 
 

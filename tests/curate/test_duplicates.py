@@ -12,7 +12,7 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from circlet.curate import Audit, audit, duplicates, exact_pairs, same_picture
 from circlet.curate.duplicates import Pairs, copies_of, grouped
 from circlet.curate.labels import Labels
-from circlet.curate.listing import audit_json, audit_rows, csv_text, summary
+from circlet.curate.listing import audit_json, audit_rows, summary, table_of
 from circlet.curate.overlay import SAME, SIDE
 from circlet.curate.page import audit_page, duplicates_page
 from circlet.data import Splits, every_image
@@ -138,7 +138,7 @@ def test_the_audit_names_everything_and_nothing_breaks_out(folder):
     assert kinds[:2] == ["near duplicate, two labels, leak", "equal files"]
     assert kinds[-1] == "unreadable"
     assert set(kinds[2:-1]) <= {"suspicious label", "classes look like one", "few images"}
-    assert csv_text(rows).splitlines()[0] == "kind,image,other image,score,suggestion"
+    assert table_of(rows).splitlines()[0] == "kind,image,other image,score,suggestion"
     assert audit_json(found)["duplicates"][0]["exact"]
     lines = summary(found)
     assert "leaks between train and test (7 train, 1 query): 1 pictures on both sides" in lines[2]

@@ -39,3 +39,4 @@ def test_it_fits_and_is_clean(opened, pages, name, width, dark):
     assert broken == 0
     assert visit.page.locator("script, img[src=x], u, i").count() == 0
     visit.expect_clean()
+    visit.expect_accessible()

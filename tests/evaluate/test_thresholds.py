@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from circlet.evaluate import Thresholds, choose_thresholds, leave_one_class_out
 from circlet.evaluate.accepting import MARGIN, lowest_threshold, num_allowed
+from circlet.evaluate.pair_scores import pair_scores
 from circlet.evaluate.threshold import for_gallery
 from circlet.similarity import unit_rows
 
@@ -207,3 +209,12 @@ def test_what_a_file_holds_is_checked(place, value, message):
         Thresholds.from_json(content)
     with pytest.raises(ValueError, match="thresholds: found 'x', expected an object"):
         Thresholds.from_json("x")
+
+
+def test_of_many_lone_images_there_may_be_no_threshold_for_pairs(monkeypatch):
+    monkeypatch.setattr("circlet.evaluate.thresholds.pair_scores", partial(pair_scores, max_pairs=8))
+    labels = torch.cat([torch.zeros(1, dtype=torch.int64), torch.arange(30)])  # two images of class 0
+    rows = unit_rows(torch.randn(len(labels), 4, generator=torch.Generator().manual_seed(0)))
+    chosen = choose_thresholds(rows, labels, seed=0)  # whose sample of five images has not both
+    assert chosen.verify == ()
+    assert len(chosen.identify) == 2

@@ -9,7 +9,7 @@ import pytest
 
 import circlet
 from circlet.export import export, pull, push
-from circlet.export.hub import checked_repository
+from circlet.export.hub import checked_repository, hub_errors
 from circlet.inference import load_model
 from tests.export.hub import TOKEN, Repository, cut_after, running_hub
 from tests.export.made import make_run
@@ -273,3 +273,18 @@ def test_exports_go_with_it(hub, own_run, tmp_path):
     assert 'license: "mit"' in card
     assert "This model: mit, as its maker says." in card
     assert 'InferenceSession("model.onnx")' in card
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ConnectionError("Network error: 404 for url\n(http://hub/api/models/me/x/xet-write-token/main)"),
+         r"me/x: http://hub could not be reached \(Network error: .*\), expected a connection, or HF_HUB_DISABLE_XET=1 "
+         r"where that hub has no Xet; nothing was published$"),
+        (RuntimeError("task panicked"), r"me/x: http://hub could not be reached \(task panicked\)"),
+        (FileExistsError("a: found another file"), "^a: found another file$"),
+    ],
+)  # fmt: skip
+def test_errors_of_the_upload_that_are_pythons_own_are_told(error, message):
+    with pytest.raises(OSError, match=message), hub_errors("me/x", "http://hub", then="; nothing was published"):
+        raise error

@@ -17,8 +17,12 @@ import circlet
 from circlet.advise import suggest_for
 from circlet.data import ImageSet, decode, face_bin, face_records, image_folder, manifest
 from circlet.data.catalogue import find_data_set
+from circlet.data.open_image import open_image
+from circlet.data.streams.parquet_shard import RowGroups, index_parquet
+from circlet.data.streams.shard_index import ShardFile, ShardIndex
+from circlet.data.streams.tar_shard import index_tar
 from circlet.training import RunFolder, load
-from tests.data import miniature
+from tests.data import miniature, shard_files
 from tests.fuzz import index_targets as indexes
 from tests.fuzz.damage import EDITS, JSON_EDITS, TEXT_EDITS
 
@@ -94,6 +98,30 @@ def read_table(folder: Path) -> None:
     decode_some(manifest(path, held_out=0.5).train)
 
 
+def write_shard(folder: Path, *, parquet: bool = False) -> None:
+    """A shard of eight images."""
+    if parquet:
+        shard_files.write_parquet(folder / "a.parquet", range(8))
+    else:
+        shard_files.write_tar(folder / "a.tar", ["ant", 1, 2, 3, "ant", 1, 2, 3], kind="json")
+
+
+def read_shard(folder: Path) -> None:
+    """Index the shard, without the cache, and decode some of its images."""
+    (path,) = folder.glob("a.*")
+    is_tar, groups = path.suffix == ".tar", RowGroups()
+    index = ShardIndex.read((index_tar if is_tar else index_parquet)(path, "label"))
+    assert index is not None
+    shard, content = ShardFile.find(path), path.read_bytes()
+
+    def read(row: int) -> Image.Image:
+        offset, size = int(index.offsets[row]), int(index.sizes[row])
+        assert offset + size <= len(content)
+        return open_image(content[offset : offset + size] if is_tar else groups.image(shard, offset, "label"))
+
+    decode_some(ImageSet.from_classes([index.class_names[code] for code in index.classes], index.names, read))
+
+
 def write_image(suffix: str) -> Callable[[Path], None]:
     """An image folder with one image of a format beside sound ones."""
 
@@ -162,6 +190,8 @@ TARGETS = (
     Target("bin of arrays", partial(write_bin, arrays=True, protocol=2), ("a.bin",), read_bin),
     Target("manifest", write_table, ("photos.csv",), read_table, TEXT_EDITS),
     Target("Parquet manifest", partial(write_table, parquet=True), ("photos.parquet",), read_table),
+    Target("tar shard", write_shard, ("a.tar",), read_shard),
+    Target("Parquet shard", partial(write_shard, parquet=True), ("a.parquet",), read_shard, cost=3),
     *(Target(suffix, write_image(suffix), (f"class0/damaged.{suffix}",), read_image) for suffix in RASTER),
     Target("checkpoint", write_checkpoint, ("last.pt",), read_checkpoint, exact=True),
     Target("run folder", write_run, ("run/*.json", "run/*.jsonl"), read_run, JSON_EDITS),

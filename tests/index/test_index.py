@@ -125,6 +125,21 @@ def test_arguments_of_add(index, root):
     assert "broken.png" in added.skipped[0][1]
 
 
+def test_what_the_service_has_enrolled_is_no_image_of_the_folder_that_its_index_lies_in(root, monkeypatch):
+    monkeypatch.chdir(root)
+    with Index.build(tiny_model(), ".", location="photos.index", show_progress=False) as index:
+        photo(root / "photos.index.enrolled" / "ab" / "ab12.jpg", (9, 9, 9))
+        assert index.update(show_progress=False).unchanged == len(index) == 20
+
+
+def test_nothing_is_made_of_what_is_not_there(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for path in ("empty", "nowhere"):
+        with pytest.raises(DataError, match=path):
+            Index.build(tiny_model(), tmp_path / path, location=tmp_path / "made")
+    assert not (tmp_path / "made").exists()
+
+
 def test_a_file_of_the_folder_has_one_name(index, root):
     new = photo(root / "class 9" / "new.png", (9, 9, 9))
     assert index.add(new, "class 9").names == ("class 9/new.png",)

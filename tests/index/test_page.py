@@ -35,6 +35,17 @@ def test_names_stay_text_and_pictures_are_inside(page):
     assert "http" not in text.replace("http-equiv", "")
 
 
+def test_a_page_is_of_bounded_size_and_says_so(page, tmp_path, monkeypatch):
+    monkeypatch.setattr("circlet.index.page.SHOWN", 2)
+    monkeypatch.setattr("circlet.index.page.SHOWN_NEIGHBOURS", 3)
+    with Index.build(tiny_model(), tmp_path / "photos", show_progress=False) as index:
+        queries = image_set([tmp_path / "photos" / "class 0" / f"{i}.png" for i in range(3)])
+        text = search_page(index, queries, index.search_many(queries, k=4))
+    assert text.count("<img") == 2 * (1 + 3)
+    assert "The first 2 of 3 images" in text
+    assert "The first 3 of 5 neighbours" in text
+
+
 def test_an_empty_index_has_a_page_too(tmp_path):
     query = image_set(photo(tmp_path / "a.png", (1, 2, 3)))
     with Index.create(tiny_model()) as index:
@@ -46,6 +57,7 @@ def test_an_empty_index_has_a_page_too(tmp_path):
 def test_in_a_browser(opened, page, width, dark):
     visit = opened(page, width=width, dark=dark)
     visit.expect_clean()
+    visit.expect_accessible()
     assert visit.fits()
     assert visit.page.locator("li").count() == 11 * 2
     loaded = visit.page.evaluate("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")

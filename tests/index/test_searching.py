@@ -1,11 +1,14 @@
 """Neighbours and classes out of a store are those of brute force, with copies and images without a class too."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from circlet.index import searching
+from circlet.index.calibrating import draw
 from circlet.index.memory import MemoryStore
 from circlet.index.searching import candidates, neighbours
 from circlet.vectors import Item, open_store
@@ -86,3 +89,33 @@ def test_the_store_in_memory_is_like_that_in_a_folder(tmp_path):
         for store in (memory, folder):
             with pytest.raises(ValueError, match="names: found 'nobody'"):
                 store.vectors(["7", "nobody"])
+
+
+def test_removed_rows_do_not_stay_in_memory(monkeypatch):
+    monkeypatch.setattr("circlet.index.memory._DEAD", 10)
+    store = MemoryStore(4)
+    filled(store, 5, np.random.default_rng(0))
+    items = store.items()
+    for seed in range(20):
+        rows, _ = filled(store, 5, np.random.default_rng(seed), labels=("",), contents=1)
+    assert len(store._state.tail) <= 20
+    assert [item.name for item in store.items()] == [item.name for item in items]
+    np.testing.assert_array_equal(store.vectors([item.name for item in items]), rows)
+
+
+def test_no_memory_is_set_aside_for_neighbours_that_are_not_there(tmp_path):
+    with open_store(tmp_path / "store", 4, create=True) as store:
+        filled(store, 6, np.random.default_rng(0))
+        assert len(neighbours(store, np.eye(4, dtype=np.float32), 10**12, [""] * 4)[0]) == 6
+
+
+def test_classes_are_drawn_whole_and_a_large_one_takes_no_room():
+    items = [Item(f"{label}/{i}", label) for label, count in [("misc", 900), *((f"{c}", 5) for c in range(50))]
+             for i in range(count)]  # fmt: skip
+    assert draw(items, most=len(items)) == items
+    drawn = draw([*items, Item("none")], most=100)
+    counts = Counter(item.label for item in drawn)
+    assert len(drawn) == len(set(drawn)) <= 100
+    assert counts.pop("misc", 10) == 10
+    assert len(counts) >= 18
+    assert set(counts.values()) == {5}

@@ -74,7 +74,27 @@ def test_a_manifest_is_followed_too(tmp_path):
         manifest.write_text("path,label\n" + "\n".join([rows[0], rows[1].replace("bee", "wasp"), rows[2]]) + "\n")
         assert update(index) == Updated(changed=1, gone=1, unchanged=2)
         assert index.classes() == {"ant": 1, "bee": 1, "wasp": 1}
+        assert index.path_of("photos/class 0/0.png") == root / "class 0" / "0.png"
     assert root.exists()
+
+
+def test_a_manifest_may_have_an_image_twice_but_not_under_two_labels(tmp_path):
+    root = photos(tmp_path / "photos", 1, 2)
+    manifest = tmp_path / "list.csv"
+    rows = ["photos/class 0/0.png,ant,", "photos/class 0/0.png,ant,", "photos/class 0/0.png,ant,2 2 9 9",
+            f"{root}/class 0/1.png,bee,"]  # fmt: skip
+    manifest.write_text("path,label,bbox\n" + "\n".join(rows) + "\n")
+    with Index.build(tiny_model(), manifest, location=tmp_path / "made", show_progress=False) as index:
+        assert index.classes() == {"ant": 2, "bee": 1}
+        assert update(index) == Updated(unchanged=3)
+        files = [index.path_of(item.name).name for item in index.items()]
+        assert files == ["0.png", "0.png", "1.png"]
+        with Index.build(tiny_model(), photos(tmp_path / "more", 1, 1), show_progress=False) as other:
+            assert other.merge(index) == 3
+            assert all(other.path_of(item.name) for item in other.items())
+        manifest.write_text("path,label,bbox\n" + "\n".join([*rows, rows[0].replace("ant", "bee")]) + "\n")
+        with pytest.raises(DataError, match=r"0\.png: found it under two labels, 'ant' and 'bee', expected"):
+            update(index)
 
 
 def test_the_same_size_and_times_do_not_hide_a_change(index, root):

@@ -78,6 +78,7 @@ def test_it_is_styled_fits_and_is_clean(opened, page_file, width, dark):
     assert broken == 0
     assert visit.fits()
     visit.expect_clean()
+    visit.expect_accessible()
 
 
 INJECTED = """(address) => {

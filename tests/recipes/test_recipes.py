@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import circlet
 from circlet.data import ImageSet
 from circlet.data.catalogue import DATA_SETS
 from circlet.data.pixels import Pixels
@@ -29,9 +30,11 @@ def embedding_shape(config):
 
 
 def test_every_row_of_the_tables_has_a_recipe():
-    assert [recipe.name for recipe in OWN] == ["glyphs", "omniglot", "folder", "manifest", "individuals", "scratch"]
+    own = ["glyphs", "omniglot", "folder", "manifest", "shards", "individuals", "vectors", "scratch"]
+    assert [recipe.name for recipe in OWN] == own
+    assert all(callable(getattr(circlet.recipes, name)) for name in own)  # and no module of that name
     assert len(PAPER) == 10 + 8 + 6
-    assert len(RECIPES) == 6 + 10 + 8 + 6 + 4
+    assert len(RECIPES) == len(own) + 10 + 8 + 6 + 4
 
 
 @pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe not in OWN])

@@ -82,6 +82,7 @@ def test_it_fits_and_is_clean(visit, width, dark):
     seen = visit(width=width, dark=dark, touch=width == 360)
     page = seen.page
     assert seen.fits()
+    seen.expect_accessible()
     assert page.is_visible("#photograph") == (width == 360)
     choose(page, 101)
     assert seen.fits()
@@ -93,6 +94,7 @@ def test_it_fits_and_is_clean(visit, width, dark):
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (paper == "rgb(13, 15, 18)") == dark
     seen.expect_clean()
+    seen.expect_accessible()
 
 
 @pytest.mark.parametrize(("kind", "target"), [("paste", "body"), ("drop", "#picture"), ("drop", "header")])

@@ -35,16 +35,42 @@ class Batches:
             yield points.tensor_split(self.ranks)[self.rank], labels.tensor_split(self.ranks)[self.rank]
 
 
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(7, 9), nn.Linear(9, 7)
+
+    def forward(self, x):
+        return x + self.second(nn.functional.gelu(self.first(x)))
+
+
 class Net(nn.Module):
-    """No batch norm and no dropout: nothing that depends on the ranks."""
+    """No batch norm and no dropout: nothing that depends on the ranks. Its weights do not divide by their number."""
 
     def __init__(self):
         super().__init__()
-        self.backbone = nn.Sequential(nn.Linear(6, 8), nn.GELU(), nn.Linear(8, 8), nn.GELU())
-        self.head = nn.Linear(8, DIM)
+        self.backbone = nn.Sequential(nn.Linear(6, 7), nn.GELU(), Block(), Block())
+        self.head = nn.Linear(7, DIM)
+        self.scale = nn.Parameter(torch.ones(1))
 
     def forward(self, x):
-        return self.head(self.backbone(x))
+        return self.scale * self.head(self.backbone(x))
+
+
+class NormedNet(Net):
+    """With both."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone.insert(1, nn.BatchNorm1d(7))
+        self.backbone[3].second = nn.Sequential(self.backbone[3].second, nn.BatchNorm1d(7), nn.Dropout(0.2))
+
+
+def score(model):
+    """A validation that needs an ordinary module, on rank 0 alone."""
+    assert all(type(parameter) is nn.Parameter for parameter in model.parameters())
+    with torch.no_grad():
+        return {"score": float(model(torch.eye(6, dtype=model.scale.dtype)).sum())}
 
 
 CASES = {
@@ -60,6 +86,19 @@ CASES = {
     "class head alone": {"settings": {"train_blocks": 0, "freeze_backbone": 0}},
     "class weights alone": {"frozen": True},
     "joint average": {"settings": {"average": 0.9, "layer_decay": 0.5}},
+    "pair fsdp": {"optimizer": "adam", "loop": {"fsdp": True}},
+    "joint fsdp recomputed average": {
+        "settings": {"average": 0.8},
+        "loop": {"fsdp": True, "grad_checkpointing": True, "validate_every": 3},
+        "validate": score,
+    },
+    "class fsdp recomputed last block chunk": {
+        "optimizer": "sgd",
+        "chunk": 4,
+        "settings": {"train_blocks": 1},
+        "loop": {"fsdp": True, "grad_checkpointing": True},
+    },
+    "class fsdp weights alone chunk": {"frozen": True, "chunk": 2, "loop": {"fsdp": True}},
     "pair patience": {"loop": {"patience": 6, "validate_every": 1}, "validate": lambda model: {"score": 0.0}},
 }
 
@@ -146,6 +185,8 @@ def two_ranks(rank, folder):
         train(folder / f"{case} from four", case, stop_after=3)
         compare(train(folder / f"{case} from one", case), folder / f"{case}.pt")
     observes_on_all_ranks(folder)
+    spread_is_as_copied(folder)
+    cannot_be_spread(folder)
 
 
 def observes_on_all_ranks(folder):
@@ -163,6 +204,55 @@ def observes_on_all_ranks(folder):
         lines = RunFolder(folder / "observed").read_metrics()
         assert [line["again"] for line in lines] == asked
         assert [line["rows"] for line in lines] == [6.0] * 5
+
+
+def spread_is_as_copied(folder):
+    """What each rank holds of a network changes no bit, in half precision too, and ends as an ordinary module."""
+    spread = {"fsdp": True, "grad_checkpointing": True}
+    for number, settings in enumerate([{"precision": "bf16"}, {"precision": "fp32", "chunk": 6}]):
+        states = []
+        for kind, memory in (("copied", {}), ("spread", spread)):
+            torch.manual_seed(3)
+            model, objective = NormedNet(), Objective(circlet.CircleLoss(gamma=8.0), "joint", NUM_CLASSES, DIM)
+            optimizer = OptimizerConfig(learning_rate=1e-2, clip_norm=None, freeze_backbone=1)
+            config = LoopConfig(steps=4, optimizer=optimizer, **settings, **memory)
+            fit(model, objective, SinglePrecision(), config, folder / f"{kind} {number}")
+            assert not model.training
+            assert type(model) is NormedNet
+            assert all(type(value) is nn.Parameter for value in model.parameters())
+            states.append(model.state_dict())
+        for name, value in states[0].items():
+            assert torch.equal(value, states[1][name]), (settings, name)
+
+
+class SinglePrecision(Batches):
+    def epoch(self, epoch, start_batch):
+        return ((points.float(), labels) for points, labels in super().epoch(epoch, start_batch))
+
+
+def cannot_be_spread(folder):
+    """One rank says why, and the caller's model is as it was, or NaN where it was trained already."""
+    model = NormedNet()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    config = LoopConfig(steps=4, fsdp=True, chunk=1, precision="fp32")
+
+    def fails(model, config, message, **keywords):
+        raised = pytest.raises(ValueError, match=message)
+        with raised if rank_in(None) == 0 or "parts" in message else pytest.raises(SystemExit):
+            fit(model, circlet.CircleLoss(), SinglePrecision(), config, folder / f"fails {len(message)}", **keywords)
+
+    model.scale = nn.Parameter(torch.tensor(1.0))
+    fails(model, config, "loop.fsdp: found a parameter without dimensions, scale")
+    model.scale = nn.Parameter(torch.ones(1))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+    def uneven(points, labels):
+        keep = slice(1 + 4 * rank_in(None))
+        return points[keep], labels[keep]
+
+    fails(model, config, "found parts of 1 and of 5 images of one batch .* at least 5 on each", augment=uneven)
+    assert model.head.weight.shape == (DIM, 7)
+    assert model.head.weight.isnan().all()
 
 
 def fails_and_dies(rank, folder):

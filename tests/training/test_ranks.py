@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 
+from circlet.training import RunFolder
 from tests.training import on_ranks
 
 DEAD = "rank 0 lost another rank in (the|step 1).*(all-gather|all-reduce|broadcast)"
@@ -43,6 +44,20 @@ def trained(tmp_path_factory):
 def test_saved_on_four_resumed_on_two_and_on_one(trained, case):
     on_ranks.compare(on_ranks.train(trained / f"{case} from four", case), trained / f"{case}.pt")
     on_ranks.compare(on_ranks.train(trained / f"{case} from one", case), trained / f"{case}.pt")
+
+
+@pytest.mark.subprocess
+def test_the_whole_network_is_validated(trained):
+    case = "joint fsdp recomputed average"
+    expected = validated(trained / case)
+    assert [step for step, _ in expected] == [3, 6, 9]
+    for place in (f"{case} on 4", f"{case} on 2", f"{case} from one"):
+        assert validated(trained / place) == [(step, pytest.approx(score, abs=1e-9)) for step, score in expected]
+
+
+def validated(path):
+    lines = RunFolder(path).read_metrics()
+    return [(line["step"], line["validation_score"]) for line in lines if "validation_score" in line]
 
 
 @pytest.mark.subprocess

@@ -50,9 +50,14 @@ class Counted(Frozen):
         super().__init__(model or a_model(), view, decoding, CPU)
         self.passed = 0
 
-    def _features(self, images):
+    def _features(self):
+        network = super()._features()
+        network.register_forward_pre_hook(lambda module, given: self._seen(given[0]))
+        self._features = lambda: network
+        return network
+
+    def _seen(self, images):
         self.passed += len(images)
-        return super()._features(images)
 
 
 def pixels_of(root, **changes):
@@ -227,9 +232,9 @@ class Clocked(Counted):
         self.now, self.seconds, self.first = 0.0, seconds, first
         monkeypatch.setattr(features, "monotonic", lambda: self.now)
 
-    def _features(self, images):
+    def _seen(self, images):
         self.now += self.seconds if self.passed else self.first
-        return super()._features(images)
+        super()._seen(images)
 
 
 def test_speed_is_measured_in_images_a_second(photos, monkeypatch):

@@ -1,5 +1,6 @@
 """The embedded store against a dict, and against what it must refuse."""
 
+import gc
 import json
 import os
 import threading
@@ -166,6 +167,21 @@ def test_a_second_writer_is_refused(store):
     store.close()
     store.close()
     open_store(store.location).close()
+
+
+@pytest.mark.parametrize("in_a_circle", [False, True])
+def test_one_that_nobody_closes_lets_go_when_nobody_has_it(tmp_path, in_a_circle):
+    for round in range(3):
+        forgotten = open_store(tmp_path / "index", 4, create=True)  # a file left open would be a warning, an error here
+        forgotten.put(items_of(str(round)), AXES[:1])
+        if in_a_circle:
+            forgotten.itself = forgotten
+        with pytest.raises(FolderInUse, match="that is this one, so close what has it open"):
+            open_store(tmp_path / "index")
+        del forgotten
+        gc.collect()
+    with open_store(tmp_path / "index") as again:
+        assert len(again) == 3
 
 
 def test_it_may_be_closed_by_another_thread(store):

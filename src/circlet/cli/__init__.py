@@ -30,6 +30,7 @@ VERBS = {
     "figure": "draw the paper's figures, from the losses or from runs, and the interactive explorer",
     "compare": "train several losses alike, over several seeds, and say which differ",
     "suggest": "look at what a run has logged and say what to change",
+    "plan": "say what a training would take, before anybody pays for it: memory, time, traffic",
     "bench": "time and memory of the loss on this machine, beside its peers",
     "datasets": "list the data sets that can be read, show their layout, check a copy",
 }

@@ -1,7 +1,5 @@
 """`circlet cluster`: images sorted by how they look, without labels."""
 
-import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,10 +8,12 @@ import tyro
 
 from circlet.cli.common import Trust, choose_device, outputs
 from circlet.cli.curating import embedded, opened
+from circlet.cli.queries import chosen_source
 from circlet.curate import agreement, clusters_of
 from circlet.curate.clusters import LEAST, MOST, Clusters
 from circlet.curate.page import clusters_page
 from circlet.curate.placing import by_cluster, place_images
+from circlet.curate.spreadsheet import csv_text
 from circlet.data import ImageSet
 from circlet.files import write_text
 from circlet.inference import DEFAULT, load_model
@@ -41,8 +41,8 @@ class ClusterArguments:
     """A folder (all images below it), or a manifest (.csv or .parquet)."""
     run: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
     """Run folder whose model to use."""
-    model: Annotated[str, tyro.conf.arg(metavar="MODEL")] = DEFAULT
-    """Without a run: a pretrained network by name, or a .safetensors file of circlet export."""
+    model: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None
+    """A pretrained network by name, or a .safetensors file of circlet export; by default efficientnet_lite0."""
     least: int = LEAST
     """Images of the smallest cluster; more gives fewer, larger clusters."""
     out: Path = Path("clusters")
@@ -67,8 +67,9 @@ def main(arguments: list[str]) -> None:
     if parsed.folders is not None and parsed.folders.exists():
         raise FileExistsError(f"{parsed.folders}: found something there, expected nothing (--folders)")
     files = outputs(parsed.out, {"page": ".html", "table": ".csv"})
+    source = chosen_source(parsed.run, parsed.model) or DEFAULT
     images, _ = opened(parsed.photos)
-    model = load_model(parsed.run or parsed.model, trust=parsed.trust, device=choose_device(parsed.device))
+    model = load_model(source, trust=parsed.trust, device=choose_device(parsed.device))
     images, rows, _, broken = embedded(model, images)
     found = clusters_of(rows, least=parsed.least)
     agreed = agreement(found, images.labels) if images.num_classes > 1 else None
@@ -93,10 +94,8 @@ def main(arguments: list[str]) -> None:
 
 def _csv(images: ImageSet, found: Clusters) -> str:
     """A line for each image, in their order; clusters count from 1, and the field is empty for an image in none."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("image", "cluster", "strength", "class"))
+    rows = []
     for name, label, cluster, strength in zip(images.names, images.labels, found.cluster, found.strength, strict=True):
         number = "" if cluster < 0 else int(cluster) + 1
-        writer.writerow((name, number, f"{strength:.3f}", images.class_names[label]))
-    return buffer.getvalue()
+        rows.append((name, number, f"{strength:.3f}", images.class_names[label]))
+    return csv_text(("image", "cluster", "strength", "class"), rows, paths=("image",))

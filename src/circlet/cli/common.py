@@ -1,14 +1,14 @@
 """What the verbs share: the device, the table of results, and the files to write."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import tyro
 
-from circlet.distributed import local_rank
+from circlet.distributed import led_to, local_rank, process_group, raise_once
 
 # For verbs that open a run folder, which may be somebody else's.
 Trust = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")]
@@ -36,6 +36,16 @@ def choose_device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise ValueError(f"device: found {name!r}, expected auto, cpu, cuda or cuda:N ({reason})") from error
     return device
+
+
+def by_all_ranks(device: str, timeout: float, work: Callable[[torch.device], object]) -> None:
+    """Do the work of a verb on rank 0, with the help of the others that torchrun has started; alone without torchrun.
+
+    To be called within `silence_other_ranks`. timeout: seconds after which a rank gives up on another.
+    """
+    chosen = raise_once(lambda: choose_device(device))
+    with process_group(chosen, timeout):
+        led_to(lambda: work(chosen))
 
 
 def table(rows: Mapping[str, Mapping[str, float]], intervals: Mapping[str, tuple[float, float]] | None = None) -> str:

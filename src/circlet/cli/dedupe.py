@@ -10,7 +10,7 @@ from circlet.cli.common import choose_device, outputs
 from circlet.cli.curating import embedded, opened
 from circlet.curate import duplicates
 from circlet.curate.duplicates import num_copies
-from circlet.curate.listing import csv_text, duplicate_rows
+from circlet.curate.listing import duplicate_rows, table_of
 from circlet.curate.overlay import SAME
 from circlet.curate.page import duplicates_page
 from circlet.curate.placing import by_own_name, place_images
@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> None:
         model = load_model(parsed.model, device=choose_device(parsed.device))
         images, rows, _, broken = embedded(model, images)
     groups = duplicates(images, rows, same=parsed.threshold)
-    write_text(files["table"], csv_text(duplicate_rows(images, groups)))
+    write_text(files["table"], table_of(duplicate_rows(images, groups)))
     title = storable(str(parsed.photos))
     write_text(files["page"], duplicates_page(images, groups, title, files["table"].name))
     copies = [num_copies(groups, exact=exact) for exact in (True, False)]

@@ -11,6 +11,7 @@ FLAGS = {
     "time_split": "--data.time-split",
     "num_classes_per_batch": "--batch.classes",
     "samples_per_class": "--batch.samples",
+    "buffer": "--batch.buffer",
     "num_samples": "--batch.classes times --batch.samples",
     "precision": "--loop.precision",
     "patience": "--loop.patience",

@@ -5,12 +5,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
+import torch
 import tyro
 
-from circlet.cli.common import Trust, choose_device, columns, table
+from circlet.cli.common import Trust, by_all_ranks, columns, table
 from circlet.cli.errors import told
-from circlet.data import images_to_test
+from circlet.distributed import raise_once, silence_other_ranks
 from circlet.experiments import FaceSets, Outcome, TestConfig, evaluate_run, keep_evaluation, open_run, rows_of
+from circlet.experiments.elsewhere import items_to_test
 from circlet.files import write_json
 from circlet.terminal import printable
 
@@ -26,7 +28,10 @@ examples:
   circlet evaluate runs/omniglot-1
   circlet evaluate runs/circle-r50-market-1 --test.flip --test.rerank
   circlet evaluate runs/circle-r34-ms1m-1 --faces.lfw lfw.bin --faces.ijbc IJBC
-  circlet evaluate runs/folder-1 --root other-photos --on-error skip --json other.json"""
+  circlet evaluate runs/folder-1 --root other-photos --on-error skip --json other.json
+  torchrun --nproc-per-node 4 -m circlet evaluate runs/folder-1
+
+Under torchrun the processes share out images to embed and neighbours to find; the metrics are those of one."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +41,9 @@ class EvaluateArguments:
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Run folder of circlet train."""
     root: Annotated[Path | None, tyro.conf.arg(metavar="IMAGES")] = None
-    """Folder or manifest to test on, by retrieval if it has no cameras: its query (with gallery), else test, else
-    validation part; without a split every image queries all the others. By default the test classes of the run."""
+    """Folder or manifest to test on, of a run on vectors a file of these; by retrieval if it has no cameras: its query
+    (with gallery), else test, else validation part; without a split every image queries all the others. By default the
+    test classes of the run."""
     images: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """The folder that the paths of a manifest --root start from and must stay below; by default the manifest's own."""
     test: TestConfig = field(default_factory=TestConfig)
@@ -52,16 +58,25 @@ class EvaluateArguments:
     """auto, cpu, cuda or cuda:N."""
     json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Also write the metrics to this file."""
+    timeout: float = 600.0
+    """Seconds after which a process started by torchrun gives up on another that does not answer."""
 
 
 def main(arguments: list[str]) -> None:
-    """Load, embed, measure, print."""
-    parsed = _parse(arguments)
+    """Load, embed, measure, print; the ranks that torchrun has started share it, and the first speaks."""
+    with silence_other_ranks():
+        parsed = raise_once(lambda: _parse(arguments))
+        by_all_ranks(parsed.device, parsed.timeout, lambda device: _evaluate(parsed, device))
+
+
+def _evaluate(parsed: EvaluateArguments, device: torch.device) -> None:
     if parsed.images is not None and parsed.root is None:
         raise ValueError(f"--images: found {parsed.images} without --root, expected --root MANIFEST, whose paths start "
                          "from it")  # fmt: skip
-    device = choose_device(parsed.device)
-    images = None if parsed.root is None else images_to_test(parsed.root, parsed.images)
+    images = None
+    if parsed.root is not None:
+        _, settings = open_run(parsed.run, needed=())
+        images = items_to_test(settings.data, parsed.root, parsed.images)
     experiment, outcome = evaluate_run(
         parsed.run,
         device,

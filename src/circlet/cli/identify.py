@@ -8,15 +8,17 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from circlet.cli.common import Trust, choose_device
-from circlet.cli.queries import asked_images, open_to_read
+from circlet.cli.queries import asked_images, embedded_to_ask, open_to_read
 from circlet.index import Identified
+from circlet.index.searching import identify_rows
 from circlet.terminal import printable
 
 DESCRIPTION = """Say which class of an index an image is of, or that it is unknown.
 
 The class is that of the most similar image, if it is similar enough. From which similarity on, a threshold says: chosen
 for a wanted FPIR, the share of images of unknown classes that are taken for a known one, on classes that the model was
-not trained on, and for as many classes as the index has. A line for each image, and below what the threshold means.
+not trained on, and for as many classes as the index has. A line for each image, and below what the threshold means. Of
+several images those that cannot be read are named and skipped.
 
 examples:
   circlet identify photos.index query.jpg
@@ -51,17 +53,19 @@ class IdentifyArguments:
 def main(arguments: list[str]) -> None:
     """Open, embed, decide, print."""
     parsed = tyro.cli(IdentifyArguments, args=arguments, prog="circlet identify", description=DESCRIPTION)
-    images = asked_images(parsed.images)
     with open_to_read(parsed.index, parsed.model, parsed.trust, choose_device(parsed.device)) as index:
-        found, location = index.identify_many(images, fpir=parsed.fpir, threshold=parsed.threshold), index.location
+        images = asked_images(parsed.images, index)
+        rule, location = index.rule(fpir=parsed.fpir, threshold=parsed.threshold), index.location
+        asked = embedded_to_ask(index.model, images)
+        found = identify_rows(index.store, asked.rows, rule, index.num_classes)
     if parsed.format == "json":
-        rows = [_plain(name, each) for name, each in zip(images.names, found, strict=True)]
-        print(json.dumps({"index": location, "images": rows}, indent=2))
+        rows = [_plain(name, each) for name, each in zip(asked.images.names, found, strict=True)]
+        print(json.dumps({"index": location, "images": rows, "skipped": asked.skipped_json()}, indent=2))
         return
-    for name, each in zip(images.names, found, strict=True):
+    for name, each in zip(asked.images.names, found, strict=True):
         nearest = f", nearest {printable(each.candidates[0].label)}" if each.candidates and not each.label else ""
         print(f"{printable(name)}: {printable(each.label or 'unknown')} (similarity {each.similarity:.3f}{nearest})")
-    print(f"threshold {found[0].accept_from:.3f}: {printable(found[0].meaning)}")
+    print(f"threshold {rule.accept_from:.3f}: {printable(rule.meaning)}")
 
 
 def _plain(name: str, found: Identified) -> dict[str, Any]:

@@ -8,8 +8,11 @@ from typing import Annotated, Literal
 import torch
 import tyro
 
-from circlet.cli.common import Trust, choose_device
+from circlet.cli.common import Trust, by_all_ranks
 from circlet.cli.queries import chosen_source
+from circlet.data import every_image
+from circlet.data.vector_files import FILES
+from circlet.distributed import silence_other_ranks
 from circlet.index import Index, Updated
 from circlet.index.readying import make_ready
 from circlet.inference import DEFAULT, load_model
@@ -30,7 +33,9 @@ examples:
   circlet index photos
   circlet search photos.index query.jpg
   circlet index photos --run runs/folder-1 --out mine.index
+  circlet index features.parquet --run runs/vectors-1
   circlet index photos --model timm/vit_small_patch14_dinov2 --store milvus:photos.db
+  torchrun --nproc-per-node 2 -m -- circlet index photos --run runs/folder-1
 
 Exit status: 0 when the index is up to date, images that cannot be read or not; 1 after an error, of which --on-error
 raise makes one of such an image; 130 when interrupted."""
@@ -57,19 +62,26 @@ class IndexArguments:
     """Names (package.module:name) in the run's settings that may be imported."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
+    timeout: float = 600.0
+    """Seconds after which a process started by torchrun gives up on another that does not answer."""
 
 
 def main(arguments: list[str]) -> None:
-    """Load, compare, embed, say what was done."""
-    parsed = tyro.cli(IndexArguments, args=arguments, prog="circlet index", description=DESCRIPTION)
+    """Load, compare, embed, say what was done; the ranks that torchrun has started share what is to be embedded."""
+    with silence_other_ranks():
+        parsed = tyro.cli(IndexArguments, args=arguments, prog="circlet index", description=DESCRIPTION)
+        by_all_ranks(parsed.device, parsed.timeout, lambda device: _index(parsed, device))
+
+
+def _index(parsed: IndexArguments, device: torch.device) -> None:
     source, location = chosen_source(parsed.run, parsed.model), _location(parsed)
-    if not parsed.photos.exists():
-        raise FileNotFoundError(f"{parsed.photos}: found nothing, expected a folder of images, or a manifest")
     began = time.monotonic()
-    with _opened(parsed, source, location, choose_device(parsed.device)) as index:
+    # Where there are none, nothing is made; whether such a file has images or vectors its model says.
+    images = None if parsed.photos.suffix.lower() in FILES else every_image(parsed.photos)
+    with _opened(parsed, source, location, device) as index:
         looked = time.monotonic()
         try:
-            updated = index.update(parsed.photos, on_error=parsed.on_error)
+            updated = index.update(parsed.photos, listed=images, on_error=parsed.on_error)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"interrupted; what is in {location} stays, and the same command goes on "
                                     "from there") from None  # fmt: skip

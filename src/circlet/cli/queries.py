@@ -2,13 +2,38 @@
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from circlet.data import DataError, ImageSet
 from circlet.data.table import TABLES
+from circlet.data.vector_files import FILES
 from circlet.index import Index
-from circlet.inference import image_set, load_model
+from circlet.inference import Model, image_set, load_model
+
+
+class Asked(NamedTuple):
+    """Images that could be read, their rows (n, dim), and (name, reason) of each of the others."""
+
+    images: ImageSet
+    rows: torch.Tensor
+    skipped: list[tuple[str, str]]
+
+    def skipped_json(self) -> list[dict[str, str]]:
+        """The others, as JSON values."""
+        return [{"image": name, "reason": reason} for name, reason in self.skipped]
+
+
+def embedded_to_ask(model: Model, images: ImageSet) -> Asked:
+    """The rows of images, with progress; each that cannot be read is named, a DataError where that is all of them."""
+    if len(images) == 1:
+        return Asked(images, model.embed(images), [])
+    found = model.embed_readable(images, "skipped")
+    if not found.indices:
+        raise DataError(f"found {len(images):,} images of which none can be read (named above), expected at least one")
+    skipped = [(images.names[index], reason) for index, reason in found.broken]
+    return Asked(images.subset(found.indices) if skipped else images, found.rows, skipped)
 
 
 def open_to_read(location: str, model: str | None, trust: Collection[str], device: torch.device) -> Index:
@@ -24,10 +49,16 @@ def chosen_source(run: Path | None, model: str | None) -> str | Path | None:
     return run or model
 
 
-def asked_images(paths: Sequence[Path]) -> ImageSet:
-    """The images to ask about: files, or all below one folder; a DataError names what is not there."""
+def asked_images(paths: Sequence[Path], index: Index | None = None) -> ImageSet:
+    """The images to ask about: files, or all below one folder; a DataError names what is not there.
+
+    Of an `index` of vectors, those of a file.
+    """
     if not paths:
         raise ValueError("IMAGE: found none, expected image files, or a folder of images")
+    vectors = len(paths) == 1 and paths[0].suffix.lower() in FILES
+    if index is not None and vectors and index.model.of_vectors:
+        return index.model.taken(paths[0])
     if len(paths) == 1 and (paths[0].is_dir() or paths[0].suffix.lower() in TABLES):
         return image_set(paths[0])
     for path in paths:

@@ -1,13 +1,14 @@
-"""Arguments of `circlet train --resume`: a run folder, and what changes as the run goes on.
+"""Arguments of `circlet train --resume`, and of a job that is started again: a run folder, and what changes.
 
 Every flag of the run is understood, --run-dir too, so that the command line which began it may be repeated; those that
 may not change it are refused where they do (`circlet.experiments.resuming`). --help lists those that may.
 """
 
-from collections.abc import Mapping
+import os
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, TypeGuard
 
 import tyro
 
@@ -48,6 +49,8 @@ class ResumeArguments:
     """Run folder to go on with."""
     run_dir: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
     """The same again, as it was given to begin the run."""
+    go_on: bool = False
+    """The same again."""
     trust: Trust = ()
     """Names (package.module:name) in the run's settings that may be imported."""
     report: bool = True
@@ -79,13 +82,35 @@ def is_resume(arguments: list[str]) -> bool:
     return any(argument.split("=")[0] == "--resume" for argument in arguments)
 
 
-def parse_resume(arguments: list[str]) -> Resumed:
-    """The run and its changes; ValueError where there is no such run, and for a setting that it cannot change."""
+def goes_on(run_dir: Path | None, *, asked: bool) -> TypeGuard[Path]:
+    """Whether a start that was given `run_dir` goes on with the run that has begun there; `asked`: it may.
+
+    So it may where torchrun starts processes again, all of them or those of a host that was lost, which then count no
+    restart. ValueError without a `run_dir`: a restart would begin another run.
+    """
+    restarts = os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
+    if run_dir is None and (asked or restarts):
+        given = "--go-on" if asked else "torchrun --max-restarts"
+        raise ValueError(f"--run-dir: found none with {given}, expected one: the next start goes on with the run in it")
+    return run_dir is not None and (asked or restarts) and (run_dir / "config.json").is_file()
+
+
+def parse_again(arguments: list[str], run_dir: Path, trust: Collection[str]) -> Resumed:
+    """As `parse_resume`, of the command line that began the run; `trust`: names that it gives, or its recipe."""
+    given = bool(arguments) and not arguments[0].startswith("-")
+    return parse_resume([*arguments[:given], "--resume", str(run_dir), *arguments[given:]], trust)
+
+
+def parse_resume(arguments: list[str], trust: Collection[str] = ()) -> Resumed:
+    """The run and its changes; ValueError where there is no such run, and for a setting that it cannot change.
+
+    trust: names that may be imported, beside those of --trust.
+    """
     recipe = arguments[0] if not arguments[0].startswith("-") else None
     rest = arguments[recipe is not None :]
     which, _ = tyro.cli(_Which, args=rest, prog="circlet train", add_help=False, return_unknown_args=True)
     try:
-        folder, before = open_run(which.resume, which.trust)
+        folder, before = open_run(which.resume, (*which.trust, *trust))
     except OSError as error:  # which every rank meets, and one tells
         raise ValueError(str(error)) from error
     if recipe not in (None, before.recipe):

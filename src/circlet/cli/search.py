@@ -1,7 +1,5 @@
 """`circlet search`: the images of an index that are most similar to others."""
 
-import csv
-import io
 import json
 import os
 from collections.abc import Sequence
@@ -12,16 +10,19 @@ from typing import Annotated, Literal
 import tyro
 
 from circlet.cli.common import Trust, choose_device
-from circlet.cli.queries import asked_images, open_to_read
-from circlet.data import ImageSet
+from circlet.cli.queries import Asked, asked_images, embedded_to_ask, open_to_read
+from circlet.curate.spreadsheet import csv_text
 from circlet.files import write_text
 from circlet.index import Index, Neighbour
+from circlet.index.searching import search_rows
 from circlet.terminal import printable
+from circlet.vectors.checks import check_k
 
 DESCRIPTION = """Find the images of an index that are most similar to yours.
 
 Similarity is that of cosine, 1 at most. Where the very file that is searched for is in the index, byte for byte, it
-comes first, marked as the same file, and --k others after it.
+comes first, marked as the same file, and --k others after it. Of several images those that cannot be read are named and
+skipped.
 
 examples:
   circlet search photos.index query.jpg
@@ -64,21 +65,24 @@ def main(arguments: list[str]) -> None:
     out = Path("search.html") if parsed.out is None and chosen == "html" else parsed.out
     if out is not None and (out.is_dir() or not os.access(out.parent, os.W_OK)):
         raise OSError(f"{out}: found no place to write a file, expected one (--out)")
-    images = asked_images(parsed.images)
+    check_k(parsed.k)
     with open_to_read(parsed.index, parsed.model, parsed.trust, choose_device(parsed.device)) as index:
-        found = index.search_many(images, parsed.k)
-        text = _FORMS[chosen](index, images, found)
+        images = asked_images(parsed.images, index)
+        asked = embedded_to_ask(index.model, images)
+        found = search_rows(index.store, asked.images, asked.rows, parsed.k)
+        text = _FORMS[chosen](index, asked, found)
     if out is None:
         print(text)
     else:
         write_text(out, text if text.endswith("\n") else f"{text}\n")
-        print(f"{len(images):,} image{'s' if len(images) != 1 else ''} searched for: {printable(str(out))}")
+        number = len(asked.images)
+        print(f"{number:,} image{'s' if number != 1 else ''} searched for: {printable(str(out))}")
 
 
-def _table(index: Index, images: ImageSet, found: Sequence[Sequence[Neighbour]]) -> str:
+def _table(index: Index, asked: Asked, found: Sequence[Sequence[Neighbour]]) -> str:
     """A block for each image, aligned: rank, similarity, class, name."""
     blocks = []
-    for name, neighbours in zip(images.names, found, strict=True):
+    for name, neighbours in zip(asked.images.names, found, strict=True):
         width = max((len(printable(each.label)) for each in neighbours), default=0)
         lines = [printable(name)]
         number = 0
@@ -92,29 +96,29 @@ def _table(index: Index, images: ImageSet, found: Sequence[Sequence[Neighbour]])
     return "\n\n".join(blocks)
 
 
-def _json(index: Index, images: ImageSet, found: Sequence[Sequence[Neighbour]]) -> str:
+def _json(index: Index, asked: Asked, found: Sequence[Sequence[Neighbour]]) -> str:
     queries = [
         {"image": name, "neighbours": [{**each._asdict(), "path": _path(index, each)} for each in neighbours]}
-        for name, neighbours in zip(images.names, found, strict=True)
+        for name, neighbours in zip(asked.images.names, found, strict=True)
     ]
-    return json.dumps({"index": index.location, "model": index.mark.name, "queries": queries}, indent=2)
+    told = {"index": index.location, "model": index.mark.name, "queries": queries, "skipped": asked.skipped_json()}
+    return json.dumps(told, indent=2)
 
 
-def _csv(index: Index, images: ImageSet, found: Sequence[Sequence[Neighbour]]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["image", "rank", "name", "label", "similarity", "same", "path"])
-    for name, neighbours in zip(images.names, found, strict=True):
+def _csv(index: Index, asked: Asked, found: Sequence[Sequence[Neighbour]]) -> str:
+    rows = []
+    for name, neighbours in zip(asked.images.names, found, strict=True):
         for rank, each in enumerate(neighbours, 1):
             path = _path(index, each) or ""
-            writer.writerow((name, rank, each.name, each.label, f"{each.similarity:.6f}", int(each.same), path))
-    return buffer.getvalue().rstrip("\n")
+            rows.append((name, rank, each.name, each.label, f"{each.similarity:.6f}", int(each.same), path))
+    heading = ("image", "rank", "name", "label", "similarity", "same", "path")
+    return csv_text(heading, rows, paths=("image", "name", "path")).rstrip("\n")
 
 
-def _html(index: Index, images: ImageSet, found: Sequence[Sequence[Neighbour]]) -> str:
+def _html(index: Index, asked: Asked, found: Sequence[Sequence[Neighbour]]) -> str:
     from circlet.index.page import search_page
 
-    return search_page(index, images, found)
+    return search_page(index, asked.images, found)
 
 
 def _path(index: Index, found: Neighbour) -> str | None:

@@ -13,7 +13,7 @@ import tyro
 from circlet.cli.common import choose_device
 from circlet.cli.evaluate import result_text
 from circlet.cli.flags import parse
-from circlet.cli.resume import Resumed, is_resume, parse_resume
+from circlet.cli.resume import Resumed, goes_on, is_resume, parse_again, parse_resume
 from circlet.data import Splits
 from circlet.distributed import (
     is_rank_0,
@@ -21,6 +21,7 @@ from circlet.distributed import (
     on_rank_0,
     process_group,
     raise_once,
+    require_agreement,
     silence_other_ranks,
 )
 from circlet.experiments import (
@@ -57,6 +58,7 @@ examples:
   circlet train omniglot --root ../shared/data/omniglot
   circlet train folder --root photos
   circlet train folder --root photos --minutes 20
+  circlet train vectors --root features.parquet
   circlet train folder --root photos --model.backbone efficientnet_lite2 --loss.name proxy_anchor
   circlet train folder --root photos --loss.name mypackage.losses:MyLoss --loss.gamma 32
   circlet train circle-cub --root CUB_200_2011 --model.weights bn_inception.pth
@@ -67,7 +69,8 @@ examples:
 lists what may be changed of it: --steps, --minutes, --root and others.
 
 Under torchrun each process takes a GPU (without GPUs: the CPU) and its share of every batch; loss, gradient and
-schedule are those of one process. A run may go on with another number of processes. All must see the run folder."""
+schedule are those of one process. A run may go on with another number of processes. All must see the run folder.
+With torchrun --max-restarts N, and with --go-on, a run that has begun in --run-dir goes on (examples/cluster)."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ class TrainArguments:
     experiment: Annotated[Experiment, tyro.conf.arg(name="")]
     run_dir: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
     """Run folder to make; by default runs/<recipe>-<number>."""
+    go_on: bool = False
+    """Go on with the run in --run-dir where one has begun there, else begin it: for a job that may be started again."""
     report: bool = True
     """Build the report at the end."""
     device: str = "auto"
@@ -89,10 +94,11 @@ def main(arguments: list[str]) -> None:
     """Train, test, report; on every rank that torchrun has started, of which the first speaks."""
     began = time.monotonic()
     with silence_other_ranks():
-        parsed = raise_once(lambda: parse_resume(arguments) if is_resume(arguments) else _parse(arguments))
+        parsed = raise_once(lambda: _told(arguments))
         given = parsed.arguments if isinstance(parsed, Resumed) else parsed
         device = raise_once(lambda: choose_device(given.device))
         with process_group(device, given.timeout):
+            require_agreement(lambda: {"the run has begun": isinstance(parsed, Resumed)})  # as its own disk shows it
             if isinstance(parsed, Resumed):
                 _go_on(parsed, device, began)
             else:
@@ -151,6 +157,16 @@ def _splits(experiment: Experiment, find: Callable[[], Splits]) -> Splits:
     own = on_all_ranks(lambda: splits or find())
     require_same_training(experiment, own.train)
     return own
+
+
+def _told(arguments: list[str]) -> TrainArguments | Resumed:
+    """The run to begin, or the one to go on with."""
+    if is_resume(arguments):
+        return parse_resume(arguments)
+    parsed = _parse(arguments)
+    if not goes_on(parsed.run_dir, asked=parsed.go_on):
+        return parsed
+    return parse_again(arguments, parsed.run_dir, parsed.experiment.names().values())
 
 
 def _parse(arguments: list[str]) -> TrainArguments:

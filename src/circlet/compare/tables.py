@@ -10,10 +10,10 @@ from circlet.compare.significance import Difference
 from circlet.compare.statistics import Interval, mean_interval
 from circlet.compare.verdicts import (
     CLOSED_FORM,
-    FROZEN,
     METRIC,
     by_classes_alone,
     p_text,
+    start_name,
     to_baseline,
     to_frozen,
     verdicts,
@@ -61,13 +61,14 @@ def table_rows(result: Result) -> list[tuple[str, list[str]]]:
 
 def without_loss(result: Result) -> dict[str, dict[str, float]]:
     """Metrics of the rows without any loss, by what they are called."""
-    rows = {"raw pixels": result.raw_pixels, FROZEN: result.frozen, CLOSED_FORM: result.closed_form}
+    raw = {} if result.experiment.data.of_vectors else {"raw pixels": result.raw_pixels}
+    rows = {**raw, start_name(result): result.frozen, CLOSED_FORM: result.closed_form}
     return {name: metrics for name, metrics in rows.items() if metrics is not None}
 
 
 def difference_headings(result: Result) -> list[str]:
     """Of the table of differences over the test classes."""
-    references = [*([FROZEN] if result.frozen_classes else []), result.baseline]
+    references = [*([start_name(result)] if result.frozen_classes else []), result.baseline]
     return ["loss", *(text for name in references for text in (f"{METRIC}, difference to {name}", "p (Holm)"))]
 
 

@@ -8,8 +8,13 @@ from circlet.compare.result import Entry, Result
 from circlet.compare.significance import LEVEL, Difference, differences, mean_over_seeds
 from circlet.evaluate.intervals import Interval
 
-FROZEN, CLOSED_FORM = "frozen network", "closed form, no training"
+CLOSED_FORM = "closed form, no training"
 METRIC = "map@r"
+
+
+def start_name(result: Result) -> str:
+    """What there is before any training, as rows call it."""
+    return "given vectors" if result.experiment.data.of_vectors else "frozen network"
 
 
 def classes_of(entry: Entry) -> ClassValues:
@@ -60,10 +65,10 @@ def _against_frozen(result: Result) -> str:
     interval, p = trained[best].interval, p_text(trained[best].corrected)
     p = p if p.startswith("<") else f"= {p}"
     if trained[best].is_real and interval.mean > 0:
-        text = (f"On your data, {best} is better than the frozen network by {interval.mean:.3f} ± "
+        text = (f"On your data, {best} is better than the {start_name(result)} by {interval.mean:.3f} ± "
                 f"{interval.half_width:.3f} MAP@R (Holm-corrected p {p}).")  # fmt: skip
     else:
-        text = (f"No loss is better than the frozen network, by its interval, on your data; the highest, {best}, "
+        text = (f"No loss is better than the {start_name(result)}, by its interval, on your data; the highest, {best}, "
                 f"differs by {_signed(interval)} MAP@R (Holm-corrected p {p}).")  # fmt: skip
     if CLOSED_FORM in found:
         text += (

@@ -12,6 +12,7 @@
 | audit          | all of these at once                                                                  |
 | short_form     | what training says of its images before it begins                                     |
 | listing        | rows, JSON and sentences of what was found                                            |
+| spreadsheet    | CSV in which no name becomes a formula                                                |
 | page           | pages with the pictures side by side; templates/ has layout and words                 |
 | clusters       | HDBSCAN on a graph of neighbours; agreement with classes                              |
 | placing        | new folders of links or copies, under safe names                                      |

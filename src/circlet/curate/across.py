@@ -6,9 +6,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
+from circlet.evaluate.neighbours import best_by_tiles
 from circlet.similarity import unit_rows
 
 # Cosine of pooled features. With EfficientNet-Lite0 and photographs of goods: 0.97 after saving as JPEG of quality 70
@@ -28,21 +28,15 @@ class Alike(NamedTuple):
 def near_duplicates(first: Tensor, second: Tensor, threshold: float = SAME) -> list[Alike]:
     """For each row of `second` (m, dim) its nearest in `first` (n, dim), where the cosine is `threshold` or more.
 
+    >>> import torch
     >>> near_duplicates(torch.eye(3), torch.tensor([[0.0, 2.0, 0.0], [1.0, 1.0, 0.0]]))
     [Alike(first=1, second=0, similarity=1.0)]
     """
-    rows = unit_rows(first.float())
     found = []
-    for start in range(0, len(second), _BLOCK):
-        block = unit_rows(second[start : start + _BLOCK].float())
-        best = torch.full((len(block),), -1.0)
-        index = torch.zeros(len(block), dtype=torch.int64)
-        for begin in range(0, len(rows), _BLOCK):
-            values, places = (block @ rows[begin : begin + _BLOCK].T).max(1)
-            index = torch.where(values > best, places + begin, index)
-            best = torch.maximum(best, values)
-        for row in (best >= threshold).nonzero()[:, 0].tolist():
-            found.append(Alike(int(index[row]), start + row, round(float(best[row]), 4)))
+    for block, best in best_by_tiles(unit_rows(second.float()), unit_rows(first.float()), 1, _BLOCK):
+        for row in (best.values[:, 0] >= threshold).nonzero()[:, 0].tolist():
+            similarity = round(float(best.values[row, 0]), 4)
+            found.append(Alike(int(best.indices[row, 0]), block.start + row, similarity))
     return found
 
 

@@ -1,12 +1,12 @@
 """What an audit found, as rows to act on, as JSON, and as a few sentences."""
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from circlet.curate.audit import ROLES, Audit
+from circlet.curate.classes import FEW
 from circlet.curate.duplicates import Group, num_copies
+from circlet.curate.spreadsheet import csv_text
 from circlet.data.images import ImageSet
 from circlet.data.notes import cut
 from circlet.terminal import printable
@@ -64,13 +64,9 @@ def audit_rows(found: Audit) -> list[Row]:
     return rows
 
 
-def csv_text(rows: Sequence[Row]) -> str:
-    """The rows with a heading; a field with a comma, a quote or a newline is quoted."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("kind", "image", "other image", "score", "suggestion"))
-    writer.writerows(rows)
-    return buffer.getvalue()
+def table_of(rows: Sequence[Row]) -> str:
+    """The rows as CSV with a heading (`circlet.curate.spreadsheet`)."""
+    return csv_text(("kind", "image", "other image", "score", "suggestion"), rows, paths=("image", "other image"))
 
 
 def audit_json(found: Audit) -> dict[str, Any]:
@@ -127,7 +123,7 @@ def summary(found: Audit) -> list[str]:
     )
     pairs = [f"{cut(images.class_names[p.first])} and {cut(images.class_names[p.second])}" for p in found.look_alike]
     lines.append(f"classes that look like one: {len(pairs):,}" + (f", such as {pairs[0]}" if pairs else " pairs"))
-    lines.append(f"classes with fewer than 5 images: {len(found.few):,}")
+    lines.append(f"classes with fewer than {FEW} images: {len(found.few):,}")
     return [printable(line) for line in (*lines, *_unreadable(found))]
 
 

@@ -5,11 +5,13 @@
 >>> len(splits.train), splits.query.num_classes
 (4320, 108)
 
-Every source is a function that returns `Splits`: your own images (`image_folder`, `manifest`), what needs few files or
-none (`glyphs`, `omniglot`), and the paper's three tasks, a package each: `face`, `reid` (re-identification) and
-`retrieval` (fine-grained). A function of yours is a source too (`DataSet`, `open_data_set`). Everything after it knows
-`ImageSet` and `Splits` only. Sets that are only tested on are results of their own (`evaluation_sets`); `catalogue` has
-all by name.
+Every source is a function that returns `Splits`: your own images (`image_folder`, `manifest`, `shards`), what needs few
+files or none (`glyphs`, `omniglot`), and the paper's three tasks, a package each: `face`, `reid` (re-identification)
+and `retrieval` (fine-grained). A function of yours is a source too (`DataSet`, `open_data_set`). Everything after it
+knows `ImageSet` and `Splits` only; of shards (`streams`) training never asks for the list of images. Sets that are only
+tested on are results of their own (`evaluation_sets`); `catalogue` has all by name.
+
+In the place of images there may be vectors (`vectors` reads them from a file, `vector_set` takes an array).
 
 An image may be a part of a file (`boxes`), and have a camera, a group, a time and a category. Splits respect them: by
 classes (`hold_out_classes`, `fold_classes`), by images (`hold_out_images`), by time (`split_by_time`). `straddling`
@@ -40,7 +42,10 @@ from circlet.data.omniglot import omniglot
 from circlet.data.reid import dukemtmc, market1501, msmt17, vehicleid
 from circlet.data.retrieval import cars196, cub200, inshop, sop
 from circlet.data.straddling import straddling
+from circlet.data.streams import shards
 from circlet.data.time_split import split_by_time
+from circlet.data.vector_reader import vector_set
+from circlet.data.vector_sets import vectors
 
 if TYPE_CHECKING:
     from circlet.data.decoded import Decoded, DecodedImages, decode_all, find_broken
@@ -94,10 +99,13 @@ __all__ = [
     "msmt17",
     "omniglot",
     "open_data_set",
+    "shards",
     "sop",
     "split_by_time",
     "split_classes",
     "straddling",
+    "vector_set",
+    "vectors",
     "vehicleid",
     "ytf",
 ]

@@ -23,15 +23,17 @@ from circlet.data.retrieval.cars196 import CARS196
 from circlet.data.retrieval.cub200 import CUB200
 from circlet.data.retrieval.inshop import INSHOP
 from circlet.data.retrieval.sop import SOP
+from circlet.data.streams.source import SHARDS
+from circlet.data.vector_sets import VECTORS
 from circlet.extensions import Extensions
 
 CHARACTERS = (GLYPHS, OMNIGLOT)
 RETRIEVAL = (CUB200, CARS196, SOP, INSHOP)
 REID = (MARKET1501, DUKEMTMC, MSMT17, MSMT17_TRAIN, *VEHICLEID)
 FACES = (MS1MV2, CASIA_WEBFACE, LFW, LFW_BIN, AGEDB_30, CFP_FP, YTF, IJBC, MEGAFACE)
-# Published sets; and the two forms of your own images, which have no counts and no source.
+# Published sets; and your own images in three forms, and vectors, which have no counts and no source.
 DATA_SETS: Mapping[str, DataSet] = {entry.name: entry for entry in (*CHARACTERS, *RETRIEVAL, *REID, *FACES)}
-OWN_IMAGES: Mapping[str, DataSet] = {entry.name: entry for entry in (FOLDER, MANIFEST)}
+OWN_IMAGES: Mapping[str, DataSet] = {entry.name: entry for entry in (FOLDER, MANIFEST, SHARDS, VECTORS)}
 
 
 def _ours() -> dict[str, DataSet]:
@@ -42,7 +44,7 @@ EXTENSIONS: Extensions[DataSet] = Extensions("circlet.datasets", "data set", _ou
 
 
 def find_data_set(source: str | DataSet | Callable[..., Loaded]) -> DataSet:
-    """The data set of that name, "folder" and "manifest" among them, or one of your own (`as_data_set`).
+    """The data set of that name, "folder", "manifest" and "vectors" among them, or one of your own (`as_data_set`).
 
     A name may be one that an installed package has registered (entry points of the group `circlet.datasets`), or
     `package.module:name`.

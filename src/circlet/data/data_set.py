@@ -46,6 +46,7 @@ class DataSet:
     counts: the published ones, by the names of `circlet.data.check.count`. A set that has any is tested as published,
         with the copies that are in it; those of others are settled (`circlet.data.copies`).
     places: from the root to what messages call an image, by its name, such as the line that lists it.
+    streamed: what is trained on is not listed (`circlet.data.streams`); copies are not looked for.
     """
 
     name: str
@@ -59,6 +60,7 @@ class DataSet:
     licence: str = ""
     layout: str = ""
     places: Callable[[Path], Callable[[str], str]] | None = None
+    streamed: bool = False
 
     def open(self, root: str | Path | None = None, /, **options: Any) -> Loaded:
         """Read the set at `root`; `options` go to `load`, over those of this entry.

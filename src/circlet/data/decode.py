@@ -23,7 +23,8 @@ from circlet.data.upright import orientation, turned
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Fit = Literal["stretch", "crop", "pad", "ink"]
+Fit = Literal["stretch", "crop", "pad", "ink", "vector"]
+"""How an image becomes that size; vector: it is none, but numbers as they are (`circlet.data.vector_reader`)."""
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 Pixels = npt.NDArray[np.uint8]
 
@@ -46,8 +47,12 @@ class Form(NamedTuple):
             raise ValueError(f"size: found {self.size}, expected (height, width), both at least 1")
         if self.channels not in (1, 3):
             raise ValueError(f"channels: found {self.channels}, expected 1 or 3")
+        if self.fit == "vector":
+            raise DataError(f"images: found images, expected vectors of {self.size[1]} numbers: that is what the model "
+                            "was trained on (.parquet, .npy, an array)")  # fmt: skip
         if self.fit not in get_args(Fit):
-            raise ValueError(f"fit: found {self.fit!r}, expected one of {', '.join(get_args(Fit))}")
+            expected = ", ".join(fit for fit in get_args(Fit) if fit != "vector")
+            raise ValueError(f"fit: found {self.fit!r}, expected one of {expected}")
         if self.interpolation not in get_args(Interpolation):
             expected = ", ".join(get_args(Interpolation))
             raise ValueError(f"interpolation: found {self.interpolation!r}, expected one of {expected}")

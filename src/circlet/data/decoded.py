@@ -3,9 +3,10 @@
 What a single image becomes is settled in `decode`. Nothing is cached on disk here.
 """
 
+import copy
 import os
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -46,6 +47,12 @@ class DecodedImages(Dataset[tuple[torch.Tensor, int, int]]):
         self.image_set = image_set
         self._form = Form(size, channels, fit, interpolation, max_megapixels)
         self._form.check()
+
+    def of(self, image_set: ImageSet) -> Self:
+        """The same of other images."""
+        found = copy.copy(self)
+        found.image_set = image_set
+        return found
 
     def __len__(self) -> int:
         return len(self.image_set)

@@ -6,7 +6,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from circlet.data.images import ImageSet
+from circlet.data.images import ImageSet, Ints
 from circlet.files import write_atomically
 from circlet.terminal import storable
 
@@ -27,13 +27,24 @@ def write_embeddings(
         np.save(file, embeddings)
         file.flush()
         os.fsync(file.fileno())  # now: nothing is left to fail once the table is in its place
-        write_atomically(parquet, lambda table: _write_parquet(table, images, embeddings))
+        write_atomically(parquet, lambda table: write_table(table, images, embeddings))
 
     write_atomically(npy, write_both)
     return npy, parquet
 
 
-def _write_parquet(file: BinaryIO, images: ImageSet, embeddings: np.ndarray[Any, np.dtype[np.float32]]) -> None:
+def write_table(
+    file: BinaryIO,
+    images: ImageSet,
+    embeddings: np.ndarray[Any, np.dtype[np.float32]],
+    *,
+    labels: Ints | None = None,
+    notes: dict[str, str] | None = None,
+) -> None:
+    """Write the table alone, with the columns of `write_embeddings`.
+
+    labels: where the images are a part of others, whose labels count. notes: kept in the file's own metadata.
+    """
     import pyarrow as pa
     import pyarrow.parquet
 
@@ -41,9 +52,9 @@ def _write_parquet(file: BinaryIO, images: ImageSet, embeddings: np.ndarray[Any,
     columns = {
         "path": pa.array([storable(name) for name in images.names]),
         "class": pa.array([class_names[label] for label in images.labels]),
-        "label": pa.array(images.labels),
+        "label": pa.array(images.labels if labels is None else labels),
         "embedding": pa.FixedSizeListArray.from_arrays(pa.array(embeddings.ravel()), embeddings.shape[1]),
     }
     if images.cameras is not None:
         columns["camera"] = pa.array(images.cameras)
-    pyarrow.parquet.write_table(pa.table(columns), file)
+    pyarrow.parquet.write_table(pa.table(columns, metadata=notes), file)

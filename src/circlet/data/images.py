@@ -178,6 +178,10 @@ class ImageSet:
             *(None if value is None else value[chosen] for value in (getattr(self, field) for field in _OPTIONAL)),
         )
 
+    def of_classes(self, chosen: Bools) -> "ImageSet":
+        """The images of some classes, `chosen` (num_classes,), in their order."""
+        return self.subset(np.flatnonzero(chosen[self.labels]))
+
 
 @dataclass(frozen=True, eq=False)
 class Splits:
@@ -266,8 +270,8 @@ def hold_out_classes(images: ImageSet, held_out: float, seed: int = 0) -> tuple[
         if sizes[part] <= left:
             out.append(part)
             left -= sizes[part]
-    is_out = np.isin(part_of[images.labels], out or [min(part_of.tolist(), key=lambda part: sizes[part])])
-    return images.subset(np.flatnonzero(~is_out)), images.subset(np.flatnonzero(is_out))
+    is_out = np.isin(part_of, out or [min(part_of.tolist(), key=lambda part: sizes[part])])
+    return images.of_classes(~is_out), images.of_classes(is_out)
 
 
 def class_parts(images: ImageSet, least: int = 2) -> Ints:
@@ -275,9 +279,11 @@ def class_parts(images: ImageSet, least: int = 2) -> Ints:
 
     Without groups, each class is its own. Fewer parts than `least` are a `JoinedClassesError`.
     """
+    if images.groups is None:
+        return np.arange(images.num_classes)
     parts = joined_classes(images.labels, images.groups, images.num_classes)
     num_parts = len(np.unique(parts))
-    if images.groups is not None and num_parts < min(least, images.num_classes):
+    if num_parts < min(least, images.num_classes):
         first, second = two_classes_of_a_group(images.labels, images.groups)
         classes = " and ".join(repr(images.class_names[images.labels[index]]) for index in (first, second))
         raise JoinedClassesError(

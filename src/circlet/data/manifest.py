@@ -87,12 +87,12 @@ def manifest(
             raise DataError(f"{path}: found time_split and a column 'split', expected one of them")
         return _by_time(path, images, time_split, closed_set)
     if splits is None:
-        return _by_classes(table, images, held_out, seed)
+        return by_classes(table, images, held_out, seed)
 
-    return _by_column(table, images, splits, closed_set)
+    return by_column(table, images, splits, closed_set)
 
 
-def _by_column(table: Table, images: ImageSet, cells: list[str], closed_set: bool) -> Splits:
+def by_column(table: Table, images: ImageSet, cells: list[str], closed_set: bool) -> Splits:
     """The parts that the cells of the column `split` name, by the names that split folders have."""
     role_of_cell = {cell: role_of(cell) for cell in dict.fromkeys(cells)}
     unknown = next((cell for cell, role in role_of_cell.items() if role is None), None)
@@ -122,7 +122,7 @@ def _by_column(table: Table, images: ImageSet, cells: list[str], closed_set: boo
     return read
 
 
-def _by_classes(table: Table, images: ImageSet, held_out: float, seed: int) -> Splits:
+def by_classes(table: Table, images: ImageSet, held_out: float, seed: int) -> Splits:
     """`split_classes`, whose errors name the file, and the line of an image whose group joins classes."""
     try:
         return split_classes(images, held_out, seed)
@@ -159,15 +159,15 @@ def _read(path: Path, root: str | Path | None) -> tuple[Table, ImageSet, list[st
             where = f"paths below {below}, or the folder above all images (--images)"
             raise DataError(f"{table.where(row)}: found the image {shown(name)}, expected {where}")
     for name in ("label", "camera", "category"):
-        _require_distinct(table, name, texts.get(name, []))
-    _require_distinct(table, "group", groups or [])
+        require_distinct(table, name, texts.get(name, []))
+    require_distinct(table, "group", groups or [])
     read: Reader = FileReader(str(below), paths)
     images = ImageSet.from_classes(
         texts["label"],
         names,
         read if boxes is None else BoxReader(read, boxes, partial(_called, table, paths)),
         _numbered(texts["camera"]) if "camera" in texts else None,
-        groups=None if groups is None else _group_numbers(groups),
+        groups=None if groups is None else group_numbers(groups),
         times=_times(table, texts["time"]) if "time" in texts else None,
         categories=_categories(table, texts["label"], texts["category"]) if "category" in texts else None,
     )
@@ -216,7 +216,7 @@ def _called(table: Table, paths: tuple[str, ...], row: int) -> str:
     return f"{table.where(row)}: {paths[row]}"
 
 
-def _require_distinct(table: Table, name: str, cells: Sequence[str | None]) -> None:
+def require_distinct(table: Table, name: str, cells: Sequence[str | None]) -> None:
     """DataError where two cells look the same and are not, so that one class would be two."""
     first: dict[str, int] = {}
     for row, cell in enumerate(cells):
@@ -264,7 +264,7 @@ def _numbered(cells: list[str]) -> Ints:
     return np.array([number_of[cell] for cell in cells], dtype=np.int64)
 
 
-def _group_numbers(cells: list[str | None]) -> Ints:
+def group_numbers(cells: list[str | None]) -> Ints:
     """Groups numbered in sorted order, then an own number for each image without one."""
     numbers = np.empty(len(cells), dtype=np.int64)
     named = [row for row, cell in enumerate(cells) if cell is not None]

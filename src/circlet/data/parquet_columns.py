@@ -63,7 +63,8 @@ def _checked(path: Path, file: Any, columns: Sequence[str], longest: int) -> lis
 
     texts = []
     for leaf in map(file.schema.column, range(len(file.schema))):
-        name, is_text = leaf.path.split(".")[0], leaf.physical_type in _TEXTS
+        name = leaf.path.split(".")[0]
+        is_text = leaf.physical_type in _TEXTS and leaf.logical_type.type != "FLOAT16"
         if name in columns and is_text:
             found = file.schema_arrow.field(name).type
             if leaf.path != name and not pa.types.is_nested(found):

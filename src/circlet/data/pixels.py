@@ -5,19 +5,21 @@ What an image becomes is settled in `decode`; the order of training batches is n
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from circlet.data.ahead import map_ahead, num_threads
 from circlet.data.decode import Fit, Interpolation
 from circlet.data.decoded import DecodedImages, are_files, check_images, decode_all
-from circlet.data.images import ImageSet
+from circlet.data.images import DataError, ImageSet, Ints
 from circlet.data.notes import say_once
 from circlet.data.open_image import MAX_MEGAPIXELS
+from circlet.data.vector_reader import vectors_of
 from circlet.data.worker_batches import WorkerBatches
 
 
@@ -45,6 +47,8 @@ class Decoding:
 class Pixels:
     """The readable images of a set, in memory (uint8, as `batches`) or through `dataset`.
 
+    Vectors are in memory as float32 (n, 1, 1, dim): images of one channel and one pixel in height.
+
     broken: (name, reason) of each image that was left out. damaged_exif: names of images whose EXIF data were passed
     over; of those that have been decoded.
     """
@@ -58,6 +62,17 @@ class Pixels:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def part(self, rows: slice | Ints) -> "Pixels":
+        """Some of the images, to be sent to another process: of what is in memory, their pixels alone."""
+        if isinstance(rows, slice) and len(range(*rows.indices(len(self)))) == len(self):
+            return self
+        chosen = np.arange(len(self))[rows]
+        images, memory = self.images.subset(chosen), self.memory
+        if memory is not None:
+            return Pixels(replace(images, read=_in_memory_alone), memory[torch.from_numpy(chosen)], None)
+        assert self.dataset is not None
+        return Pixels(images, None, self.dataset.of(images), self.workers)
 
     def batches(self, batch_size: int) -> Iterator[Tensor]:
         """All images in order: uint8 (batch, channels, height, width).
@@ -77,6 +92,10 @@ class Pixels:
         yield from WorkerBatches(self.dataset, self.workers, batch_size=batch_size)
 
 
+def _in_memory_alone(index: int) -> Any:
+    raise DataError(f"image {index}: found none to read, expected its pixels to be used, which are in memory")
+
+
 def _decoded_ahead(dataset: DecodedImages, batch_size: int) -> Iterator[Tensor]:
     """Batches of all images in order, decoded in threads while the caller has the batch before."""
     images = map_ahead(lambda i: dataset[i][0], len(dataset), threads=num_threads(), ahead=2 * batch_size)
@@ -94,6 +113,15 @@ def load_pixels(images: ImageSet, decoding: Decoding) -> Pixels:
     >>> [tuple(batch.shape) for batch in pixels.batches(2)]
     [(2, 1, 16, 16), (1, 1, 16, 16)]
     """
+    rows = vectors_of(images.read)
+    if decoding.fit == "vector" and rows is not None:
+        if rows.shape[1] != decoding.size[1]:
+            raise DataError(f"vectors: found {rows.shape[1]} numbers in each, expected {decoding.size[1]}, which the "
+                            "model is made for")  # fmt: skip
+        return Pixels(images, torch.from_numpy(rows)[:, None, None], None)
+    if rows is not None:
+        raise DataError("vectors: found with a network for images, expected images, or the recipe vectors (circlet "
+                        "train vectors)")  # fmt: skip
     names = ("size", "channels", "fit", "interpolation", "max_megapixels")
     form: dict[str, Any] = {name: getattr(decoding, name) for name in names}
     broken: list[tuple[str, str]] = []

@@ -71,6 +71,12 @@ class Chosen:
         """Choose from a reader; a subset of a subset stays one step from the pixels."""
         return cls(read.read, read.indices[indices]) if isinstance(read, Chosen) else cls(read, indices)
 
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        """To another process go the paths of these images, and not those of a million others."""
+        if type(self.read) is FileReader:
+            return FileReader, (self.read.root, tuple(self.read.paths[index] for index in self.indices.tolist()))
+        return type(self), (self.read, self.indices)
+
     def __call__(self, index: int) -> "Image":
         """Return image `index` of the subset."""
         return self.read(int(self.indices[index]))

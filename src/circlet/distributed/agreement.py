@@ -64,8 +64,8 @@ def on_rank_0(work: Callable[[], T]) -> T:
     alone_there.__name__ = f"{_name(work)} on rank 0"
     found = [on_all_ranks(alone_there)]
     if num_ranks(None) > 1:
-        with _waiting("broadcast of what rank 0 has found"):
-            dist.broadcast_object_list(found, src=0, group=_patient_group(_world()))
+        with waiting("broadcast of what rank 0 has found"):
+            dist.broadcast_object_list(found, src=0, group=patient_group())
     return found[0]  # type: ignore[return-value]
 
 
@@ -135,6 +135,11 @@ def timed_group() -> dist.ProcessGroup:
     return _timed(_world())
 
 
+def patient_group() -> dist.ProcessGroup:
+    """Group of all ranks over gloo, for what waits for the work of other ranks: tensors on the CPU."""
+    return _patient_group(_world())
+
+
 def forget_groups() -> None:
     """Drop the groups made here, before the process group that they belong to is destroyed."""
     _patient_group.cache_clear()
@@ -144,13 +149,13 @@ def forget_groups() -> None:
 def _of_all_ranks(value: Any, what: str) -> list[Any]:
     """The values, pickled, of all ranks, once the last has come to this."""
     found: list[Any] = [None] * num_ranks(None)
-    with _waiting(what):
-        dist.all_gather_object(found, value, group=_patient_group(_world()))
+    with waiting(what):
+        dist.all_gather_object(found, value, group=patient_group())
     return found
 
 
 @contextmanager
-def _waiting(what: str) -> Iterator[None]:
+def waiting(what: str) -> Iterator[None]:
     """A collective that waits for the work of other ranks: a TimeoutError that says so where they take too long."""
     began, limit = time.monotonic(), wait_minutes()
     try:

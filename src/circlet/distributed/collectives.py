@@ -35,6 +35,16 @@ def alone() -> Iterator[None]:
         _ALONE.reset(token)
 
 
+@contextmanager
+def together() -> Iterator[None]:
+    """Within it all ranks are at the same work, though rank 0 has begun it as the only one."""
+    token = _ALONE.set(False)
+    try:
+        yield
+    finally:
+        _ALONE.reset(token)
+
+
 def num_ranks(group: Group) -> int:
     """World size; 1 without an initialised process group, and for what rank 0 does while the others wait."""
     return dist.get_world_size(group) if dist.is_available() and dist.is_initialized() and not _ALONE.get() else 1

@@ -11,7 +11,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -19,6 +18,7 @@ import torch.distributed as dist
 
 from circlet.distributed.agreement import forget_groups, is_rank_0, on_all_ranks, wait_minutes
 from circlet.distributed.collectives import num_ranks, rank_in
+from circlet.distributed.joining import join
 
 T = TypeVar("T")
 
@@ -27,6 +27,12 @@ def local_rank() -> int | None:
     """Rank among the processes of this machine, as torchrun has set it; None without torchrun."""
     launched = {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= os.environ.keys()
     return int(os.environ["LOCAL_RANK"]) if launched else None
+
+
+def own_device(device: torch.device | str) -> torch.device:
+    """The device of this rank for work that is done on `device` by another: under torchrun each has its own GPU."""
+    device, rank = torch.device(device), local_rank()
+    return torch.device("cuda", rank) if device.type == "cuda" and rank is not None else device
 
 
 @contextmanager
@@ -60,7 +66,7 @@ def process_group(device: torch.device, timeout: float) -> Iterator[None]:
     at once, and torchrun ends the others. With gloo the error is a ConnectionError that names the collective; NCCL's
     watchdog ends the process and names it in the log. Divergence (FloatingPointError) and a request to stop
     (KeyboardInterrupt), which all ranks meet, are raised by rank 0 alone. For work of other ranks one waits longer
-    (`circlet.distributed.agreement`).
+    (`circlet.distributed.agreement`). A ConnectionError too where the ranks do not find each other in that time.
     """
     if local_rank() is None:
         yield
@@ -69,9 +75,7 @@ def process_group(device: torch.device, timeout: float) -> Iterator[None]:
     on_gpu = device.type == "cuda"
     if on_gpu:
         torch.cuda.set_device(device)
-    dist.init_process_group(
-        "nccl" if on_gpu else "gloo", timeout=timedelta(seconds=timeout), device_id=device if on_gpu else None
-    )
+    join(device, timeout)
     try:
         yield
         _leave_together()
@@ -108,7 +112,8 @@ def naming_step(step: int) -> Iterator[None]:
     except RuntimeError as error:
         if num_ranks(None) > 1 and _lost_a_rank(error) and not hasattr(error, "__notes__"):
             error.add_note(f"circlet: in step {step}: the broadcast of buffers or the all-reduce of gradients of "
-                           "DistributedDataParallel; a rank may have died or failed earlier")  # fmt: skip
+                           "DistributedDataParallel, or an all-gather of weights or reduce-scatter of gradients of "
+                           "FSDP; a rank may have died or failed earlier")  # fmt: skip
         raise
 
 

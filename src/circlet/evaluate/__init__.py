@@ -12,7 +12,8 @@
 | pair_scores           | the pairs of a set of images, where thresholds lie                               |
 | intervals             | over classes, of means; open_set_intervals, pair_intervals: of rates             |
 | neighbours, ranks, roc | what these share: nearest neighbours, ranks of positives, TAR at FAR            |
-| checks                | input checked                                                                    |
+| spread, spread_neighbours | rows that lie on several ranks, none of which holds all                      |
+| checks, asked         | input checked                                                                    |
 | tasks                 | the metrics of each task by the names of result.json, and what each query found  |
 """
 

@@ -11,11 +11,16 @@ from torch import Tensor
 from circlet import similarity
 
 
-def checked_embeddings(name: str, embeddings: Tensor, first_row: int = 0) -> Tensor:
-    """`embeddings`, if they are finite floats of shape (n, dim), not empty; rows are counted from `first_row`."""
+def checked_embeddings(name: str, embeddings: Tensor, first_row: int = 0, *, may_be_empty: bool = False) -> Tensor:
+    """`embeddings`, if they are finite floats of shape (n, dim), not empty; rows are counted from `first_row`.
+
+    may_be_empty: n may be 0, as on a rank that has no rows.
+    """
     if not isinstance(embeddings, Tensor) or not embeddings.is_floating_point():
         found = embeddings.dtype if isinstance(embeddings, Tensor) else type(embeddings).__name__
         raise ValueError(f"{name}: found {found}, expected a tensor of a float dtype")
+    if may_be_empty and embeddings.ndim == 2 and len(embeddings) == 0 < embeddings.shape[1]:
+        return embeddings
     if embeddings.ndim != 2 or 0 in embeddings.shape:
         raise ValueError(f"{name}: found shape {tuple(embeddings.shape)}, expected (n, dim), neither of them 0")
     if not (embeddings.amin().isfinite() and embeddings.amax().isfinite()):  # (a mask of all would take memory)

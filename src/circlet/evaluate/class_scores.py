@@ -67,7 +67,7 @@ def class_scores(
         classes, item_class = gallery_labels.unique(return_inverse=True)
         for part in row_blocks(len(behind), len(gallery_labels), block_size):
             chosen = behind[part]
-            similarities = similarity_rows(probes, gallery, chosen)
+            similarities = similarity_rows(probes, gallery, chosen, block_size=block_size)
             if groups is not None and gallery_groups is not None:
                 similarities.masked_fill_(groups[chosen, None] == gallery_groups, -torch.inf)
             scores = similarities.new_full((len(chosen), len(classes)), -torch.inf)

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from circlet.distributed import all_call, helpers, shares
 from circlet.evaluate.checks import check_fractions, checked_embeddings, checked_labels, unit_rows
 from circlet.evaluate.neighbours import row_blocks
+from circlet.evaluate.spread import held_by_ranks, worth_sharing
 from circlet.vectors.best import Best
 
 __all__ = ["IdentificationMetrics", "identification"]
@@ -44,6 +47,7 @@ def identification(
     ranks: Sequence[int] = (1, 10),
     fars: Sequence[float] = (1e-6,),
     block_size: int = 4096,
+    over_ranks: bool = False,
 ) -> IdentificationMetrics:
     """Rank-N identification and verification of probes against distractors.
 
@@ -67,29 +71,32 @@ def identification(
     ranks: the N, each from 1 to m.
     fars: false accept rates in (0, 1]; FAR n m scores are kept for them.
     block_size: distractors in a block; decides memory and speed, not the result.
+    over_ranks: the distractors are this rank's own, perhaps none, and the probes the same on all ranks; the metrics are
+        those of all distractors. They stay where they are: parts of whole blocks give the very products of one process.
 
     Raises ValueError: a wrong shape or dtype, an embedding that is not finite, a rank or FAR out of range; and without
         two probes of one id, since there is nothing to measure.
 
     Extra memory: O(n (block_size + max(ranks)) + max(fars) n m).
     """
-    ids = checked_labels("probe_ids", probe_ids, checked_embeddings("probes", probes))
-    if not isinstance(distractors, Tensor | np.ndarray):
-        raise ValueError(f"distractors: found {type(distractors).__name__}, expected a tensor or an array")
-    if distractors.ndim != 2 or 0 in distractors.shape or distractors.shape[1] != probes.shape[1]:
-        raise ValueError(f"distractors: found shape {tuple(distractors.shape)}, expected (m, {probes.shape[1]}), m > 0")
     check_fractions("fars", fars)
-    for N in ranks:
-        if int(N) != N or not 1 <= N <= len(distractors):
-            raise ValueError(f"ranks: found {N}, expected integers from 1 to {len(distractors)}, the distractors")
     if block_size < 1:
         raise ValueError(f"block_size: found {block_size}, expected at least 1")
-
-    num_ids = len(ids.unique())
-    if num_ids == len(ids):
-        raise ValueError(f"probe_ids: found {num_ids} ids of one probe each, expected two probes of one id at least")
+    try:
+        ids = _checked(probes, probe_ids, distractors, may_be_empty=over_ranks)
+    except ValueError as error:
+        held_by_ranks(probes, 0, over_ranks=over_ranks, error=error)
+        raise
+    if not over_ranks and worth_sharing(len(probes) * len(distractors)):
+        common = probes, ids, tuple(ranks), tuple(fars), block_size
+        bounds = shares(len(distractors), block_size, helpers())
+        return all_call(_of_part, common, [_array(distractors[bound]) for bound in bounds])
     photos = unit_rows(probes)
-    allowed = {far: _num_allowed(far, len(photos) * len(distractors)) for far in fars}
+    place = held_by_ranks(photos, len(distractors), over_ranks=over_ranks)
+    for N in ranks:
+        if int(N) != N or not 1 <= N <= place.total:
+            raise ValueError(f"ranks: found {N}, expected integers from 1 to {place.total}, the distractors")
+    allowed = {far: _num_allowed(far, len(photos) * place.total) for far in fars}
     highest = _Highest(max(allowed.values(), default=0) + 1, kept=photos.new_empty(0))
     best = Best.empty(photos, max(map(int, ranks), default=1))
     with torch.autocast(photos.device.type, enabled=False):
@@ -98,13 +105,42 @@ def identification(
             best.update(tile, start)
             highest.update(tile)
         person, score = _genuine(photos, ids, block_size)
-    impostors = highest.kept.sort(descending=True).values
+    impostors = place.joined(highest.kept)[0].sort(descending=True).values
+    nearest = place.stacked(best.values).transpose(0, 1).flatten(1).sort(dim=1, descending=True).values
     thresholds = {far: impostors[num] if num < len(impostors) else -torch.inf for far, num in allowed.items()}
     return IdentificationMetrics(
-        rank_accuracy={int(N): _mean(score >= best.values[person, int(N) - 1]) for N in ranks},
+        rank_accuracy={int(N): _mean(score >= nearest[person, int(N) - 1]) for N in ranks},
         tar_at_far={far: _mean(score > threshold) for far, threshold in thresholds.items()},
         num_pairs=len(score),
     )
+
+
+def _checked(probes: Tensor, probe_ids: Tensor | Sequence[int], distractors: Any, *, may_be_empty: bool) -> Tensor:
+    """The ids, int64 on the device of the probes."""
+    ids = checked_labels("probe_ids", probe_ids, checked_embeddings("probes", probes))
+    if not isinstance(distractors, Tensor | np.ndarray):
+        raise ValueError(f"distractors: found {type(distractors).__name__}, expected a tensor or an array")
+    fewest = 0 if may_be_empty else 1
+    if distractors.ndim != 2 or len(distractors) < fewest or distractors.shape[1] != probes.shape[1]:
+        raise ValueError(f"distractors: found shape {tuple(distractors.shape)}, expected (m, {probes.shape[1]}), m > 0")
+    num_ids = len(ids.unique())
+    if num_ids == len(ids):
+        raise ValueError(f"probe_ids: found {num_ids} ids of one probe each, expected two probes of one id at least")
+    return ids
+
+
+def _array(distractors: Any) -> npt.NDArray[np.floating]:
+    """The same memory, of which these rows alone go to another rank."""
+    if not isinstance(distractors, Tensor):
+        return np.asarray(distractors)
+    plain = distractors.float() if distractors.dtype == torch.bfloat16 else distractors
+    return plain.detach().cpu().numpy()
+
+
+def _of_part(
+    probes: Tensor, ids: Tensor, ranks: tuple[int, ...], fars: tuple[float, ...], block_size: int, distractors: Any
+) -> IdentificationMetrics:
+    return identification(probes, ids, distractors, ranks=ranks, fars=fars, block_size=block_size, over_ranks=True)
 
 
 def _unit_blocks(

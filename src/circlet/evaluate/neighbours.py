@@ -33,21 +33,32 @@ def nearest(queries: Tensor, gallery: Tensor | None, k: int, *, block_size: int)
 
     Gives iterator over blocks of queries; indices are (rows, k) int64.
     """
-    if k > block_size // 8:  # so many that keeping them costs more than sorting whole rows
-        return _nearest_by_sorting(queries, gallery, k, block_size)
-    return _nearest_by_tiles(queries, gallery, k, block_size)
+    if in_tiles(k, block_size):
+        return _nearest_by_tiles(queries, gallery, k, block_size)
+    return _nearest_by_sorting(queries, gallery, k, block_size)
+
+
+def in_tiles(k: int, block_size: int) -> bool:
+    """Whether k are so few that keeping them costs less than sorting whole rows."""
+    return k <= block_size // 8
 
 
 def row_blocks(num_queries: int, num_gallery: int, block_size: int) -> Iterator[slice]:
     """Blocks of queries whose whole rows of similarities are about as large as a tile."""
-    return _blocks(num_queries, max(1, block_size * block_size // num_gallery))
+    return blocks_of(num_queries, max(1, block_size * block_size // num_gallery))
 
 
-def similarity_rows(queries: Tensor, gallery: Tensor | None, chosen: slice | Tensor) -> Tensor:
-    """Whole rows of similarities for the chosen queries, self at -inf if `gallery` is None."""
+def similarity_rows(queries: Tensor, gallery: Tensor | None, chosen: slice | Tensor, *, block_size: int) -> Tensor:
+    """Whole rows of similarities for the chosen queries, self at -inf if `gallery` is None.
+
+    Multiplied in blocks of the gallery, as it is where each of several ranks has some of them.
+    """
+    items, rows = queries if gallery is None else gallery, queries[chosen]
+    similarities = rows.new_empty(len(rows), len(items))
+    for columns in blocks_of(len(items), block_size):
+        torch.mm(rows, items[columns].T, out=similarities[:, columns])
     if gallery is not None:
-        return queries[chosen] @ gallery.T
-    similarities = queries[chosen] @ queries.T
+        return similarities
     own = torch.arange(len(queries), device=queries.device)[chosen]
     return similarities.scatter_(1, own[:, None], -torch.inf)
 
@@ -57,7 +68,7 @@ def _nearest_by_sorting(
 ) -> Iterator[tuple[slice, Tensor]]:
     num_gallery = len(queries) if gallery is None else len(gallery)
     for rows in row_blocks(len(queries), num_gallery, block_size):
-        similarities = similarity_rows(queries, gallery, rows)
+        similarities = similarity_rows(queries, gallery, rows, block_size=block_size)
         yield rows, similarities.sort(dim=1, descending=True, stable=True).indices[:, :k]
 
 
@@ -85,9 +96,9 @@ def similarity_tiles(queries: Tensor, gallery: Tensor | None, block_size: int) -
     `gallery=None`: queries against themselves, each product serving two tiles. A tile lives until the next one.
     """
     items = queries if gallery is None else gallery
-    columns = list(_blocks(len(items), block_size))
+    columns = list(blocks_of(len(items), block_size))
     memory = items.new_empty(block_size * min(block_size, len(items)))  # one tile, used again and again
-    for i, rows in enumerate(_blocks(len(queries), block_size)):
+    for i, rows in enumerate(blocks_of(len(queries), block_size)):
         # Without a gallery, the tiles before the diagonal came transposed, earlier.
         for j in range(i if gallery is None else 0, len(columns)):
             shape = rows.stop - rows.start, columns[j].stop - columns[j].start
@@ -97,6 +108,7 @@ def similarity_tiles(queries: Tensor, gallery: Tensor | None, block_size: int) -
                 yield columns[j], rows, tile.T
 
 
-def _blocks(num_items: int, block_size: int) -> Iterator[slice]:
+def blocks_of(num_items: int, block_size: int) -> Iterator[slice]:
+    """Slices of `block_size` items, the last one perhaps of fewer."""
     for start in range(0, num_items, block_size):
         yield slice(start, min(start + block_size, num_items))

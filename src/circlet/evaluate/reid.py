@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from circlet.data.images import JUNK
+from circlet.distributed import all_call, helpers, shares
 from circlet.evaluate.checks import checked_embeddings, checked_labels, unit_pair
 from circlet.evaluate.neighbours import row_blocks
 from circlet.evaluate.ranks import ranks_of_positives
+from circlet.evaluate.spread import Place, only, sent, spread, worth_sharing
 
 __all__ = ["ReidMetrics", "reid", "reid_from_distances"]
 
@@ -60,6 +62,7 @@ def reid(
     average_precision: AveragePrecision = "step",
     max_rank: int = 50,
     block_size: int = 1024,
+    over_ranks: bool = False,
 ) -> ReidMetrics:
     r"""CMC, mAP and mINP by cosine similarity (of unit rows, Euclidean distance gives the same ranking).
 
@@ -89,6 +92,7 @@ def reid(
     average_precision: "step" or "trapezoid".
     max_rank: length of the CMC, cut to the number of gallery entries that are not junk.
     block_size: distances are made block_size^2 at a time; decides memory and speed, not the result.
+    over_ranks: the query and gallery entries are this rank's own; see `retrieval`.
 
     Raises ValueError: a wrong shape, dtype or device, an embedding that is not finite, a gallery of junk only, an
         unknown average_precision, max_rank or block_size below 1; and where no query has a positive, as with a single
@@ -98,17 +102,27 @@ def reid(
 
     Extra memory: a unit copy of query and gallery and about 40 bytes x block_size^2 (40 MB).
     """
-    checked_embeddings("query", query)
-    checked_embeddings("gallery", gallery)
-    kept = checked_labels("gallery_ids", gallery_ids, gallery) != JUNK
-    queries, items = unit_pair("query", query, "gallery", gallery[kept] if not kept.all() else gallery)
+    _check(average_precision, max_rank, block_size)
+    asked = _Asked(query, query_ids, query_cams, gallery, gallery_ids, gallery_cams)
+    try:
+        queries, items, given = _checked(asked, may_be_empty=over_ranks)
+    except ValueError as error:
+        spread(query, block_size, over_ranks=over_ranks, error=error)
+        raise
+    settings = average_precision, max_rank, block_size
+    if not over_ranks and worth_sharing(len(queries) * len(items)):
+        return all_call(_reid_of_part, settings, _parts(asked, block_size))
+    wanted = spread(queries, block_size, over_ranks=over_ranks)
+    searched = spread(items, block_size, over_ranks=over_ranks)
+    if not searched.place.total:
+        raise ValueError(f"gallery_ids: found {len(gallery)} times -1 (junk), expected other ids too")
 
     def distances(rows: slice) -> Tensor:
-        return queries[rows].neg() @ items.T
+        return searched.products(wanted.rows(rows).neg(), block_size)
 
-    labels = _labels(query, query_ids, query_cams, gallery, gallery_ids, gallery_cams)
+    of_query, of_item = wanted.place.joined(*given[:2]), searched.place.joined(*given[2:])
     with torch.autocast(queries.device.type, enabled=False):
-        return _evaluate(distances, labels, average_precision, max_rank, block_size)
+        return _evaluate(distances, _Labels(*of_query, *of_item), *settings, searched.place)
 
 
 @torch.no_grad()
@@ -139,17 +153,53 @@ def reid_from_distances(
     block_size: decides memory and speed.
     """
     checked_embeddings("distances", distances)
+    _check(average_precision, max_rank, block_size)
     labels = _labels(distances, query_ids, query_cams, distances.T, gallery_ids, gallery_cams)
-    kept = torch.as_tensor(gallery_ids, device=distances.device) != JUNK
+    kept = checked_labels("gallery_ids", gallery_ids, distances.T) != JUNK
+    if not kept.any():
+        raise ValueError(f"gallery_ids: found {len(kept)} times -1 (junk), expected other ids too")
 
     def rows_of(rows: slice) -> Tensor:
         return distances[rows][:, kept]
 
-    return _evaluate(rows_of, labels, average_precision, max_rank, block_size)
+    return _evaluate(rows_of, labels, average_precision, max_rank, block_size, only(len(labels.gallery_ids)))
 
 
-@dataclass(frozen=True)
-class _Labels:
+class _Asked(NamedTuple):
+    """The arguments of `reid`."""
+
+    query: Tensor
+    query_ids: Tensor | Sequence[int]
+    query_cams: Tensor | Sequence[int]
+    gallery: Tensor
+    gallery_ids: Tensor | Sequence[int]
+    gallery_cams: Tensor | Sequence[int]
+
+
+def _parts(asked: _Asked, block_size: int) -> list[_Asked]:
+    """What each of the ranks that help is given."""
+    bounds = (shares(len(rows), block_size, helpers()) for rows in (asked.query, asked.gallery))
+    return [
+        _Asked(*(sent(x, own) for x in asked[:3]), *(sent(x, theirs) for x in asked[3:]))  # type: ignore[arg-type]
+        for own, theirs in zip(*bounds, strict=True)
+    ]
+
+
+def _reid_of_part(convention: AveragePrecision, max_rank: int, block_size: int, part: _Asked) -> ReidMetrics:
+    return reid(*part, average_precision=convention, max_rank=max_rank, block_size=block_size, over_ranks=True)
+
+
+def _checked(asked: _Asked, *, may_be_empty: bool) -> tuple[Tensor, Tensor, _Labels]:
+    """Unit rows of the query and, without junk, of the gallery, with what is known of them."""
+    checked_embeddings("query", asked.query, may_be_empty=may_be_empty)
+    checked_embeddings("gallery", asked.gallery, may_be_empty=may_be_empty)
+    labels = _labels(asked.query, asked.query_ids, asked.query_cams, *asked[3:])
+    kept = checked_labels("gallery_ids", asked.gallery_ids, asked.gallery) != JUNK
+    gallery = asked.gallery if kept.all() else asked.gallery[kept]
+    return *unit_pair("query", asked.query, "gallery", gallery), labels
+
+
+class _Labels(NamedTuple):
     """Ids and cameras, the gallery's without junk."""
 
     query_ids: Tensor
@@ -168,8 +218,6 @@ def _labels(
 ) -> _Labels:
     ids = checked_labels("gallery_ids", gallery_ids, gallery)
     cams = checked_labels("gallery_cams", gallery_cams, gallery)
-    if (ids == JUNK).all():
-        raise ValueError(f"gallery_ids: found {len(ids)} times -1 (junk), expected other ids too")
     return _Labels(
         checked_labels("query_ids", query_ids, query),
         checked_labels("query_cams", query_cams, query),
@@ -184,22 +232,19 @@ def _evaluate(
     convention: AveragePrecision,
     max_rank: int,
     block_size: int,
+    place: Place,
 ) -> ReidMetrics:
-    if convention not in ("step", "trapezoid"):
-        raise ValueError(f'average_precision: found {convention!r}, expected "step" or "trapezoid"')
-    for name, value in (("max_rank", max_rank), ("block_size", block_size)):
-        if value < 1:
-            raise ValueError(f"{name}: found {value}, expected at least 1")
+    """place: which columns of the distances are here."""
     num_queries, num_items = len(labels.query_ids), len(labels.gallery_ids)
     max_rank = min(max_rank, num_items)
     ap = torch.empty(num_queries, dtype=torch.float64)
     inp = torch.empty(num_queries, dtype=torch.float64)
     first_rank = torch.empty(num_queries, dtype=torch.int64)
     for rows in row_blocks(num_queries, num_items, block_size):
-        same_id = labels.query_ids[rows, None] == labels.gallery_ids
-        same_camera = labels.query_cams[rows, None] == labels.gallery_cams
+        same_id = labels.query_ids[rows, None] == labels.gallery_ids[place.here]
+        same_camera = labels.query_cams[rows, None] == labels.gallery_cams[place.here]
         left = distances(rows).masked_fill_(same_id & same_camera, torch.inf)
-        row, rank = (x.cpu() for x in ranks_of_positives(left, same_id & ~same_camera))
+        row, rank = (x.cpu() for x in ranks_of_positives(left, same_id & ~same_camera, place))
         ap[rows], inp[rows], first_rank[rows] = _per_query(row, rank, len(left), convention)
 
     valid = ~ap.isnan()
@@ -221,6 +266,14 @@ def _evaluate(
         num_valid_queries=int(valid.sum()),
         average_precision=convention,
     )
+
+
+def _check(convention: str, max_rank: int, block_size: int) -> None:
+    if convention not in ("step", "trapezoid"):
+        raise ValueError(f'average_precision: found {convention!r}, expected "step" or "trapezoid"')
+    for name, value in (("max_rank", max_rank), ("block_size", block_size)):
+        if value < 1:
+            raise ValueError(f"{name}: found {value}, expected at least 1")
 
 
 def _per_query(row: Tensor, rank: Tensor, num_rows: int, convention: AveragePrecision) -> tuple[Tensor, Tensor, Tensor]:

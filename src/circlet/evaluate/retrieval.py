@@ -12,8 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from circlet.evaluate.checks import checked_embeddings, checked_labels, unit_pair, unit_rows
-from circlet.evaluate.neighbours import nearest, row_blocks, similarity_rows
+from circlet.distributed import all_call
+from circlet.evaluate.asked import Asked, checked, parts
+from circlet.evaluate.neighbours import row_blocks
+from circlet.evaluate.spread import Place, spread, worth_sharing
+from circlet.evaluate.spread_neighbours import spread_nearest, without_itself
 
 __all__ = ["QueryMetrics", "RetrievalMetrics", "retrieval", "retrieval_by_query"]
 
@@ -77,6 +80,7 @@ def retrieval(
     groups: Tensor | Sequence[int] | None = None,
     gallery_groups: Tensor | Sequence[int] | None = None,
     block_size: int = 4096,
+    over_ranks: bool = False,
 ) -> RetrievalMetrics:
     r"""Recall@K, Precision@K, R-Precision, MAP@R and MRR by cosine similarity.
 
@@ -110,6 +114,9 @@ def retrieval(
         one burst, or its own file in the gallery, which anything finds. None: each item is a group of its own.
     gallery_groups: (m,) integers, with `gallery` and `groups` only.
     block_size: side of the tiles of similarities; decides memory and speed, not the result.
+    over_ranks: all ranks of a process group call this with rows of their own, perhaps none, and the metrics, the same
+        on every rank, are those of one process that has them all in the order of the ranks. No rank holds more than its
+        share of the rows, in whole blocks, and one block of another.
 
     Raises ValueError: a wrong shape, dtype or device, an embedding that is not finite, fewer than two items, an empty
         gallery, gallery without gallery_labels or the reverse, likewise for groups, a K out of range; and where every
@@ -123,9 +130,8 @@ def retrieval(
 
     Extra memory: O(block_size^2 + n k) for k = max(R, 16, precision_ks), or O(block_size^2) if k > block_size / 8.
     """
-    found, num_candidates = _by_query(
-        embeddings, labels, gallery, gallery_labels, groups, gallery_groups, block_size, precision_ks
-    )
+    asked = Asked(embeddings, labels, gallery, gallery_labels, groups, gallery_groups)
+    found, num_candidates = _by_query(asked, block_size, precision_ks, over_ranks=over_ranks)
     _check_counts("ks", ks, num_candidates)
     has_match = found.has_match
     require_a_match(has_match, num_candidates, gallery is not None, groups is not None)
@@ -150,66 +156,63 @@ def retrieval_by_query(
     groups: Tensor | Sequence[int] | None = None,
     gallery_groups: Tensor | Sequence[int] | None = None,
     block_size: int = 4096,
+    over_ranks: bool = False,
 ) -> QueryMetrics:
     """What every query found, on the CPU; arguments, protocol and errors as those of `retrieval`, but any may be lone.
 
     >>> retrieval_by_query(torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]]), [0, 0, 1]).map_at_r.tolist()
     [1.0, 1.0, 0.0]
     """
-    return _by_query(embeddings, labels, gallery, gallery_labels, groups, gallery_groups, block_size, precision_ks)[0]
+    asked = Asked(embeddings, labels, gallery, gallery_labels, groups, gallery_groups)
+    return _by_query(asked, block_size, precision_ks, over_ranks=over_ranks)[0]
 
 
 @torch.no_grad()
 def _by_query(
-    embeddings: Tensor,
-    labels: Tensor | Sequence[int],
-    gallery: Tensor | None,
-    gallery_labels: Tensor | Sequence[int] | None,
-    groups: Tensor | Sequence[int] | None,
-    gallery_groups: Tensor | Sequence[int] | None,
-    block_size: int,
-    precision_ks: Sequence[int],
+    asked: Asked, block_size: int, precision_ks: Sequence[int], *, over_ranks: bool
 ) -> tuple[QueryMetrics, int]:
     """What every query found, and among how many candidates."""
-    query_labels = checked_labels("labels", labels, checked_embeddings("embeddings", embeddings))
-    if (gallery is None) != (gallery_labels is None):
-        raise ValueError("gallery and gallery_labels: found one without the other, expected both or neither")
-    if gallery is None or gallery_labels is None:
-        queries, items, item_labels = unit_rows(embeddings), None, query_labels
-    else:
-        item_labels = checked_labels("gallery_labels", gallery_labels, checked_embeddings("gallery", gallery))
-        queries, items = unit_pair("embeddings", embeddings, "gallery", gallery)
-    own = int(items is None)  # without a gallery every query is among the items, and left out
+    if block_size < 1:
+        raise ValueError(f"block_size: found {block_size}, expected at least 1")
+    try:
+        given = checked(asked, may_be_empty=over_ranks)
+    except ValueError as error:
+        spread(asked.embeddings, block_size, over_ranks=over_ranks, error=error)
+        raise
+    if not over_ranks and worth_sharing(len(given.labels) * len(given.item_labels)):
+        return all_call(_by_query_of_part, (block_size, tuple(precision_ks)), parts(asked, block_size))
+    queries = spread(given.queries, block_size, over_ranks=over_ranks)
+    labels = queries.place.of_all(given.labels)
+    groups = None if given.groups is None else queries.place.of_all(given.groups)
+    items, item_labels, item_groups = queries, labels, groups
+    if given.items is not None:
+        items = spread(given.items, block_size, over_ranks=over_ranks)
+        item_labels = items.place.of_all(given.item_labels)
+        item_groups = None if given.item_groups is None else items.place.of_all(given.item_groups)
+    own = given.items is None  # without a gallery every query is among the items, and left out
     num_candidates = len(item_labels) - own
     if num_candidates < 1:
         raise ValueError("embeddings: found 1 item, expected at least 2 (or a gallery)")
-    if block_size < 1:
-        raise ValueError(f"block_size: found {block_size}, expected at least 1")
     _check_counts("precision_ks", precision_ks, num_candidates)
 
-    num_relevant = count_of(query_labels, item_labels) - own
-    passed_over, own_groups, item_groups = 0, None, None
-    if (gallery_groups is None) != (gallery is None or groups is None):
-        raise ValueError("gallery_groups: found without a gallery and groups, or none with both, expected all three")
-    if groups is not None:
-        own_groups = checked_labels("groups", groups, queries)
-        item_groups = own_groups
-        if items is not None and gallery_groups is not None:
-            item_groups = checked_labels("gallery_groups", gallery_groups, items)
-        pairs = torch.stack([torch.cat([own_groups, item_groups]), torch.cat([query_labels, item_labels])], 1)
-        of_query, of_item = pairs.unique(dim=0, return_inverse=True)[1].split([len(query_labels), len(item_labels)])
-        num_relevant = num_relevant + own - count_of(of_query, of_item)
-        passed_over = int(count_of(own_groups, item_groups).max()) - own
+    num_relevant = count_of(labels, item_labels) - int(own)
+    passed_over = 0
+    if groups is not None and item_groups is not None:
+        pairs = torch.stack([torch.cat([groups, item_groups]), torch.cat([labels, item_labels])], 1)
+        of_query, of_item = pairs.unique(dim=0, return_inverse=True)[1].split([len(labels), len(item_labels)])
+        num_relevant = num_relevant + int(own) - count_of(of_query, of_item)
+        passed_over = int(count_of(groups, item_groups).max()) - int(own)
     k = min(max(int(num_relevant.max()), _MIN_NEIGHBOURS, *map(int, precision_ks)) + passed_over, num_candidates)
-    first_hit = torch.empty(len(queries), dtype=torch.int64, device=queries.device)  # number of items before it
-    r_precision = torch.empty(len(queries), dtype=torch.float64)
-    map_at_r = torch.empty(len(queries), dtype=torch.float64)
-    hits_among = {int(K): torch.empty(len(queries), dtype=torch.int64) for K in precision_ks}
-    with torch.autocast(queries.device.type, enabled=False):
-        for rows, neighbours in nearest(queries, items, k, block_size=block_size):
-            hits = item_labels[neighbours] == query_labels[rows, None]
-            if own_groups is not None and item_groups is not None:  # to the end with them, where they are no hits
-                theirs = item_groups[neighbours] == own_groups[rows, None]
+    device = given.queries.device
+    first_hit = torch.empty(len(labels), dtype=torch.int64, device=device)  # number of items before it
+    r_precision = torch.empty(len(labels), dtype=torch.float64)
+    map_at_r = torch.empty(len(labels), dtype=torch.float64)
+    hits_among = {int(K): torch.empty(len(labels), dtype=torch.int64) for K in precision_ks}
+    with torch.autocast(device.type, enabled=False):
+        for rows, neighbours in spread_nearest(queries, None if own else items, k, block_size=block_size):
+            hits = item_labels[neighbours] == labels[rows, None]
+            if groups is not None and item_groups is not None:  # to the end with them, where they are no hits
+                theirs = item_groups[neighbours] == groups[rows, None]
                 order = theirs.int().argsort(dim=1, stable=True)
                 hits = (hits & ~theirs).gather(1, order)
             first_hit[rows] = torch.where(hits.any(1), hits.int().argmax(1), k)
@@ -217,17 +220,22 @@ def _by_query(
             for K, counted in hits_among.items():
                 counted[rows] = hits[:, :K].sum(1).cpu()
         missed = ((first_hit == k) & (num_relevant > 0)).nonzero().squeeze(1)
+        here = items.place.here
         for part in row_blocks(len(missed), len(item_labels), block_size):
             chosen = missed[part]
-            same = query_labels[chosen, None] == item_labels
-            similarities = similarity_rows(queries, items, chosen)
-            if own_groups is not None and item_groups is not None:
-                theirs = own_groups[chosen, None] == item_groups
+            same = labels[chosen, None] == item_labels[here]
+            similarities = without_itself(items.products(queries.take(chosen), block_size), chosen, items, own)
+            if groups is not None and item_groups is not None:
+                theirs = groups[chosen, None] == item_groups[here]
                 same, similarities = same & ~theirs, similarities.masked_fill(theirs, -torch.inf)
-            first_hit[chosen] = _num_before_first_hit(similarities, same)
+            first_hit[chosen] = _num_before_first_hit(similarities, same, items.place)
 
     found = QueryMetrics((num_relevant > 0).cpu(), 1 + first_hit.cpu(), r_precision, map_at_r, hits_among)
     return found, num_candidates
+
+
+def _by_query_of_part(block_size: int, precision_ks: tuple[int, ...], part: Asked) -> tuple[QueryMetrics, int]:
+    return _by_query(part, block_size, precision_ks, over_ranks=True)
 
 
 def _at_r(hits: Tensor, num_relevant: Tensor) -> tuple[Tensor, Tensor]:
@@ -239,13 +247,18 @@ def _at_r(hits: Tensor, num_relevant: Tensor) -> tuple[Tensor, Tensor]:
     return within.sum(1) / divisor, precision_at_hit.sum(1) / divisor
 
 
-def _num_before_first_hit(similarities: Tensor, same: Tensor) -> Tensor:
-    """Count, per row (some `same` needed in each), the items that rank before the best item of `same`."""
-    best = similarities.masked_fill(~same, -torch.inf).amax(dim=1, keepdim=True)
+def _num_before_first_hit(similarities: Tensor, same: Tensor, place: Place) -> Tensor:
+    """Count, per row (some `same` needed in each), the items that rank before the best item of `same`.
+
+    place: which of the items are here, if others are on other ranks.
+    """
+    none = similarities.new_full((len(similarities), 1), -torch.inf)
+    best = place.most(torch.cat([similarities.masked_fill(~same, -torch.inf), none], 1).amax(dim=1, keepdim=True))
+    numbers = torch.arange(place.here.start, place.here.stop, device=similarities.device)
     ties = similarities == best
-    first = (ties & same).int().argmax(dim=1, keepdim=True)
-    earlier = torch.arange(similarities.shape[1], device=similarities.device) < first
-    return ((similarities > best) | (ties & earlier)).sum(dim=1)
+    last = numbers.new_full((len(similarities), 1), place.total)
+    first = place.least(torch.cat([torch.where(ties & same, numbers, place.total), last], 1).amin(1, keepdim=True))
+    return place.summed(((similarities > best) | (ties & (numbers < first))).sum(dim=1))
 
 
 def count_of(query_labels: Tensor, item_labels: Tensor) -> Tensor:

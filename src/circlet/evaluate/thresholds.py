@@ -165,6 +165,8 @@ def _identify(
 
 
 def _verify(pairs: PairScores, fars: Sequence[float], classes: int, seed: int) -> tuple[Threshold, ...]:
+    if not len(pairs.same):  # of so many images none of the sample has another of its class there
+        return ()
     chosen = {far: pairs.threshold_at(far).threshold for far in fars}
     intervals = pair_intervals(pairs, thresholds=list(chosen.values()), seed=seed)
     found = []

@@ -21,6 +21,7 @@
 | metrics    | what is measured, by task, with intervals over classes                                  |
 | held_out, promises | thresholds, chosen on held-out classes; what they give on the test classes      |
 | face_sets  | the face test sets                                                                      |
+| elsewhere  | other data than a run's own, to test on and to embed                                    |
 | folders    | run folders: named, found, opened, with what in them is trusted                         |
 | series     | several runs, one after another                                                         |
 | trained    | a trained run: loaded, tested again, used to embed                                      |

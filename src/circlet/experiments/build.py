@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from circlet.augment import Augment
 from circlet.distributed import num_ranks
 from circlet.experiments.experiment import Experiment, ModelConfig
 from circlet.experiments.loss import LossConfig, build_loss
@@ -57,6 +58,11 @@ def build_objective(config: LossConfig, num_classes: int, embedding_dim: int, de
         centers=config.centers,
         device=device if num_ranks(None) > 1 else None,
     )
+
+
+def build_augment(experiment: Experiment, size: tuple[int, int]) -> Augment | None:
+    """The random changes to training images, to that size; none of vectors, which are taken as they are."""
+    return None if experiment.data.of_vectors else Augment(experiment.augment, size)
 
 
 def fitting_of(experiment: Experiment) -> Fitting:

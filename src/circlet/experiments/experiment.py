@@ -19,6 +19,7 @@ from circlet.experiments.numbers import check_numbers
 from circlet.experiments.testing import FaceSets, TestConfig
 from circlet.losses import Level
 from circlet.models import HeadName, Interpolation, PoolingName, View
+from circlet.models.vector_network import VECTORS
 from circlet.training import LoopConfig
 from circlet.training.image_batches import BatchConfig
 from circlet.transfer.config import TransferConfig
@@ -33,19 +34,25 @@ class DataConfig:
     source: str = "glyphs"
     """glyphs: the embedded set; omniglot: downloaded, or found under root; folder: root/class/image or
     root/{train,query,gallery}/class/image; manifest: a CSV or Parquet file with path, label, and perhaps
-    split, camera, bbox, group, time, category; others: see `circlet datasets`; your own:
+    split, camera, bbox, group, time, category; shards: WebDataset tars, or Parquet with the bytes of images;
+    vectors: a Parquet file with label, embedding, and perhaps path, split,
+    group, or .npy with a .csv of the others beside it; others: see `circlet datasets`; your own:
     package.module:name, a function (root, **options) that gives circlet.data.Splits."""
     root: Annotated[Path | None, tyro.conf.arg(aliases=["--root"], metavar="PATH")] = None
-    """Folder or manifest file; omniglot: a folder with a local copy."""
+    """Folder or manifest file; omniglot: a folder with a local copy; shards: a folder of them, one, or a pattern such
+    as train-{000000..000099}.tar."""
     images: Annotated[Path | None, tyro.conf.arg(aliases=["--images"], metavar="FOLDER")] = None
     """Manifest: the folder that its paths start from and must stay below; None: the manifest's own."""
+    test_shards: Annotated[Path | None, tyro.conf.arg(aliases=["--test-shards"], metavar="PATH")] = None
+    """Shards: others of them, to test on; None: classes are held out of those under root (`test_share`)."""
     size: tuple[int, int] | None = (48, 48)
     """Height and width to which images are decoded; augmentation works on these. None: as the model's weights expect
     it, a little more than what the model sees."""
     channels: Literal[1, 3] = 1
     """1: grey, 3: colour."""
     fit: Fit = "stretch"
-    """How an image becomes `size`; ink: cut out by centre of mass and spread, for drawings, dark on white."""
+    """How an image becomes `size`; ink: cut out by centre of mass and spread, for drawings, dark on white; vector: it
+    is none, but a vector that is given (recipe vectors)."""
     interpolation: Interpolation | None = "bicubic"
     """How it is resized; None: as the model's weights expect it."""
     test_share: float = 0.5
@@ -83,6 +90,11 @@ class DataConfig:
             raise ValueError(f"data.size: found {self.size}, expected at least 1 pixel each way")
         if not self.max_megapixels > 0:
             raise ValueError(f"data.max_megapixels: found {self.max_megapixels}, expected a number above 0")
+
+    @property
+    def of_vectors(self) -> bool:
+        """Whether vectors are given, and no images."""
+        return self.fit == "vector"
 
     @property
     def decoding(self) -> Decoding:
@@ -179,6 +191,7 @@ class Experiment:
         if self.batch.sampler == "shuffle" and self.loss.level != "class":
             raise ValueError("batch.sampler: found shuffle, expected pk: pair-wise labels need positives in the batch")
         self._check_transfer()
+        self._check_vectors()
         if self.loop.patience and not self.data.validation_share and not self.transfer.stages:
             raise ValueError(f"loop.patience: found {self.loop.patience} without validation classes, expected 0, or "
                              "classes to validate on (--data.validation-share)")  # fmt: skip
@@ -191,6 +204,9 @@ class Experiment:
     def _check_transfer(self) -> None:
         if not self.transfer.stages:
             return
+        if self.data.source == "shards":
+            raise ValueError("transfer.stages: found with shards, expected none (--transfer.stages, followed by "
+                             "nothing): they look at every image before the first step")  # fmt: skip
         if not self.model.starts_from_weights:
             raise ValueError(f"transfer.stages: found with {self.model.backbone} from random weights, expected a "
                              "pretrained network (--model.pretrained or --model.weights FILE), or no stages: "
@@ -200,6 +216,31 @@ class Experiment:
                              "the closed form")  # fmt: skip
         if self.test.crop:
             raise ValueError("test.crop: found with transfer.stages, expected none: five crops have no frozen features")
+
+    def _check_vectors(self) -> None:
+        of_vectors = self.data.of_vectors
+        if of_vectors != (self.model.backbone == VECTORS):
+            expected = f"{VECTORS}: vectors have no other network" if of_vectors else "a network for images"
+            raise ValueError(f"model.backbone: found {self.model.backbone} with data.fit {self.data.fit}, expected "
+                             f"{expected} (--model.weights FILE takes weights of an earlier run)")  # fmt: skip
+        if not of_vectors:
+            return
+        wanted: tuple[tuple[str, object, object], ...] = (
+            ("task", self.task, "retrieval"),
+            ("data.channels", self.data.channels, 1),
+            ("data.size", self.data.size, self.model.size),
+            ("model.crop_share", self.model.crop_share, 1.0),
+            ("model.mean", self.model.mean, (0.0,)),
+            ("model.std", self.model.std, (1.0,)),
+            ("augment", self.augment, AugmentConfig()),
+            ("transfer.looks", self.transfer.looks, 1),
+            ("transfer.size", self.transfer.size, None),
+            ("test.flip", self.test.flip, False),
+            ("test.crop", self.test.crop, False),
+        )
+        for flag, given, only in wanted:
+            if given != only:
+                raise ValueError(f"{flag}: found {given} with vectors, expected {only}: they are taken as they are")
 
     @property
     def folder_name(self) -> str:

@@ -11,6 +11,7 @@ from circlet.experiments.testing import FaceSets
 PLACES = (
     "data.root",
     "data.images",
+    "data.test_shards",
     "data.workers",
     "data.in_memory",
     "model.weights",

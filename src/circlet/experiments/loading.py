@@ -26,20 +26,27 @@ def build_splits(config: DataConfig, *, settle: bool = True) -> Splits:
     options = {name: value for name, value in options.items() if entry.accepts(name)}
     if config.source == "manifest":
         options["root"] = config.images
-    for name, value in (("time_split", config.time_split), ("closed_set", config.closed_set or None)):
+    for name, value, of in (
+        ("time_split", config.time_split, "manifest"),
+        ("closed_set", config.closed_set or None, "manifest or folder"),
+        ("test_shards", config.test_shards, "shards"),
+    ):
         if value is not None:
             if not entry.accepts(name):
-                raise ValueError(f"data.{name}: found with the source {config.source}, expected manifest"
-                                 f"{' or folder' if name == 'closed_set' else ''}")  # fmt: skip
+                raise ValueError(f"data.{name}: found with the source {config.source}, expected {of}")
             options[name] = value
     splits = entry.open_splits(config.root, **options)
     return each_once(splits, config) if settle else splits
 
 
 def each_once(splits: Splits, config: DataConfig) -> Splits:
-    """Images of the source that `config` names, each once in its role (`settled`); of published sets as they are."""
+    """Images of the source that `config` names, each once in its role (`settled`); of published sets and of shards as
+    they are.
+    """
     entry = find_data_set(config.source)
-    return splits if entry.counts else settled(splits, entry.place(config.root), on_error=config.on_error)
+    if entry.counts or entry.streamed:
+        return splits
+    return settled(splits, entry.place(config.root), on_error=config.on_error)
 
 
 def check_task(task: Task, splits: Splits) -> None:

@@ -13,12 +13,11 @@ import torch
 from torch import nn
 
 from circlet.analyse import Telemetry, Trace
-from circlet.augment import Augment
 from circlet.data import ImageSet, hold_out_classes
 from circlet.data.images import JoinedClassesError
 from circlet.data.pixels import Pixels, load_pixels
-from circlet.distributed import is_rank_0, on_rank_0
-from circlet.experiments.build import build_objective, build_trackers
+from circlet.distributed import is_rank_0, led, on_rank_0
+from circlet.experiments.build import build_augment, build_objective, build_trackers
 from circlet.experiments.experiment import Experiment
 from circlet.models import Embedder, add_low_rank, embed_pixels, evaluating, merge_low_rank, mix_states
 from circlet.training import LoopConfig, RunFolder, fit
@@ -96,7 +95,7 @@ def train_network(
     set_head(model, head)
     before_state = {name: value.clone() for name, value in model.state_dict().items()}
     judged = partial(_judged, validation, experiment, device)
-    before = on_rank_0(lambda: judged(model))
+    before = led(lambda: judged(model))
     torch.manual_seed(experiment.loop.seed)
     adapters = add_low_rank(model.backbone, experiment.transfer.low_rank) if experiment.transfer.low_rank else 0
     batches = TrainBatches(train, experiment.batch, seed=experiment.loop.seed)
@@ -113,7 +112,7 @@ def train_network(
         loop,
         folder,
         device=device,
-        augment=Augment(experiment.augment, training_size(experiment)),
+        augment=build_augment(experiment, training_size(experiment)),
         validate=lambda model: judged(model).summary(),
         observe=Telemetry(Trace(folder.path) if is_rank_0() else None),
         trackers=build_trackers(experiment, folder.path) if is_rank_0() else (),
@@ -132,7 +131,7 @@ def train_network(
         best = max(tried, key=lambda share: (verdicts[share].better, float(tried[share].map_at_r.mean())))
         return best, tried[best], verdicts[best]
 
-    share, found, verdict = on_rank_0(choose)
+    share, found, verdict = led(choose)
     state = mix_states(before_state, after_state, share) if verdict.better else before_state
     model.load_state_dict(state)
     settings: dict[str, Any] = {"mix": share, "size": list(training_size(experiment))}

@@ -15,7 +15,8 @@ from circlet.experiments.face_sets import face_metrics, open_face_sets
 from circlet.experiments.metrics import FNIR, Bounds, measured, metrics_of
 from circlet.experiments.promises import OpenSetFound, open_set_found, promise_sentence
 from circlet.models import Embedded, Embedder, RawPixels, embed_pixels
-from circlet.transfer import Frozen, head_of
+from circlet.models.vector_network import VECTORS
+from circlet.transfer import Frozen, GivenVectors, head_of
 
 
 class Outcome(NamedTuple):
@@ -24,7 +25,8 @@ class Outcome(NamedTuple):
     frozen: of the pretrained network before any training; None where it began from random weights. notes: sentences
     that nobody should miss. intervals: 95 % intervals over the test classes of metrics that are means over queries.
     thresholds: chosen on validation classes; None where there are none. open_set: how they hold on the test classes,
-    and how well unknown classes are told there.
+    and how well unknown classes are told there. of_vectors: frozen are the vectors as they were given, and so are the
+    raw pixels, which then nobody is shown.
     """
 
     metrics: dict[str, float]
@@ -36,11 +38,14 @@ class Outcome(NamedTuple):
     intervals: dict[str, Bounds] = {}  # noqa: RUF012 (never changed)
     thresholds: Thresholds | None = None
     open_set: OpenSetFound | None = None
+    of_vectors: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """By the names of result.json."""
         frozen = {} if self.frozen is None else {"frozen": self.frozen}
         found: dict[str, Any] = {"test": self.metrics, **frozen, "raw_pixels": self.raw_pixels}
+        if self.of_vectors:
+            found["input"] = VECTORS
         found["intervals"] = {name: list(ends) for name, ends in self.intervals.items()}
         if self.thresholds is not None:
             found["thresholds"] = self.thresholds.to_json()
@@ -56,6 +61,8 @@ class Outcome(NamedTuple):
 def rows_of(content: dict[str, Any]) -> dict[str, dict[str, float]]:
     """The rows of a table, least first, from what `Outcome.to_json` gives or result.json holds."""
     names = {"raw_pixels": "raw pixels", "frozen": "frozen network", "test": "embedding"}
+    if content.get("input") == VECTORS:
+        names = {"frozen": "given vectors", "test": "embedding"}
     return {title: content[name] for name, title in names.items() if name in content}
 
 
@@ -81,7 +88,7 @@ def test(
         intervals[FNIR] = open_set.intervals[FNIR]
     if experiment.task == "face":
         metrics |= face_metrics(model, open_face_sets(experiment.faces), experiment, device)
-    if experiment.transfer.stages:
+    if experiment.transfer.stages or experiment.data.of_vectors:
         raw = embedded_by(frozen_of(model, experiment, device).raw_pixels, test_set)
     else:
         raw = embedded_by(lambda p: embed_pixels(RawPixels(model), p, experiment.view.plain(), device), test_set)
@@ -94,6 +101,7 @@ def test(
         intervals=intervals,
         thresholds=thresholds,
         open_set=open_set,
+        of_vectors=experiment.data.of_vectors,
     )
 
 
@@ -131,4 +139,5 @@ def plainly(experiment: Experiment) -> Experiment:
 def frozen_of(model: Embedder, experiment: Experiment, device: torch.device) -> Frozen:
     """The model's network as it is now, looking at images as the experiment does."""
     view = replace(experiment.view, five_crops=False)
-    return Frozen(model, view, replace(experiment.data.decoding, in_memory=False), device)
+    kind = GivenVectors if experiment.data.of_vectors else Frozen
+    return kind(model, view, replace(experiment.data.decoding, in_memory=False), device)

@@ -8,8 +8,10 @@ from circlet.experiments.network_stage import NetworkImages, training_size
 from circlet.transfer import Facts, Frozen, Plan, make_plan
 
 
-def planned(experiment: Experiment, data: RunData, frozen: Frozen, network: NetworkImages | None, began: float) -> Plan:
-    """The plan, printed; a ValueError where the time is too short."""
+def planned(
+    experiment: Experiment, data: RunData, frozen: Frozen, network: NetworkImages | None, began: float, ranks: int
+) -> Plan:
+    """The plan, printed; a ValueError where the time is too short. ranks: how many share the work."""
     backbone = experiment.model.backbone
     assert data.test is not None
     tested = [pixels for pixels in (data.test.query, data.test.gallery) if pixels is not None]
@@ -19,7 +21,7 @@ def planned(experiment: Experiment, data: RunData, frozen: Frozen, network: Netw
     wanted = looks * len(data.train) + views * num_tested
     missing = frozen.missing(data.train, looks) + sum(frozen.missing(pixels, views) for pixels in tested)
     asked = experiment.transfer.minutes is not None or "network" in experiment.transfer.stages
-    rate = frozen.images_per_second(data.train) if missing or asked else float("inf")
+    rate = ranks * frozen.images_per_second(data.train) if missing or asked else float("inf")
     seen, small = (size[0] * size[1] for size in (experiment.view.size, training_size(experiment)))
     trained, validated = (0, 0) if network is None else (len(network.train), len(network.validation))
     facts = Facts(missing, num_tested, trained, validated, rate, small / seen)
@@ -28,14 +30,16 @@ def planned(experiment: Experiment, data: RunData, frozen: Frozen, network: Netw
     plan = make_plan(config, facts, batch, experiment.loop.steps, gone=time.monotonic() - began)
     if network is None:
         plan = plan._replace(network=None, steps=0)
-    images = data.train.images
-    print(f"{len(images)} images of {images.num_classes} classes to train on, {num_tested} to test; {backbone} at "
-          f"{experiment.view.size[0]} x {experiment.view.size[1]} pixels")  # fmt: skip
-    known = wanted - missing
-    speed = f" at {rate:.0f} images/s" if missing else ""
-    print(
-        f"  features of the frozen network  {plan.features:4.0f} s{speed}{f', {known} known already' if known else ''}"
-    )
+    images, (height, width) = data.train.images, experiment.view.size
+    what, seen_as = "images", f"{backbone} at {height} x {width} pixels"
+    if experiment.data.of_vectors:
+        what, seen_as = "vectors", f"{width} numbers each"
+    print(f"{len(images)} {what} of {images.num_classes} classes to train on, {num_tested} to test; {seen_as}")
+    if not experiment.data.of_vectors:
+        known = wanted - missing
+        speed = f" at {rate:.0f} images/s" if missing else ""
+        print(f"  features of the frozen network  {plan.features:4.0f} s{speed}"
+              f"{f', {known} known already' if known else ''}")  # fmt: skip
     print(f"  closed form, linear head        {plan.heads:4.0f} s")
     if plan.network is not None:
         print(f"  the network, about {plan.steps} steps{plan.network:>{13 - len(str(plan.steps))}.0f} s")

@@ -4,6 +4,7 @@ import hashlib
 from typing import Any
 
 from circlet.data.images import ImageSet
+from circlet.data.streams import StreamSet
 from circlet.distributed import require_agreement
 from circlet.experiments.experiment import Experiment
 from circlet.experiments.leaves import PLACES, leaves
@@ -24,6 +25,8 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
 
 def _data(images: ImageSet) -> dict[str, Any]:
     """Counts, to be read, and digests."""
+    if isinstance(images, StreamSet):
+        return images.told()
     return {
         "training classes": images.num_classes,
         "training images": len(images),

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from circlet.data.images import DataError, ImageSet, Ints, Splits
+from circlet.data.pictures import pictures
 from circlet.data.readers import Chosen, Reader, content_of, file_of, part_of
+from circlet.data.streams import StreamSet
 from circlet.distributed import is_rank_0
 from circlet.terminal import say
 
@@ -32,7 +34,9 @@ class Listed(NamedTuple):
 
     @classmethod
     def of(cls, images: ImageSet) -> "Listed":
-        """The names of a set."""
+        """The names of a set; of one that is streamed, for each class what its images are told by."""
+        if isinstance(images, StreamSet):
+            return cls(images.class_names, tuple(range(images.num_classes)), tuple(images.class_digests()))
         return cls(images.class_names, tuple(images.labels.tolist()), images.names)
 
     def pairs(self) -> list[Key]:
@@ -47,7 +51,8 @@ def in_roles(path: Path, kept: Mapping[str, Listed], found: Splits, *, closed_se
     `train` is without it: see `remembered.splits_of`.
 
     DataError where images are missing, and with to_train also where there are more in the training classes. Classes
-    that are new, and new images of test classes, are named on standard error and left out.
+    that are new, and new images of test classes, are named on standard error and left out. A copy of another image is
+    not new: the run has left it out from the beginning, or would have.
     """
     sets = {"train": found.train, "query": found.query, "gallery": found.gallery}
     there = {role: images for role, images in sets.items() if images is not None}
@@ -61,7 +66,7 @@ def in_roles(path: Path, kept: Mapping[str, Listed], found: Splits, *, closed_se
         own = [role for role in roles if role in kept]
         missing = [key for role in own for key in picks[role].missing]
         classes = {name for role in own for name in kept[role].class_names}
-        added = [key for key in disk.places if key[0] in classes and key not in known]
+        added = disk.without_copies([key for key in disk.places if key[0] in classes and key not in known])
         strict = to_train and title == "training"
         if (missing and (to_train or title == "test")) or (added and strict):
             total = sum(len(kept[role].names) for role in own)
@@ -117,6 +122,23 @@ class _Disk:
                 missing.append(key)
             taken[key] = number + 1
         return _Pick(places, missing)
+
+    def without_copies(self, keys: Sequence[Key]) -> list[Key]:
+        """Those but for what a run leaves out when it begins (`circlet.data.copies`): equal files, under any label."""
+        if not keys or any(isinstance(images, StreamSet) for images in self.sets):
+            return list(keys)
+        starts = np.cumsum([0, *map(len, self.sets)])
+        content = pictures(*self.sets).content
+        equal: dict[int, list[tuple[Key, int, int]]] = {}
+        for key, places in self.places.items():
+            for number, row in places:
+                equal.setdefault(int(content[starts[number] + row]), []).append((key, number, row))
+
+        def is_copy(key: Key, number: int, row: int) -> bool:
+            others = equal[int(content[starts[number] + row])]
+            return any(it != (key, number, row) and (it[1] == number or it[0][0] != key[0]) for it in others)
+
+        return [key for key in keys if not all(is_copy(key, *place) for place in self.places[key])]
 
     def images(self, pick: _Pick, listed: Listed) -> ImageSet:
         """The images of a pick that misses none, with the labels that they had."""

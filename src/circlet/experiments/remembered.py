@@ -133,7 +133,8 @@ def common_splits(folder: Path, config: DataConfig, *, keep: bool = False) -> Sp
 
     keep: write them down if nobody has, in splits-<digest>.json. ValueError and sentences as of `splits_of`.
     """
-    drawn_by = json.dumps([str(getattr(config, name)) for name in _DRAWN_BY])
+    names = (*_DRAWN_BY, "test_shards") if config.test_shards else _DRAWN_BY
+    drawn_by = json.dumps([str(getattr(config, name)) for name in names])
     path = folder / f"splits-{hashlib.sha256(drawn_by.encode()).hexdigest()[:8]}.json"
     if path.exists():
         return _as_kept(path, config, None, to_train=True)
@@ -169,8 +170,8 @@ def read_remembered(path: Path) -> Remembered:
 
 
 def _rows(images: ImageSet) -> dict[str, Any]:
-    pairs = zip(images.labels.tolist(), images.names, strict=True)
-    runs = groupby(pairs, key=lambda pair: pair[0])
+    listed = Listed.of(images)
+    runs = groupby(zip(listed.labels, listed.names, strict=True), key=lambda pair: pair[0])
     rows = [[images.class_names[label], [name for _, name in run]] for label, run in runs]
     return {"classes": list(images.class_names), "images": rows}
 

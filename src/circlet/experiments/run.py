@@ -12,13 +12,18 @@ import torch
 from torch import nn
 
 from circlet.analyse import Telemetry, Trace
-from circlet.augment import Augment
 from circlet.data import Splits
 from circlet.data.pixels import Pixels
 from circlet.data.query_gallery import TestSet
-from circlet.distributed import is_rank_0, on_all_ranks, on_rank_0
+from circlet.distributed import is_rank_0, led, led_to, on_all_ranks, on_rank_0
 from circlet.evaluate import retrieval
-from circlet.experiments.build import build_model, build_objective, build_trackers, without_weights
+from circlet.experiments.build import (
+    build_augment,
+    build_model,
+    build_objective,
+    build_trackers,
+    without_weights,
+)
 from circlet.experiments.experiment import Experiment
 from circlet.experiments.held_out import chosen_thresholds, held_out_images
 from circlet.experiments.loading import RunData, check_task, list_broken, load_run_data, warn_of_straddling
@@ -31,6 +36,7 @@ from circlet.locks import locked
 from circlet.models import Embedder, embed_pixels
 from circlet.training import Objective, RunFolder, fit, load, load_module, model_weights
 from circlet.training.image_batches import TrainBatches
+from circlet.training.stream_batches import StreamBatches, train_batches
 
 FROZEN = "frozen.json"
 _BEGUN = (SPLITS, "data.json", "last.pt")  # one of them is there as soon as a run has begun
@@ -53,9 +59,10 @@ def train(
 
     splits: the images of `build_splits(experiment.data)`; of a run that goes on, what the folder's splits.json names is
     taken from them (ValueError where training images are missing or new). All ranks must have the same settings and
-    training images (ValueError). In a process group all ranks call this together; rank 0 alone tests and writes, and
-    the others get None. Where the training diverges, the FloatingPointError that says so is raised once diverged.json
-    has its reason. FolderInUse, an OSError, where another process writes into the folder.
+    training images (ValueError). In a process group all ranks call this together; rank 0 tests, with the help of the
+    others (`circlet.distributed.led`), and writes alone; they get None. Where the training diverges, the
+    FloatingPointError that says so is raised once diverged.json has its reason. FolderInUse, an OSError, where another
+    process writes into the folder.
     """
     with folder.locked():
         splits = on_all_ranks(lambda: splits_of(folder, experiment, splits, to_train=True))
@@ -71,28 +78,41 @@ def train(
         resumed = on_rank_0(folder.last.exists)
         model, batches, objective = on_all_ranks(lambda: _parts(experiment, data.train, resumed, device))
         on_rank_0(lambda: begin(folder, experiment, data, changes))
-        frozen = on_rank_0(lambda: _before_training(experiment, model, data.test, folder, device, resumed=resumed))
+        frozen = led(lambda: _before_training(experiment, model, data.test, folder, device, resumed=resumed))
         seconds = _fit(experiment, data, model, batches, objective, folder, device)
-        if data.test is None:
-            return None
-        if folder.best.exists():
-            load_module(model, model_weights(load(folder.best)), folder.best)
-        held_out = None
-        if data.validation is not None:
-            rows = embed(model, data.validation, experiment, device)
-            held_out = held_out_images(rows, data.validation.images)
-        chosen = chosen_thresholds(held_out, data.test, folder)
-        outcome = test(model, data.test, experiment, device, frozen=frozen, thresholds=chosen.thresholds)
-        folder.write_json(
-            "result.json",
-            {
-                "checkpoint": folder.chosen.name,
-                **outcome.to_json(),
-                **data.counts(),
-                "train_seconds": seconds,
-            },
-        )
-        return outcome._replace(notes=(chosen.told(outcome.promise),))
+        return led_to(lambda: _tested(experiment, model, data, folder, device, frozen=frozen, seconds=seconds))
+
+
+def _tested(
+    experiment: Experiment,
+    model: Embedder,
+    data: RunData,
+    folder: RunFolder,
+    device: torch.device,
+    *,
+    frozen: dict[str, float] | None,
+    seconds: float,
+) -> Outcome:
+    """What the best checkpoint, or else the last, gives on the test classes: into result.json."""
+    assert data.test is not None
+    if folder.best.exists():
+        load_module(model, model_weights(load(folder.best)), folder.best)
+    held_out = None
+    if data.validation is not None:
+        rows = embed(model, data.validation, experiment, device)
+        held_out = held_out_images(rows, data.validation.images)
+    chosen = chosen_thresholds(held_out, data.test, folder)
+    outcome = test(model, data.test, experiment, device, frozen=frozen, thresholds=chosen.thresholds)
+    folder.write_json(
+        "result.json",
+        {
+            "checkpoint": folder.chosen.name,
+            **outcome.to_json(),
+            **data.counts(),
+            "train_seconds": seconds,
+        },
+    )
+    return outcome._replace(notes=(chosen.told(outcome.promise),))
 
 
 def _before_training(
@@ -114,14 +134,14 @@ def _before_training(
 
 def _parts(
     experiment: Experiment, pixels: Pixels, resumed: bool, device: torch.device
-) -> tuple[Embedder, TrainBatches, Objective]:
+) -> tuple[Embedder, TrainBatches | StreamBatches, Objective]:
     """Model, batches and objective; a resumed run takes its weights from the checkpoint later."""
     seed = experiment.loop.seed
     torch.manual_seed(seed)
     config = without_weights(experiment.model) if resumed else experiment.model
     model = build_model(config, experiment.data.channels)
     classes_per_class = experiment.augment.classes_per_class
-    batches = TrainBatches(pixels, experiment.batch, classes_per_class=classes_per_class, seed=seed)
+    batches = train_batches(pixels, experiment.batch, classes_per_class=classes_per_class, seed=seed)
     return model, batches, build_objective(experiment.loss, batches.num_classes, model.embedding_dim, device)
 
 
@@ -129,7 +149,7 @@ def _fit(
     experiment: Experiment,
     data: RunData,
     model: Embedder,
-    batches: TrainBatches,
+    batches: TrainBatches | StreamBatches,
     objective: Objective,
     folder: RunFolder,
     device: torch.device,
@@ -144,7 +164,7 @@ def _fit(
             experiment.loop,
             folder,
             device=device,
-            augment=Augment(experiment.augment, experiment.view.size),
+            augment=build_augment(experiment, experiment.view.size),
             validate=validate,
             observe=Telemetry(Trace(folder.path) if is_rank_0() else None),
             trackers=build_trackers(experiment, folder.path) if is_rank_0() else (),

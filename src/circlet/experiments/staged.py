@@ -17,7 +17,7 @@ from circlet.analyse import Telemetry, Trace
 from circlet.curate.short_form import short_form
 from circlet.data import Splits
 from circlet.data.pixels import Pixels
-from circlet.distributed import is_rank_0, on_all_ranks, on_rank_0
+from circlet.distributed import led, led_to, num_ranks, on_all_ranks, on_rank_0
 from circlet.experiments.build import build_model, fitting_of
 from circlet.experiments.experiment import Experiment
 from circlet.experiments.held_out import chosen_thresholds, held_out_in_parts
@@ -58,6 +58,13 @@ class StagesFound(NamedTuple):
         """As plain JSON values."""
         stages = [stage.to_json() for stage in self.stages]
         return {"frozen": self.frozen, "stages": stages, "sentence": self.sentence}
+
+
+class Start(NamedTuple):
+    """What stages begin with, in words: its name, and is or are."""
+
+    name: str
+    be: str
 
 
 class Staged:
@@ -106,25 +113,34 @@ def train_in_stages(
     on_rank_0(lambda: list_broken(data, folder.path / "skipped.txt"))
     run = on_all_ranks(lambda: Staged(experiment, data, device))
     network = network_images(experiment, data.train.images)
-    plan = on_rank_0(lambda: planned(experiment, data, run.frozen, network, began))
+    ranks = num_ranks(None)
+    plan = on_rank_0(lambda: planned(experiment, data, run.frozen, network, began, ranks))
     if plan.network is None and experiment.transfer.minutes is not None and on_rank_0(folder.last.exists):
         plan = plan._replace(network=0.0)  # no time is left, but what was trained of it before is judged
     on_rank_0(lambda: begin(folder, asked, data, changes))
-    judgement = on_rank_0(lambda: _judged(run))
+    judgement = led(lambda: _judged(run))
     stages = list(judgement.stages)
-    on_rank_0(lambda: _look_at_images(run.frozen, data, folder))
-    before = on_rank_0(lambda: frozen_metrics(run.model, data.test, experiment, device) if data.test else {})
-    set_head(run.model, on_rank_0(lambda: _fit(run, judgement, folder)))
+    led(lambda: _look_at_images(run.frozen, data, folder))
+    before = led(lambda: frozen_metrics(run.model, data.test, experiment, device) if data.test else {})
+    set_head(run.model, led(lambda: _fit(run, judgement, folder)))
     if plan.network is not None and network is not None:
         stages.append(_network(run, judgement, network, plan, folder, began))
         _say(stages[-1])
-    if not is_rank_0() or data.test is None:
-        return None
-    found = StagesFound(judgement.frozen, stages, _sentence(judgement, stages, data.train))
+    return led_to(lambda: _tested(run, judgement, stages, before, folder))
+
+
+def _tested(
+    run: Staged, judgement: Judgement, stages: list[Stage], before: dict[str, float], folder: RunFolder
+) -> Outcome:
+    """What is kept, saved and tested: into model.pt, stages.json and result.json."""
+    experiment, data = run.experiment, run.data
+    assert data.test is not None
+    start = Start("given vectors", "are") if experiment.data.of_vectors else Start("frozen network", "is")
+    found = StagesFound(judgement.frozen, stages, _sentence(judgement, stages, data.train, start))
     folder.write_json("stages.json", found.to_json())
     folder.save(folder.model, {"model": {name: value.cpu() for name, value in run.model.state_dict().items()}})
     chosen = chosen_thresholds(held_out_in_parts(run.frozen, data.train, run.unseen), data.test, folder)
-    outcome = test(run.model, data.test, experiment, device, frozen=before, thresholds=chosen.thresholds)
+    outcome = test(run.model, data.test, experiment, run.device, frozen=before, thresholds=chosen.thresholds)
     folder.write_json(
         "result.json",
         {
@@ -134,7 +150,7 @@ def train_in_stages(
             "train_seconds": round(sum(stage.seconds for stage in stages), 3),
         },
     )
-    return outcome._replace(notes=(found.sentence, *_on_test_classes(outcome), chosen.told(outcome.promise)))
+    return outcome._replace(notes=(found.sentence, *_on_test_classes(outcome, start), chosen.told(outcome.promise)))
 
 
 def _look_at_images(frozen: Frozen, data: RunData, folder: RunFolder) -> None:
@@ -147,8 +163,8 @@ def _look_at_images(frozen: Frozen, data: RunData, folder: RunFolder) -> None:
     folder.write_json("audit.json", found.content)
 
 
-def _on_test_classes(outcome: Outcome) -> list[str]:
-    """What nobody should miss: where the result is not better than the frozen network on the test classes after all."""
+def _on_test_classes(outcome: Outcome, start: Start) -> list[str]:
+    """What nobody should miss: where the result is not better than the start on the test classes after all."""
     if outcome.frozen is None:
         return []
     lower = [
@@ -156,7 +172,7 @@ def _on_test_classes(outcome: Outcome) -> list[str]:
         for name, value in outcome.metrics.items()
         if name in ("map@r", "recall@1", "mAP", "rank-1") and value < outcome.frozen[name]
     ]
-    return [f"On the test classes it is lower than the frozen network: {', '.join(lower)}."] if lower else []
+    return [f"On the test classes it is lower than the {start.name}: {', '.join(lower)}."] if lower else []
 
 
 def _judged(run: Staged) -> Judgement:
@@ -198,7 +214,7 @@ def _network(
         experiment,
         network,
         run.model,
-        on_rank_0(fitted),
+        led(fitted),
         folder,
         run.device,
         seconds=seconds,
@@ -223,7 +239,7 @@ def _network(
         settings = {**stage.settings, "head": "fitted again"}
         return stage._replace(validation=again.summary(), settings=settings), whole_head
 
-    stage, head = on_rank_0(with_head)
+    stage, head = led(with_head)
     set_head(run.model, head)
     return stage
 
@@ -235,16 +251,16 @@ def _say(stage: Stage) -> None:
           f"{'kept' if stage.kept else 'not better, left out'}", flush=True)  # fmt: skip
 
 
-def _sentence(judgement: Judgement, stages: list[Stage], train: Pixels) -> str:
+def _sentence(judgement: Judgement, stages: list[Stage], train: Pixels, start: Start) -> str:
     """What came of it all, in plain words."""
     kept = [stage.name for stage in stages if stage.kept]
     if judgement.frozen is None:
         return (f"{train.images.num_classes} training classes are too few to hold some out and judge by them (expected "
-                "at least 8, with several images each): the frozen network is the result, untrained.")  # fmt: skip
+                f"at least 8, with several in each): the {start.name} {start.be} the result, untrained.")  # fmt: skip
     if not kept:
-        return ("Training did not help: on validation classes nothing was better than the frozen network by its "
-                "interval, so the frozen network is the result.")  # fmt: skip
-    sentence = f"Better than the frozen network on validation classes: {', '.join(kept)}."
+        return (f"Training did not help: on validation classes nothing was better than the {start.name} by its "
+                f"interval, so the {start.name} {start.be} the result.")  # fmt: skip
+    sentence = f"Better than the {start.name} on validation classes: {', '.join(kept)}."
     if judgement.verdict is not None:
         mean, low, high = judgement.verdict.map_at_r
         sentence += f" MAP@R {mean:+.3f} ({low:+.3f} to {high:+.3f}, 95 %) by {' and '.join(judgement.kept)}."

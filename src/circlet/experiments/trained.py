@@ -22,6 +22,7 @@ from circlet.experiments.remembered import splits_of
 from circlet.experiments.testing import FaceSets, TestConfig
 from circlet.models import Embedder
 from circlet.models.published import is_packaged
+from circlet.models.vector_network import VECTORS
 from circlet.terminal import say
 from circlet.training import RunFolder, load, load_module, model_weights
 
@@ -82,7 +83,7 @@ def evaluate_run(
 def _frozen(run: Path, experiment: Experiment, test_set: TestSet, device: torch.device) -> dict[str, float] | None:
     """What the network gives without any training, where its weights are at hand; nothing is fetched for it."""
     config = experiment.model
-    if not config.starts_from_weights or (config.weights is None and not is_packaged(config.backbone)):
+    if not config.starts_from_weights or (config.weights is None and not _is_at_hand(config.backbone)):
         return None
     try:
         model = build_model(config, experiment.data.channels)
@@ -92,9 +93,20 @@ def _frozen(run: Path, experiment: Experiment, test_set: TestSet, device: torch.
     return frozen_metrics(model, test_set, experiment, device)
 
 
+def _is_at_hand(backbone: str) -> bool:
+    """Whether the network as it is before any training needs no fetching."""
+    return backbone == VECTORS or is_packaged(backbone)
+
+
 def keep_evaluation(run: Path, experiment: Experiment, outcome: Outcome) -> None:
     """Keep what a test on the run's own test classes found in its folder, as evaluation.json."""
     RunFolder(run).write_json("evaluation.json", {"config": experiment.to_json(), **outcome.to_json()})
+
+
+def query_images(run: Path, *, trust: Collection[str] = ()) -> ImageSet:
+    """The query images of a run, where its settings say that they are."""
+    folder, experiment = open_run(run, trust, needed=TO_USE)
+    return splits_of(folder, experiment, None).query
 
 
 def embed_with_run(

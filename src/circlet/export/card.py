@@ -22,7 +22,8 @@ from circlet.terminal import printable
 MARK = "<!-- written by circlet export; once you edit this file, it stays as you leave it -->"
 TITLES = {"r_precision": "R-Precision", "map@r": "MAP@R", "mrr": "MRR", "fnir@1e-2": "FNIR@1e-2"}
 _ROWS = {"test": "this model", "frozen": "network before training", "raw_pixels": "raw pixels"}
-_OWN_IMAGES = {"folder": "a folder of images", "manifest": "a table of images"}
+_OWN_IMAGES = {"folder": "a folder of images", "manifest": "a table of images",
+               "shards": "shards of images", "vectors": "a file of vectors"}  # fmt: skip
 
 
 class Facts(NamedTuple):

@@ -56,7 +56,8 @@ def hub_errors(repository: str, endpoint: str, *, revision: str | None = None, t
         raise OSError(f"{repository}: found no such model on {endpoint}, or none that you may see; expected another "
                       "name, or a token that may (HF_TOKEN, or hf auth login)") from error  # fmt: skip
     except Exception as error:
-        if not is_of_client(error) and not isinstance(error.__cause__, errors.HfHubHTTPError):
+        of_upload = isinstance(error, ConnectionError | TimeoutError | RuntimeError)  # hf_xet raises Python's own
+        if not of_upload and not is_of_client(error) and not isinstance(error.__cause__, errors.HfHubHTTPError):
             raise
         raise OSError(f"{repository}: {_told(error, endpoint)}{then}") from error
 
@@ -75,5 +76,6 @@ def _told(error: BaseException, endpoint: str) -> str:
     if status is not None:
         why = " ".join(str(getattr(error, "server_message", None) or error).split())[:120]
         return f"{endpoint} answered {status} ({why}); try again later"
-    reason = " ".join(str(error).split())[:120] or type(error).__name__
-    return f"{endpoint} could not be reached ({reason}), expected a connection"
+    reason = " ".join(str(error).split())[:160] or type(error).__name__
+    without = ", or HF_HUB_DISABLE_XET=1 where that hub has no Xet" if "xet" in reason.lower() else ""
+    return f"{endpoint} could not be reached ({reason}), expected a connection{without}"

@@ -15,11 +15,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from circlet.data import DataError, ImageSet, Splits, decode, every_image, hold_out_classes
+from circlet.data import DataError, ImageSet, Splits, every_image, hold_out_classes
+from circlet.data.decoded import are_files, decode_all
 from circlet.data.query_gallery import TestSet, load_test_set
 from circlet.experiments import Experiment, check_task, open_run, splits_of
 from circlet.inference import Model, image_set
-from circlet.progress import progress
 
 NUM_COMPARED, NUM_CALIBRATED, NUM_CHOSEN = 32, 128, 64
 _SAMPLES = ("china.jpg", "flower.jpg")
@@ -100,19 +100,15 @@ def _to_quantise(model: Model, compared: Tensor, splits: Splits, experiment: Exp
 def _decoded(model: Model, images: ImageSet, count: int) -> Tensor:
     """Evenly chosen images of the set that can be read: uint8 (up to `count`, channels, height, width)."""
     order = np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int)
-    form, rows, broken = model.decoding, [], ""
-    with progress("read images", len(order), unit="image") as shown:
-        for index in order:
-            try:
-                pixels = decode(images, int(index), size=form.size, channels=form.channels, fit=form.fit,
-                                interpolation=form.interpolation)  # fmt: skip
-                rows.append(torch.from_numpy(pixels))
-            except DataError as error:
-                broken = str(error)
-            shown.advance()
-    if not rows:
-        raise DataError(f"found no image that can be read ({broken or 'the set is empty'}), expected some")
-    return torch.stack(rows)
+    form, chosen = model.decoding, images.subset(order)
+    found = decode_all(
+        chosen, size=form.size, channels=form.channels, fit=form.fit, interpolation=form.interpolation,
+        max_megapixels=form.max_megapixels, num_workers=None if are_files(chosen) else 0, on_error="skip",
+    )  # fmt: skip
+    if not len(found.images):
+        why = found.broken[-1][1] if found.broken else "the set is empty"
+        raise DataError(f"found no image that can be read ({why}), expected some")
+    return found.images
 
 
 def _samples() -> ImageSet:

@@ -65,6 +65,8 @@ def preparation_code(decoding: Decoding) -> str:
     """Python code of a function `pixels(path)`, which makes of an image file what the graph takes."""
     mode = "L" if decoding.channels == 1 else "RGB"
     height, width = decoding.size
+    if decoding.fit == "vector":
+        return f"# rows: numbers (n, {width}), which circlet.load(...).embed takes as they are\n"
     parts = _INK if decoding.fit == "ink" else _OPEN + _FITS[decoding.fit] + _CLOSE
     return parts.format(height=height, width=width, channels=decoding.channels, mode=mode,
                         least=2 * max(decoding.size), filter=decoding.interpolation.upper(),
@@ -80,6 +82,8 @@ def preparation_words(model: Model) -> str:
     """
     decoding, view = model.decoding, model.view
     height, width = decoding.size
+    if model.of_vectors:
+        return f"It takes vectors of {width} numbers as they are: `circlet.load(...).embed(rows)`."
     colour = "grey" if decoding.channels == 1 else "red, green, blue"
     fit = _SAID[decoding.fit].format(height=height, width=width)
     resized = f"An image is turned upright ({colour}, 8 bits, transparency over white) and {fit}, by Pillow's " \

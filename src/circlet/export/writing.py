@@ -65,6 +65,9 @@ def export(
         raise ValueError(f"int8: found with {to}, expected onnx: safetensors hold the model itself")
     if licence is not None:
         checked_licence(licence)
+    if model.of_vectors and to == "onnx":
+        raise ValueError(f"{model.name}: found a model of vectors, expected one of images for ONNX; --to safetensors "
+                         "writes it as circlet.load reads it")  # fmt: skip
     name = SAFETENSORS if to == "safetensors" else INT8 if int8 else ONNX
     path = default_folder(model) / name if out is None else Path(out)
     _check_place(path, ".safetensors" if to == "safetensors" else ".onnx")

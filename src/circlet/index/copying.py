@@ -1,9 +1,9 @@
 """From one store into another: to save an index, and to merge two of one model."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from circlet.index.names import is_of_folder, of_added
+from circlet.index.names import folder_of, is_of_folder, of_added
 from circlet.index.settings import Settings, require_same
 from circlet.vectors import Item, Store, open_store
 from circlet.vectors.merging import merge
@@ -34,13 +34,16 @@ def to_merge(store: Store, settings: Settings, other: Store, of_other: Settings)
 
 
 def renamed(items: Sequence[Item], root: str | None, into: str | None) -> list[Item]:
-    """Images of an index of the folder `root` as one of `into` has them: with whole paths, if that is another."""
+    """Images of an index that follows `root` as one of `into` has them: with whole paths, if that is another."""
     if root == into:
         return list(items)
-    return [
-        item._replace(name=f"{root}/{item.name}" if root else of_added(item.name)) if is_of_folder(item.name) else item
-        for item in items
-    ]
+
+    def name(own: str) -> str:
+        if not is_of_folder(own):
+            return own
+        return of_added(own) if root is None else str(PurePosixPath(folder_of(root), own.removeprefix("./")))
+
+    return [item._replace(name=name(item.name)) for item in items]
 
 
 def require_no_clash(there: Sequence[Item], new: Sequence[Item], location: str, other: str) -> None:

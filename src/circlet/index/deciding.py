@@ -66,6 +66,16 @@ def own_rule(similarity: float) -> Rule:
     return Rule(similarity, None, "a threshold of your own: how often it is wrong is not known")
 
 
+def chosen_rule(
+    location: str, thresholds: Thresholds | None, fpir: float, threshold: float | None, num_classes: int
+) -> Rule:
+    """That of a threshold that somebody has named, else `identify_rule`; ValueError where there is no class at all."""
+    if not num_classes:
+        raise ValueError(f"{location}: found no image with a class, expected folders for classes, or labels; search "
+                         "finds neighbours without any")  # fmt: skip
+    return identify_rule(location, thresholds, fpir, num_classes) if threshold is None else own_rule(threshold)
+
+
 def identify_rule(location: str, thresholds: Thresholds | None, fpir: float, num_classes: int) -> Rule:
     """The rule of an index of that many classes; ValueError where there is no threshold, or none for that rate."""
     if thresholds is None or not thresholds.identify:
@@ -97,22 +107,26 @@ def identified(candidates: Sequence[Candidate], rule: Rule) -> Identified:
     )
 
 
-def verify(model: Model, first: Given, second: Given, *, far: float = 1e-3, threshold: float | None = None) -> Verified:
+def verify(
+    model: Model, first: Given, second: Given, *, far: float = 1e-3, threshold: float | None = None,
+    thresholds: Thresholds | None = None,
+) -> Verified:  # fmt: skip
     """Whether two images are of one class, by the threshold that the model's run has for a false accept rate.
 
     far: the rate, one of those that a threshold was chosen for. threshold: a similarity to accept from instead. Without
-    either there is no answer, only the similarity.
+    either there is no answer, only the similarity. thresholds: of an index, instead of those of the run.
     """
     sets = [image_set(each) for each in (first, second)]
     for name, images in zip(("first", "second"), sets, strict=True):
         if len(images) != 1:
             raise ValueError(f"{name}: found {len(images)} images, expected one")
-    rule = verify_rule(model.thresholds, far, threshold)
+    rule = verify_rule(model.thresholds if thresholds is None else thresholds, far, threshold)
     rows = [model.embed(images, show_progress=False) for images in sets]
     similarity = float((rows[0] @ rows[1].T).clamp(-1, 1))
     if rule is None:
         sentence = f"similarity {similarity:.3f}; {model.name} has no threshold to tell same from different by: " \
-            "train on your own classes (circlet train folder --root PHOTOS), or name one (--threshold)"  # fmt: skip
+            "take that of an index (--index), train on your own classes (circlet train folder --root PHOTOS), or " \
+            "name one (--threshold)"  # fmt: skip
         return Verified(None, similarity, None, None, sentence)
     same = similarity >= rule.accept_from
     found = f"similarity {similarity:.3f}, threshold {rule.accept_from:.3f}"

@@ -12,26 +12,27 @@ from typing import Self
 
 import torch
 
-from circlet.data import content_digest, every_image
+from circlet.data import ImageSet
 from circlet.evaluate.thresholds import Thresholds
 from circlet.index import settings as kept
 from circlet.index.adding import Added, add, items_of
 from circlet.index.calibrating import FARS, FPIRS, chosen_thresholds, require_unseen, told
 from circlet.index.contents import FilesSeen, contents
 from circlet.index.copying import save, to_merge
-from circlet.index.deciding import Identified, identified, identify_rule, own_rule
-from circlet.index.making import closing_on_error, followed_root, is_followed, made_store
+from circlet.index.deciding import Identified, Rule, chosen_rule
+from circlet.index.making import closing_on_error, followed_path, followed_root, made_store
 from circlet.index.names import path_of
 from circlet.index.readying import make_ready
-from circlet.index.searching import Neighbour, candidates, neighbours, only
+from circlet.index.searching import Neighbour, identify_rows, only, search_rows
 from circlet.index.settings import ModelMark, Settings, with_thresholds
-from circlet.index.updating import Updated, as_rows, follow, make_plan
+from circlet.index.updating import Updated, follow, make_plan, without_enrolled
 from circlet.inference import Model, load_model
-from circlet.inference.given import Given, image_set
+from circlet.inference.given import Given
 from circlet.inference.model import OnError
 from circlet.progress import silenced
 from circlet.typed import naming
 from circlet.vectors import Item, Store, open_store
+from circlet.vectors.checks import check_k
 from circlet.vectors.merging import copy
 
 
@@ -42,17 +43,14 @@ class Index:
     >>> index.search("query.jpg", k=3)  # doctest: +SKIP
     [Neighbour(name='apple/1.jpg', label='apple', similarity=0.93...), ...]
 
-    store: what holds the vectors. An index may be used in a `with` statement; `close` lets go of its store.
+    store: what holds the vectors. `close`, or the end of a `with` statement, lets go of it, and so does an index that
+    nobody has any more; until then no other may be opened on it to be written.
     """
 
     def __init__(
-        self,
-        store: Store,
-        model: Model | None = None,
-        *,
-        trust: Collection[str] = (),
+        self, store: Store, model: Model | None = None, *, trust: Collection[str] = (),
         device: torch.device | str | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.store = store
         self._trust, self._device, self._model = tuple(trust), device, model
         self._num_classes: int | None = None
@@ -80,14 +78,16 @@ class Index:
         """
         if not isinstance(model, Model):
             model = load_model(model)
+        followed = followed_path(images) if labels is None else None
+        chosen = model.taken(images) if followed is None else model.listed(followed)  # before anything is made
         index = cls.create(model, location)
         with closing_on_error(index.store):
-            if labels is None and isinstance(images, str | Path) and is_followed(Path(images)):
-                updated = index.update(images, on_error=on_error, show_progress=show_progress)
+            if followed is not None:
+                updated = index.update(followed, listed=chosen, on_error=on_error, show_progress=show_progress)
                 index.settle_thresholds()
                 make_ready(index.store, updated.new + updated.changed)
             else:
-                index.add(images, labels, on_error=on_error, show_progress=show_progress)
+                index.add(chosen, labels, on_error=on_error, show_progress=show_progress)
         return index
 
     @classmethod
@@ -97,14 +97,9 @@ class Index:
 
     @classmethod
     def open(
-        cls,
-        location: str | Path,
-        model: Model | None = None,
-        *,
-        read_only: bool = False,
-        trust: Collection[str] = (),
+        cls, location: str | Path, model: Model | None = None, *, read_only: bool = False, trust: Collection[str] = (),
         device: torch.device | str | None = None,
-    ) -> Self:
+    ) -> Self:  # fmt: skip
         """An index that is there; of an embedded one the vectors stay on the disk until they are needed.
 
         model: its own; None: the one that the index names, loaded when it is first needed. trust, device: as in
@@ -156,6 +151,11 @@ class Index:
         self._num_classes = len(found)
         return dict(sorted(found.items()))
 
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return len(self.classes()) if self._num_classes is None else self._num_classes
+
     def path_of(self, name: str) -> Path | None:
         """The file of an image, where it lies below the folder of the index and is still there."""
         return path_of(name, self._settings.places)
@@ -175,7 +175,7 @@ class Index:
         with "added:" before it (`circlet.index.names`); None: by their path, or else by their content, so that adding
         an image again changes nothing. on_error: an image that cannot be read is a DataError, or is left out and told.
         """
-        chosen = image_set(images)
+        chosen = self.model.taken(images)
         item = items_of(chosen, labels, names, self.root)
         self._num_classes = None
         with silenced(not show_progress):
@@ -187,20 +187,23 @@ class Index:
         return self.store.remove([names] if isinstance(names, str) else list(names))
 
     def update(
-        self, images: str | Path | None = None, *, on_error: OnError = "skip", show_progress: bool = True
-    ) -> Updated:
+        self, images: str | Path | None = None, *, listed: ImageSet | None = None, on_error: OnError = "skip",
+        show_progress: bool = True,
+    ) -> Updated:  # fmt: skip
         """Follow a folder, or a manifest: new and changed images are embedded, those that are gone are removed.
 
         images: None: what was followed before. What has changed is told by content: files whose size and times are as
         they were are not read again (`circlet.index.contents`). Images that were added by hand stay. Each part is
-        durable as it comes: who is interrupted calls it again. on_error: as in `build`.
+        durable as it comes: who is interrupted calls it again. listed: what `every_image` has found there, if that is
+        known already. on_error: as in `build`.
 
         ValueError where another folder was followed before that is still there.
         """
         root = followed_root(self.location, self.root, images)
         model, self._num_classes = self.model, None
         with silenced(not show_progress):
-            found = every_image(root if images is None else images)
+            found = model.listed(root if images is None else images) if listed is None else listed
+            found = without_enrolled(found, root, self.location)
             if root != self.root:
                 self._keep(replace(self._settings, root=root))
             plan = make_plan(self.items(), found, contents(found, FilesSeen(root)))
@@ -216,12 +219,9 @@ class Index:
 
     def search_many(self, images: Given, k: int = 10) -> list[list[Neighbour]]:
         """`search` of each of several images."""
-        if k < 1:
-            raise ValueError(f"k: found {k}, expected at least 1")
-        chosen = image_set(images)
-        rows = as_rows(self.model.embed(chosen, show_progress=False))
-        own = [content_digest(chosen, place).hex() for place in range(len(chosen))]
-        return neighbours(self.store, rows, k, own)
+        check_k(k)
+        chosen = self.model.taken(images)
+        return search_rows(self.store, chosen, self.model.embed(chosen, show_progress=False), k)
 
     def identify(self, image: Given, *, fpir: float = 0.01, threshold: float | None = None) -> Identified:
         """Which class an image is of, or unknown: that of the most similar image, if it is similar enough.
@@ -235,14 +235,13 @@ class Index:
 
     def identify_many(self, images: Given, *, fpir: float = 0.01, threshold: float | None = None) -> list[Identified]:
         """`identify` of each of several images."""
-        num_classes = len(self.classes()) if self._num_classes is None else self._num_classes
-        if not num_classes:
-            raise ValueError(f"{self.location}: found no image with a class, expected folders for classes, or labels; "
-                             "search finds neighbours without any")  # fmt: skip
-        rule = own_rule(threshold) if threshold is not None else identify_rule(self.location, self.thresholds, fpir,
-                                                                               num_classes)  # fmt: skip
-        rows = as_rows(self.model.embed(images, show_progress=False))
-        return [identified(nearest, rule) for nearest in candidates(self.store, rows, num_classes)]
+        rule = self.rule(fpir=fpir, threshold=threshold)
+        return identify_rows(self.store, self.model.embed(images, show_progress=False), rule, self.num_classes)
+
+    def rule(self, *, fpir: float = 0.01, threshold: float | None = None) -> Rule:
+        """From which similarity on `identify` accepts, and what that means; ValueError as there."""
+        thresholds = None if threshold is not None else self.thresholds
+        return chosen_rule(self.location, thresholds, fpir, threshold, self.num_classes)
 
     def settle_thresholds(self) -> str:
         """Choose thresholds where that is fair (`calibrate`) and possible; a sentence about those that there are."""

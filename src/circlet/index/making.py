@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from circlet.data.table import TABLES
+from circlet.data.vector_files import FILES
 from circlet.index.memory import MemoryStore
 from circlet.index.settings import ModelMark, Settings, with_thresholds, write_settings
 from circlet.inference import Model
@@ -31,9 +32,12 @@ def closing_on_error(store: Store) -> Iterator[None]:
         raise
 
 
-def is_followed(path: Path) -> bool:
-    """Whether an index can follow what is there: a folder, or a manifest."""
-    return path.is_dir() or path.suffix.lower() in TABLES
+def followed_path(images: object) -> Path | None:
+    """What an index can follow: a path, but not that of one image; None for all else."""
+    if not isinstance(images, str | Path):
+        return None
+    path = Path(images)
+    return None if path.is_file() and path.suffix.lower() not in TABLES | FILES else path
 
 
 def followed_root(location: str, before: str | None, images: str | Path | None) -> str:

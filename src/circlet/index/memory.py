@@ -6,10 +6,18 @@ from typing import Any
 import numpy as np
 
 from circlet.vectors import Floats, Hits, Item
+from circlet.vectors.checks import check_items, check_k, check_names, check_rows, no_such_name
+from circlet.vectors.exact import nearest
+from circlet.vectors.journal import PUT, REMOVE, Record
+from circlet.vectors.searching import hits
+from circlet.vectors.state import State
+from circlet.vectors.texts import packed, unpacked
+
+_DEAD = 1024  # rows that may be kept for nothing
 
 
 class MemoryStore:
-    """A `circlet.vectors.Store` in memory; searched exactly.
+    """A `circlet.vectors.Store` in memory: what the embedded store has of its journal, without the journal.
 
     >>> store = MemoryStore(2)
     >>> store.put([Item("a"), Item("b")], np.eye(2, dtype=np.float32))
@@ -21,13 +29,11 @@ class MemoryStore:
 
     def __init__(self, dim: int) -> None:
         self.dim = dim
-        self._items: dict[str, Item] = {}
-        self._rows: dict[str, Floats] = {}
-        self._matrix: Floats | None = None
+        self._state = State(dim, [])
         self._meta: dict[str, Any] = {}
 
     def __len__(self) -> int:
-        return len(self._items)
+        return sum(view.num_alive for view in self._state.views())
 
     def meta(self) -> dict[str, Any]:
         """What `set_meta` was given last."""
@@ -39,40 +45,40 @@ class MemoryStore:
 
     def put(self, items: Sequence[Item], vectors: Floats) -> None:
         """Add or replace by name."""
-        if vectors.shape != (len(items), self.dim):
-            raise ValueError(f"vectors: found {vectors.shape}, expected ({len(items)}, {self.dim})")
-        for item, row in zip(items, np.array(vectors, np.float32), strict=True):
-            self._items[item.name], self._rows[item.name] = item, row
-        self._matrix = None
+        check_items(items)
+        rows = check_rows("vectors", vectors, self.dim, len(items))
+        self._do(Record(PUT, [packed(Item(*item)) for item in items], rows))
 
     def remove(self, names: Sequence[str]) -> int:
         """Remove by name; how many there were."""
-        there = [name for name in set(names) if name in self._items]
-        for name in there:
-            del self._items[name], self._rows[name]
-        self._matrix = None
-        return len(there)
+        wanted = [name.encode() for name in dict.fromkeys(check_names(names))]
+        before = len(self)
+        self._do(Record(REMOVE, wanted, None))
+        return before - len(self)
 
     def search(self, queries: Floats, k: int) -> Hits:
         """The k most similar of each query."""
-        if self._matrix is None:
-            self._matrix = np.array(list(self._rows.values()), np.float32).reshape(-1, self.dim)
-        found = np.asarray(queries, np.float32) @ self._matrix.T
-        order = np.argsort(-found, axis=1, kind="stable")[:, :k]
-        similarity = np.full((len(found), k), -np.inf, np.float32)
-        similarity[:, : order.shape[1]] = np.take_along_axis(found, order, axis=1)
-        items = self.items()
-        return Hits(similarity, [[items[place] for place in row] for row in order.tolist()])
+        check_k(k)
+        views = self._state.views()
+        return hits(views, nearest(views, check_rows("queries", queries, self.dim), k), k)
 
     def items(self) -> list[Item]:
         """All, in order of addition."""
-        return list(self._items.values())
+        return [unpacked(source.text(row)) for source, row in self._state.in_order()]
 
     def vectors(self, names: Sequence[str]) -> Floats:
         """(n, dim) rows by name."""
-        if missing := next((name for name in names if name not in self._rows), None):
-            raise ValueError(f"names: found {missing!r}, expected one that is there")
-        return np.array([self._rows[name] for name in names], np.float32).reshape(-1, self.dim)
+        places = self._state.find([name.encode() for name in check_names(names)])
+        if (places.source < 0).any():
+            no_such_name(self.location, names[int(np.flatnonzero(places.source < 0)[0])])
+        return self._state.rows(places)
 
     def close(self) -> None:
         """Nothing to let go of."""
+
+    def _do(self, record: Record) -> None:
+        self._state.apply(record)
+        if len(self._state.dead[0]) > max(_DEAD, len(self)):  # without them, so that memory follows what is there
+            items = self.items()
+            rows, self._state = self.vectors([item.name for item in items]), State(self.dim, [])
+            self._state.apply(Record(PUT, [packed(item) for item in items], rows))

@@ -10,6 +10,7 @@ from circlet.index.searching import Neighbour
 from circlet.pages import page
 
 SIDE = 160  # of a picture, in pixels
+SHOWN, SHOWN_NEIGHBOURS = 100, 50  # a page of more would be too large for a browser
 
 
 class Shown(NamedTuple):
@@ -23,10 +24,10 @@ class Shown(NamedTuple):
 
 
 def search_page(index: Index, images: ImageSet, found: Sequence[Sequence[Neighbour]]) -> str:
-    """The page as text: each image that was searched for, and its neighbours in the index."""
+    """The page as text: each image that was searched for, and its neighbours in the index; the first SHOWN of them."""
     rows = [
-        (_query(images, place), [_neighbour(index, each) for each in neighbours])
-        for place, neighbours in enumerate(found)
+        (_query(images, place), [_neighbour(index, each) for each in neighbours[:SHOWN_NEIGHBOURS]])
+        for place, neighbours in enumerate(found[:SHOWN])
     ]
     what = images.names[0] if len(images) == 1 else f"{len(images)} images"
     return page(
@@ -34,6 +35,9 @@ def search_page(index: Index, images: ImageSet, found: Sequence[Sequence[Neighbo
         f"{what} searched for in {index.location}",
         styles=("pages/palette.css", "index/templates/search.css"),
         rows=rows,
+        searched=len(images),
+        most=max(map(len, found), default=0),
+        shown_neighbours=SHOWN_NEIGHBOURS,
         location=index.location,
         model=index.mark.name,
         number=len(index),

@@ -3,8 +3,13 @@
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
-from circlet.index.deciding import Candidate
+from torch import Tensor
+
+from circlet.data import ImageSet, content_digest
+from circlet.index.deciding import Candidate, Identified, Rule, identified
+from circlet.index.updating import as_rows
 from circlet.vectors import Floats, Item, Store
+from circlet.vectors.checks import check_k
 
 T = TypeVar("T")
 
@@ -23,6 +28,17 @@ class Neighbour(NamedTuple):
     label: str
     similarity: float
     same: bool = False
+
+
+def search_rows(store: Store, images: ImageSet, rows: Tensor, k: int) -> list[list[Neighbour]]:
+    """`neighbours` of images, by their rows (n, dim) and their content."""
+    check_k(k)
+    return neighbours(store, as_rows(rows), k, [content_digest(images, i).hex() for i in range(len(images))])
+
+
+def identify_rows(store: Store, rows: Tensor, rule: Rule, num_classes: int) -> list[Identified]:
+    """What images with the rows (n, dim) are, by a rule; num_classes: that the store has."""
+    return [identified(nearest, rule) for nearest in candidates(store, as_rows(rows), num_classes)]
 
 
 def neighbours(store: Store, rows: Floats, k: int, contents: Sequence[str]) -> list[list[Neighbour]]:
@@ -69,6 +85,8 @@ def candidates(store: Store, rows: Floats, num_classes: int) -> list[list[Candid
 
 def nearest(store: Store, rows: Floats, k: int) -> list[list[tuple[Item, float]]]:
     """The k nearest items of each row, with their similarity."""
+    if k > _ENOUGH:  # what is set aside for them is k numbers a row
+        k = min(k, max(len(store), 1))
     similarity, items = store.search(rows, k)
     values = similarity.clip(-1, 1).tolist()
     return [list(zip(each, row, strict=False)) for each, row in zip(items, values, strict=True)]

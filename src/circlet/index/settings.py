@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from circlet.index.names import folder_of
 from circlet.inference import Model, load_model
 from circlet.typed import naming, typed
 from circlet.vectors import Store
@@ -54,7 +55,7 @@ class Settings:
     @property
     def places(self) -> tuple[str, ...]:
         """All folders that images lie in."""
-        return self.roots if self.root is None else (self.root, *self.roots)
+        return self.roots if self.root is None else (folder_of(self.root), *self.roots)
 
 
 def with_thresholds(settings: Settings, model: Model) -> Settings:

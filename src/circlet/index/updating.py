@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from circlet.data import DataError, ImageSet
-from circlet.index.names import is_of_folder, of_folder
+from circlet.data.notes import cut, shown
+from circlet.index.names import enrolled_folder, is_of_folder, of_folder
 from circlet.inference import Model
 from circlet.inference.given import NO_CLASS
 from circlet.inference.model import OnError
@@ -60,8 +61,14 @@ def make_plan(there: list[Item], images: ImageSet, contents: list[str | DataErro
     labels = [label_of(images.class_names[label]) for label in images.labels]
     plan = Plan([], [], [name for name in before.keys() - set(now) if is_of_folder(name)], 0, [], set())
     to_put: list[tuple[int, Item]] = []
-    unchanged = 0
+    unchanged, listed = 0, dict[str, str]()
     for index, (name, label, content) in enumerate(zip(now, labels, contents, strict=True)):
+        if name in listed:  # in a manifest
+            if listed[name] != label:
+                raise DataError(f"{cut(name)}: found it under two labels, {shown(listed[name])} and {shown(label)}, "
+                                "expected one")  # fmt: skip
+            continue
+        listed[name] = label
         if isinstance(content, DataError):
             plan.skipped.append((name, str(content)))
             continue
@@ -84,6 +91,16 @@ def make_plan(there: list[Item], images: ImageSet, contents: list[str | DataErro
             plan.embed.append((index, item))
     plan.gone.extend(name for name, _ in plan.skipped if name in before)
     return plan._replace(gone=sorted(plan.gone), unchanged=unchanged)
+
+
+def without_enrolled(images: ImageSet, root: str, location: str) -> ImageSet:
+    """The images of a folder but for those that `circlet serve` has put there, beside an index in that very folder."""
+    folder = enrolled_folder(location)
+    if folder is None or not (real := folder.resolve()).is_relative_to(root):
+        return images
+    own = f"{real.relative_to(root).as_posix()}/"
+    kept = [index for index, name in enumerate(images.names) if not name.startswith(own)]
+    return images if len(kept) == len(images) else images.subset(np.array(kept, np.int64))
 
 
 def follow(store: Store, model: Model, images: ImageSet, plan: Plan, *, on_error: OnError) -> Updated:

@@ -5,6 +5,7 @@
 | model            | `Model`: images in any form to unit vectors; whether two models give the same vectors |
 | loading          | `load_model`: from run folder, file or name                                           |
 | given            | images as people have them as an `ImageSet`                                           |
+| parts            | embeddings of a large collection: a folder of Parquet files, gone on with later       |
 | safetensors_file | the file that `circlet export` writes                                                 |
 """
 

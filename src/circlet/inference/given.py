@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +16,13 @@ from circlet.data import DataError, ImageSet, every_image
 from circlet.data.images import FileReader
 from circlet.data.open_image import open_image
 from circlet.data.table import TABLES
+from circlet.data.vector_reader import vector_set
+from circlet.data.vector_sets import every_vector
 from circlet.data.walk import what_is_at
 from circlet.terminal import storable
 
 One: TypeAlias = str | os.PathLike[str] | Image.Image | npt.NDArray[np.uint8] | Tensor | bytes
-Given: TypeAlias = One | Sequence[One] | ImageSet
+Given: TypeAlias = One | Sequence[One] | ImageSet | npt.NDArray[np.floating[Any]]  # floats: vectors
 
 NO_CLASS = "."  # as `every_image` calls the class of an image that lies in no folder of its own
 
@@ -56,6 +58,30 @@ def image_set(images: Given) -> ImageSet:
     if len(paths) == len(images):
         return _of_files(list(map(Path, paths)))
     return _of_each(list(images))
+
+
+def given_vectors(vectors: Given) -> ImageSet:
+    """One vector, several, or all that a file has, for a model of vectors.
+
+    >>> len(given_vectors(np.eye(3, dtype=np.float32)))
+    3
+
+    vectors: an array, a tensor or lists of numbers, (dim,) or (n, dim); a path of .parquet or .npy
+    (`circlet.data.vector_files`), whose labels are the classes; or an `ImageSet` of vectors, which is given back.
+    DataError for vectors that cannot be compared, ValueError for anything else.
+    """
+    if isinstance(vectors, ImageSet):
+        return vectors
+    if isinstance(vectors, str | os.PathLike):
+        return every_vector(Path(vectors))
+    if isinstance(vectors, Sequence) and len(vectors) == 1 and isinstance(vectors[0], str | os.PathLike):
+        return every_vector(Path(vectors[0]))
+    plain = vectors.detach().cpu() if isinstance(vectors, Tensor) else vectors
+    try:
+        rows = np.asarray(plain)
+    except ValueError as error:  # lists of different lengths
+        raise DataError(f"vectors: found no matrix ({error}), expected numbers (n, dim)") from error
+    return vector_set(rows[None] if rows.ndim == 1 else rows)
 
 
 @dataclass(frozen=True, eq=False)

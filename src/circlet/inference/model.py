@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from circlet.data import DataError, ImageSet
+from circlet.data import DataError, ImageSet, every_image
 from circlet.data.decoded import are_files, decode_all
 from circlet.data.pixels import Decoding, Pixels, load_pixels
+from circlet.data.vector_sets import every_vector
 from circlet.features import digest
-from circlet.inference.given import Given, image_set
+from circlet.inference.given import Given, given_vectors, image_set
 from circlet.models import Embedder, View, embed_pixels, folded
 from circlet.progress import progress, silenced
 from circlet.terminal import say
@@ -112,12 +113,25 @@ class Model:
         return embeddings
 
     def embed(self, images: Given, *, on_error: OnError = "raise", show_progress: bool = True) -> Tensor:
-        """Unit rows (n, dim), float32 on the CPU, of images in any form (`circlet.inference.image_set`).
+        """Unit rows (n, dim), float32 on the CPU, of images in any form (`circlet.inference.image_set`), or of vectors.
 
         One image gives (1, dim), none (0, dim). on_error: an image that cannot be read is a `DataError` that names it,
         or, with "skip", is named on standard error and left out; `embed_images` tells which are left.
         """
-        return self.embed_images(image_set(images), on_error=on_error, show_progress=show_progress)[1]
+        return self.embed_images(self.taken(images), on_error=on_error, show_progress=show_progress)[1]
+
+    @property
+    def of_vectors(self) -> bool:
+        """Whether it takes vectors, and no images."""
+        return self.decoding.fit == "vector"
+
+    def taken(self, images: Given) -> ImageSet:
+        """What is given as a set: images in any form, or where the model takes vectors, these (`given_vectors`)."""
+        return given_vectors(images) if self.of_vectors else image_set(images)
+
+    def listed(self, path: str | Path) -> ImageSet:
+        """All images of a folder or a manifest (`every_image`), or where the model takes vectors, those of a file."""
+        return every_vector(path) if self.of_vectors else every_image(path)
 
     def embed_images(
         self, images: ImageSet, *, on_error: OnError = "raise", show_progress: bool = True
@@ -234,6 +248,10 @@ class _InMemory:
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+    def part(self, rows: slice) -> "_InMemory":
+        """Some of the images."""
+        return _InMemory(self.pixels[rows].clone())
 
     def batches(self, batch_size: int) -> Iterator[Tensor]:
         """All images in order."""

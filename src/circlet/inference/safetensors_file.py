@@ -72,7 +72,8 @@ class FileSettings:
         if self.version != VERSION:
             raise ValueError(f"version: found {self.version}, expected {VERSION}; a later circlet may read it")
         prepare, seen = self.prepare, self.view
-        Form(prepare.size, prepare.channels, prepare.fit, prepare.interpolation).check()
+        if prepare.fit != "vector":  # of which no image becomes one
+            Form(prepare.size, prepare.channels, prepare.fit, prepare.interpolation).check()
         for name, size in (("prepare.size", prepare.size), ("view.size", seen.size)):
             if min(size) < 1 or size[0] * size[1] > MAX_PIXELS:
                 raise ValueError(f"{name}: found {size}, expected (height, width) of 1 to {MAX_PIXELS} pixels")

@@ -11,6 +11,7 @@
 | timm_networks, maps   | those of timm: vectors by their own pooling, or maps of what they give    |
 | timm_sources          | what a name stands for: timm's list, a repository of the hub, a folder    |
 | ir_resnet             | the network for faces                                                     |
+| vector_network        | what stands in a network's place where vectors are given                  |
 | pooling               | from feature maps to a vector                                             |
 | preprocessing         | size, mean, deviation, interpolation and crop that each network expects   |
 | weights, published    | pretrained weights: out of a file, and those that are fetched             |

@@ -17,6 +17,7 @@ from circlet.models.published import PUBLISHED, load_published
 from circlet.models.resnet import ResNet50
 from circlet.models.small import SmallResNet
 from circlet.models.timm_networks import timm_network
+from circlet.models.vector_network import VECTORS, VectorNetwork
 from circlet.models.weights import load_weights
 
 NAMES = (
@@ -69,6 +70,9 @@ def backbone(
         out of tokens too. A function of yours that has such a parameter is told; other networks always give the same.
     options: for your own function.
 
+    "vectors" is no network of images: it takes vectors, as images (1, 1, dim), and gives them as they are until it is
+    trained (`circlet.models.vector_network`).
+
     Raises ImportError without the timm extra, or with a torchvision that does not fit, ValueError for a name that
     neither knows, a size that the network cannot take, and a form of output that is not understood, OSError for a
     download that fails, and what `load_weights` does.
@@ -81,7 +85,10 @@ def backbone(
                             own_pooling=pooling == "own")  # fmt: skip
     if isinstance(name, str) and (":" in name or name in EXTENSIONS.registered()):
         name = EXTENSIONS.find(name)
-    if isinstance(name, str):
+    if name == VECTORS:
+        _no_options(VECTORS, options)
+        network: nn.Module = _of_vectors(channels, image_size)
+    elif isinstance(name, str):
         network = _named(name, channels, pretrained, dropout, options)
         if pretrained and name in PUBLISHED:
             load_published(network, name)
@@ -109,6 +116,13 @@ def _named(name: str, channels: int, pretrained: bool, dropout: float, options: 
                          "timm/<model>; insightface's for ir_resnet are given as a file (weights, "
                          "--model.weights)")  # fmt: skip
     return _our_network(name, channels, dropout)
+
+
+def _of_vectors(channels: int, image_size: tuple[int, int] | None) -> VectorNetwork:
+    if channels != 1 or image_size is None or image_size[0] != 1:
+        raise ValueError(f"backbone: found {VECTORS} for images {image_size} of {channels} channels, expected it "
+                         "for vectors, of 1 x dim in one channel (circlet train vectors)")  # fmt: skip
+    return VectorNetwork(image_size[1])
 
 
 def _no_options(name: str, options: dict[str, Any]) -> None:

@@ -4,14 +4,17 @@
 """
 
 from collections.abc import Iterator
+from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from circlet.distributed import own_device, rows_of_ranks
 from circlet.models.embedder import Embedder
-from circlet.models.embedding import embed
+from circlet.models.embedding import embedded, in_file, in_memory
 from circlet.models.views import View, plain_view
 from circlet.progress import progress
 
@@ -28,6 +31,10 @@ class Batched(Protocol):
 
     def batches(self, batch_size: int) -> Iterator[Tensor]:
         """All of them: (batch, channels, height, width), uint8 or float 0 to 1."""
+        ...
+
+    def part(self, rows: slice) -> "Batched":
+        """Some of them, which can be pickled."""
         ...
 
 
@@ -58,27 +65,43 @@ def embed_pixels(
 ) -> Tensor:
     """Embeddings (N, dim), on the CPU, of all images of a set, seen as `view` says.
 
-    normalize, file: in unit length, and written into a file, as `circlet.models.embed`.
+    normalize, file: in unit length, and written into a file, as `circlet.models.embed`. For rank 0 within
+    `circlet.distributed.led` all ranks take part, each with whole batches of those that one process would make.
     """
+    if not len(pixels):
+        raise ValueError("pixels: found no image, expected at least one")
+    common = (model, view, str(device), normalize)
+    size = batch_size(view.size)
+    with progress("embed", len(pixels), unit="image") as shown:
+        blocks = rows_of_ranks(_rows, common, pixels.part, len(pixels), size)
+        with closing(blocks):
 
-    def batches() -> Iterator[Tensor]:
-        with progress("embed", len(pixels), unit="image") as shown:
-            for decoded in pixels.batches(batch_size(view.size)):
-                images = decoded.to(device)
-                whole = images.shape[2], images.shape[3]
-                yield plain_view(images, whole) if view.five_crops else plain_view(images, view.size, view.crop_share)
-                shown.advance(len(decoded))
+            def told() -> Iterator[tuple[int, Tensor]]:
+                for first, block in blocks:
+                    yield first, block
+                    shown.advance(len(block))
 
-    return embed(
-        model,
-        batches(),
-        device=device,
-        normalize=normalize,
-        flip=view.flip,
-        crop=view.size if view.five_crops else None,
-        num_images=len(pixels),
-        file=file,
-    )
+            placed = told()
+            start = next(placed)
+            dim, every = start[1].shape[1], chain([start], placed)
+            if file is not None:
+                return in_file(every, dim, len(pixels), file)
+            return in_memory(every, dim, len(pixels))
+
+
+def _rows(model: nn.Module, view: View, leader: str, normalize: bool, pixels: Batched) -> Iterator[Tensor]:
+    """The embeddings of all images, a batch at a time, on the device of this rank."""
+    device = own_device(leader)
+
+    def seen() -> Iterator[Tensor]:
+        for decoded in pixels.batches(batch_size(view.size)):
+            images = decoded.to(device)
+            whole = images.shape[2], images.shape[3]
+            yield plain_view(images, whole) if view.five_crops else plain_view(images, view.size, view.crop_share)
+
+    if len(pixels):
+        crop = view.size if view.five_crops else None
+        yield from embedded(model.to(device), seen(), device=device, normalize=normalize, flip=view.flip, crop=crop)
 
 
 def embed_test_set(

@@ -12,7 +12,6 @@ from circlet.models.views import views
 from circlet.similarity import unit_rows
 
 
-@torch.no_grad()  # not inference_mode: what it makes could not be trained on or changed in place
 def embed(
     model: nn.Module,
     batches: Iterable[Tensor],
@@ -46,38 +45,62 @@ def embed(
 
     The model is put into evaluation mode for the time being; each part of it then has its own mode back.
     """
+    blocks = embedded(model, batches, device=device, normalize=normalize, flip=flip, crop=crop)
+    if (first := next(blocks, None)) is None:
+        raise ValueError("batches: found none, expected at least one batch of images")
+    dim, placed = first.shape[1], _placed(chain([first], blocks))
+    if file is not None:
+        return in_file(placed, dim, num_images, file)
+    if num_images is None:
+        return torch.cat([block for _, block in placed])
+    return in_memory(placed, dim, num_images)
 
-    def blocks() -> Iterator[Tensor]:
+
+@torch.no_grad()  # not inference_mode: what it makes could not be trained on or changed in place
+def embedded(
+    model: nn.Module,
+    batches: Iterable[Tensor],
+    *,
+    device: torch.device | str = "cpu",
+    normalize: bool = True,
+    flip: bool = False,
+    crop: tuple[int, int] | None = None,
+) -> Iterator[Tensor]:
+    """The embeddings of each batch as it comes, fp32 on the CPU; arguments as those of `embed`."""
+    with evaluating(model):
         for images in batches:
             each = [model(view).float() for view in views(images.to(device), flip=flip, crop=crop)]
             total = torch.stack(each).sum(0)
             yield (unit_rows(total) if normalize else total).cpu()
 
-    with evaluating(model):
-        rest = blocks()
-        if (first := next(rest, None)) is None:
-            raise ValueError("batches: found none, expected at least one batch of images")
-        if file is not None:
-            return _in_file(chain([first], rest), first.shape[1], num_images, file)
-        if num_images is None:
-            return torch.cat([first, *rest])
-        return _in_memory(chain([first], rest), first.shape[1], num_images)
 
-
-def _in_memory(blocks: Iterable[Tensor], dim: int, num_images: int) -> Tensor:
-    matrix, end = torch.empty(num_images, dim), 0
+def _placed(blocks: Iterable[Tensor]) -> Iterator[tuple[int, Tensor]]:
+    """Blocks of rows, each with the number of its first row."""
+    first = 0
     for block in blocks:
-        start, end = end, end + len(block)
-        if end <= num_images:
-            matrix[start:end] = block
-    _check_number(end, num_images)
+        yield first, block
+        first += len(block)
+
+
+def in_memory(blocks: Iterable[tuple[int, Tensor]], dim: int, num_images: int) -> Tensor:
+    """The matrix (num_images, dim) of blocks of rows, each with the number of its first row, in any order."""
+    matrix, found = torch.empty(num_images, dim), 0
+    for first, block in blocks:
+        found += len(block)
+        if found <= num_images:
+            matrix[first : first + len(block)] = block
+    _check_number(found, num_images)
     return matrix
 
 
-def _in_file(blocks: Iterable[Tensor], dim: int, num_images: int | None, file: str | PathLike[str]) -> Tensor:
+def in_file(
+    blocks: Iterable[tuple[int, Tensor]], dim: int, num_images: int | None, file: str | PathLike[str]
+) -> Tensor:
+    """As `in_memory`, into a file of bare numbers, which the matrix maps."""
     found = 0
     with open(file, "wb") as out:  # and not through a map: a full disk would kill the process
-        for block in blocks:
+        for first, block in blocks:
+            out.seek(first * dim * 4)
             out.write(block.numpy().tobytes())
             found += len(block)
     _check_number(found, num_images)

@@ -6,6 +6,7 @@
 |----------------|-------------------------------------------------------------------------------------|
 | names          | all recipes by name: ours, those of installed packages, `package.module:function`    |
 | settings       | characters, your own images                                                         |
+| individuals, vectors, shards | animals, people and vehicles; vectors; images in shards               |
 | face_task      | the paper's task 1, faces                                                           |
 | reid_task      | the paper's task 2, person re-identification                                        |
 | retrieval_task | the paper's task 3, fine-grained retrieval                                          |
@@ -20,6 +21,9 @@ from circlet.recipes.names import RECIPES, find_recipe
 from circlet.recipes.recipe import Recipe
 
 __all__ = ["RECIPES", "Recipe", "find_recipe"]
+
+# Recipes whose files bear their names: the attributes are the recipes.
+individuals, shards, vectors = (RECIPES[name] for name in ("individuals", "shards", "vectors"))
 
 
 def __getattr__(name: str) -> Any:

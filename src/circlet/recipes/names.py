@@ -11,11 +11,13 @@ from circlet.extensions import Extensions
 from circlet.recipes.individuals import individuals
 from circlet.recipes.recipe import Recipe
 from circlet.recipes.settings import folder, glyphs, manifest, omniglot, scratch
+from circlet.recipes.shards import shards
 from circlet.recipes.tables import paper_recipes
+from circlet.recipes.vectors import vectors
 
 OWN = tuple(
     Recipe(make().recipe, (make.__doc__ or "").split("\n")[0], make)
-    for make in (glyphs, omniglot, folder, manifest, individuals, scratch)
+    for make in (glyphs, omniglot, folder, manifest, shards, individuals, vectors, scratch)
 )
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (*OWN, *paper_recipes())}
 

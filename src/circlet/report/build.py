@@ -57,7 +57,7 @@ def build_report(run: ReportData) -> str:
         metrics=metric_rows(run.metrics),
         intervals=[interval_text(run.intervals.get(name)) for name in _names(run.metrics)] if run.intervals else None,
         open_set=open_set_section(run.open_set),
-        stages=None if run.stages is None else _stages(run.stages),
+        stages=_stages(run),
         suspicious=suspicious_section(run),
         training=training_charts(run.log),
         telemetry=telemetry_charts(run.log),
@@ -88,11 +88,13 @@ def _names(rows: Mapping[str, Mapping[str, float]]) -> list[str]:
     return list(dict.fromkeys(name for row in rows.values() for name in row))
 
 
-def _stages(content: Mapping[str, Any]) -> dict[str, Any] | None:
+def _stages(run: ReportData) -> dict[str, Any] | None:
     """What stages.json holds, as a table; None where nothing could be judged."""
-    if content["frozen"] is None:
+    content = run.stages
+    if content is None or content["frozen"] is None:
         return None
-    rows = [_stage_row("frozen network", content["frozen"], "", "")]
+    start = next((name for name in run.metrics if name in ("frozen network", "given vectors")), "frozen network")
+    rows = [_stage_row(start, content["frozen"], "", "")]
     for stage in content["stages"]:
         mean, low, high = stage["difference"]["map@r"]
         difference = f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"

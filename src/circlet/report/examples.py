@@ -12,6 +12,7 @@ from torch import Tensor
 
 from circlet.data import ImageSet
 from circlet.data.thumbnails import Album
+from circlet.data.vector_reader import has_vectors
 from circlet.pages import part
 from circlet.report.data import ReportData
 from circlet.report.survey import Survey
@@ -103,7 +104,10 @@ def confusion_rows(run: ReportData, found: Survey, listed: list[Confusion], albu
 
 
 class _Example(NamedTuple):
-    """A picture with a caption: kind is query, right or wrong; spoken is what it is, for who does not see it."""
+    """A picture with a caption: kind is query, right or wrong; spoken is what it is, for who does not see it.
+
+    named: the caption has the name too, as of vectors, of which a picture says little.
+    """
 
     kind: str
     picture: str
@@ -111,6 +115,7 @@ class _Example(NamedTuple):
     file: str
     text: str
     spoken: str
+    named: bool
 
 
 class _Side(NamedTuple):
@@ -128,4 +133,5 @@ def _class(images: ImageSet, index: int) -> str:
 
 
 def _example(album: Album, images: ImageSet, index: int, kind: str, text: str, spoken: str) -> _Example:
-    return _Example(kind, album.thumbnail(images, index), _class(images, index), images.names[index], text, spoken)
+    picture, name = album.thumbnail(images, index), images.names[index]
+    return _Example(kind, picture, _class(images, index), name, text, spoken, has_vectors(images.read))

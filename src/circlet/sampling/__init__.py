@@ -16,9 +16,12 @@ number of passes.
 | chunks     | which classes come next: those with the most chunks of images left                    |
 | categories | the same with the classes of a batch from one category, or from a few                 |
 | shuffled   | `ShuffledBatches`                                                                     |
+| stream     | `PKStream`, `ShuffledStream`: the same out of shards that are read from their beginnings |
+| waiting    | the buffer of a stream: images by class, those of which the most wait come next       |
 """
 
 from circlet.sampling.pk import PKSampler
 from circlet.sampling.shuffled import ShuffledBatches
+from circlet.sampling.stream import PKStream, ShuffledStream
 
-__all__ = ["PKSampler", "ShuffledBatches"]
+__all__ = ["PKSampler", "PKStream", "ShuffledBatches", "ShuffledStream"]

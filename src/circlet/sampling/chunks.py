@@ -5,6 +5,9 @@ A chunk is K images of a class, cut from its shuffled images.
 
 import random
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
 
 DRAWN = -1  # the chunk number of a class that fills a batch up: any of its images
 
@@ -33,7 +36,7 @@ def most_left_first(num_chunks: Sequence[int], per_batch: int, rng: random.Rando
         yield [(c, num_chunks[c] - left) for c, left in taken]
 
 
-def pop_random(items: list[int], rng: random.Random) -> int:
+def pop_random(items: list[T], rng: random.Random) -> T:
     """Take a random item out of a list, whose order changes."""
     i = rng.randrange(len(items))
     items[i], items[-1] = items[-1], items[i]

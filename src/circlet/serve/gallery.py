@@ -21,7 +21,7 @@ from circlet.data.open_image import FORMATS
 from circlet.data.pixels import Decoding
 from circlet.evaluate.thresholds import Thresholds
 from circlet.files import write_atomically
-from circlet.index.names import path_of
+from circlet.index.names import enrolled_folder, path_of
 from circlet.index.searching import nearest
 from circlet.serve import answers
 from circlet.serve.limits import Limits
@@ -66,6 +66,9 @@ class Gallery:
     def __init__(
         self, index: "Index", *, pictures: Path | None, root: Path | None, read_only: bool, max_enrolled: int
     ) -> None:
+        if index.model.of_vectors:
+            raise ValueError(f"{index.location}: found an index of vectors, expected one of images, which are what the "
+                             "page and its API take")  # fmt: skip
         self.index, self.read_only, self.max_enrolled = index, read_only, max_enrolled
         self.pictures = pictures_of(index.location, pictures, read_only)
         self.root = root
@@ -198,12 +201,9 @@ def pictures_of(location: str, given: Path | None, read_only: bool) -> Path | No
     """
     if given is not None:
         return given
-    kind, _, rest = location.partition(":")
-    path = rest if kind == "milvus" else location
-    if "://" not in path and Path(path).exists():
-        return Path(path).with_name(Path(path).name + ".enrolled")
-    if read_only:
-        return None
+    beside = enrolled_folder(location)
+    if beside is not None or read_only:
+        return beside
     raise ValueError("pictures: found none for an index that is no folder, expected a folder to keep the pictures in "
                      "that are enrolled")  # fmt: skip
 

@@ -14,6 +14,9 @@
 | averaging       | the moving average of the weights                                                 |
 | objective       | a loss with the references of its level: batch, class weights, memory             |
 | gradient_cache  | the gradient of a large batch in the memory of a small one                        |
+| recompute       | activation checkpointing: what is within a block is computed again                |
+| fsdp            | a network spread over the ranks, each block whole only while it computes          |
+| blocks          | which modules are the blocks of a network                                         |
 | precision       | the dtype of autocast                                                             |
 | clip            | gradient clipping of plain and sharded parameters together                        |
 | stop            | Ctrl-C and SIGTERM at the end of a step                                           |
@@ -21,6 +24,7 @@
 | contents        | what its JSON files must hold                                                     |
 | checkpoint      | reading a checkpoint, checked, and its weights into a model                       |
 | optimizer_state | what it holds of optimiser, schedule and gradient scaler, checked and loaded      |
+| own_parts       | the optimiser's step on this rank's parts of sharded parameters                   |
 | shards          | tensors sharded over ranks to the full ones of a checkpoint, and back             |
 """
 

@@ -3,7 +3,7 @@ r"""The exponential moving average of the weights over the steps (Polyak averagi
     average_t = d_t average_(t-1) + (1 - d_t) weights_t,    d_t = min(decay, (1 + t) / (10 + t)),    t = 0, 1, ...
 
 The decay is warmed up, as in TensorFlow's ExponentialMovingAverage, so that a short run forgets where it began. Buffers
-(statistics of batch norms) are those of the last step. Each rank averages for itself: weights are the same on all.
+(statistics of batch norms) are those of the last step. Each rank averages for itself, what it holds of the weights.
 """
 
 from collections.abc import Iterator
@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from circlet.training.shards import own_part, own_shard
 
 
 class WeightAverage:
@@ -28,7 +30,7 @@ class WeightAverage:
         """Take in the weights after `step` (0-based)."""
         share = 1 - min(self.decay, (1 + step) / (10 + step))
         for name, parameter in self.parameters.items():
-            self.averages[name].lerp_(parameter, share)
+            own_part(self.averages[name]).lerp_(own_part(parameter), share)
 
     def state_dict(self) -> dict[str, Any]:
         """The model's state dict with the averages in place of the weights."""
@@ -37,27 +39,27 @@ class WeightAverage:
         return {**self.model.state_dict(), **{name: averages[id(p)] for name, p in named if id(p) in averages}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` gave."""
+        """Go on from what `state_dict` gave, in full tensors."""
         for name, average in self.averages.items():
-            average.copy_(state[name])
+            own_part(average).copy_(own_part(own_shard(state[name], average)))
 
     @torch.no_grad()
     def put_in_place(self) -> None:
         """Copy the averages into the model."""
         for name, parameter in self.parameters.items():
-            parameter.copy_(self.averages[name])
+            own_part(parameter).copy_(own_part(self.averages[name]))
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """The averages are in the model for a while; afterwards the weights are again, bit for bit."""
-        weights = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+        weights = {name: own_part(parameter).clone() for name, parameter in self.parameters.items()}
         self.put_in_place()
         try:
             yield
         finally:
             with torch.no_grad():
                 for name, parameter in self.parameters.items():
-                    parameter.copy_(weights[name])
+                    own_part(parameter).copy_(weights[name])
 
 
 def model_weights(state: dict[str, Any]) -> dict[str, Tensor]:

@@ -110,7 +110,7 @@ def _instead(path: Path) -> str:
 def load_module(module: nn.Module, state: dict[str, Any], path: Path) -> None:
     """Load `state`, of full tensors, into `module`; a ValueError that says how the architectures differ if they do."""
     own = module.state_dict()
-    check_fits(own, state, path, type(module).__name__)
+    check_fits(own, state, path, type(module).__name__.removeprefix("FSDP"))
     tensors = {name: own_shard(value, own[name]) for name, value in state.items() if isinstance(value, Tensor)}
     module.load_state_dict({**state, **tensors})
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from circlet.distributed import naming_collective
+from circlet.training.shards import is_sharded, own_part
 
 
 @torch.no_grad()
@@ -23,21 +24,21 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
     5.0
 
     As torch.nn.utils.clip_grad_norm_ (2-norm). Plain parameters count once, as their gradients are the same on every
-    rank; sharded ones with all their shards. With a sharded parameter it is collective.
+    rank; sharded ones, which all are over the same ranks, with all their shards. With one of them it is collective.
     """
     grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    plain = [grad for grad in grads if not hasattr(grad, "to_local")]
-    sharded = [grad for grad in grads if hasattr(grad, "to_local")]
+    plain = [grad for grad in grads if not is_sharded(grad)]
+    sharded = [grad for grad in grads if is_sharded(grad)]
     norms = [get_total_norm(plain)] if plain else []
-    for grad in sharded:
-        square = torch.linalg.vector_norm(grad.to_local()).square()
-        with naming_collective("all-reduce of the norm of the class weights' gradient"):
-            dist.all_reduce(square, group=grad.device_mesh.get_group())  # type: ignore[attr-defined]
+    if sharded:
+        square = get_total_norm(map(own_part, sharded)).square()
+        with naming_collective("all-reduce of the norm of the sharded gradients"):
+            dist.all_reduce(square, group=sharded[0].device_mesh.get_group())  # type: ignore[attr-defined]
         norms.append(square.sqrt())
     if not norms:
         return torch.zeros(())
     total = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack([n.to(norms[0]) for n in norms]))
     factor = (max_norm / (total + 1e-6)).clamp(max=1.0)
-    for grad in [*plain, *(grad.to_local() for grad in sharded)]:
+    for grad in map(own_part, grads):
         grad.mul_(factor.to(grad))
     return total

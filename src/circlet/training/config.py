@@ -28,6 +28,12 @@ class LoopConfig:
     chunk: int = 0
     """Gradient cache: images whose activations a rank holds at a time, 0: those of the whole batch. The gradient is the
     same, for one forward pass more; batch norm takes the statistics of a chunk."""
+    grad_checkpointing: bool = False
+    """Keep only the inputs of the backbone's blocks, and compute what is within a block again for its gradient. The
+    result is the same, for about a third more time."""
+    fsdp: bool = False
+    """Over several ranks: spread the weights, their gradients and what the optimiser keeps over them, a block whole
+    only while it computes (PyTorch's FSDP2), for a network that a device cannot train whole. The result is the same."""
     log_every: int = 20
     """Steps between lines of metrics.jsonl; the telemetry of the batch in each line costs 1 to 20 % of a step."""
     checkpoint_every: int = 200

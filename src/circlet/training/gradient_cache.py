@@ -18,6 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from circlet.distributed import timed_group
+from circlet.distributed.collectives import all_gather
+from circlet.training.recompute import BuffersApart
+from circlet.training.shards import is_sharded
+
 
 def gradient_cache(
     model: nn.Module,
@@ -39,17 +44,16 @@ def gradient_cache(
     images: (batch, ...). chunk_size: images in memory with their activations at a time, >= 1.
 
     Dropout and the like draw the same numbers both times. A model that makes samples of a batch depend on each other
-    does so within a chunk: BatchNorm takes the statistics of a chunk, and moves its running statistics twice a step;
+    does so within a chunk: BatchNorm takes the statistics of a chunk, and moves its running statistics once for each;
     freeze it, or use GroupNorm. Under DistributedDataParallel gradients are averaged once, after the last chunk; the
-    ranks may have different numbers of chunks.
+    ranks may have different numbers of chunks. Under FSDP (`fully_shard`) they are averaged after each, so that no rank
+    holds all of them, and ranks have the same number of chunks: see `chunks_of`.
     """
-    if chunk_size < 1:
-        raise ValueError(f"chunk_size: found {chunk_size}, expected at least 1")
-    chunks = images.split(chunk_size)
+    chunks = chunks_of(model, images, chunk_size)
     states, parts = [], []
     # The bare module: the first pass needs none of DistributedDataParallel's collectives.
     bare = model.module if isinstance(model, DistributedDataParallel) else model
-    with torch.no_grad():
+    with torch.no_grad(), BuffersApart(bare):  # both passes begin with the same buffers
         for chunk in chunks:
             states.append(_random_state(images.device))
             parts.append(bare(chunk))
@@ -62,11 +66,29 @@ def gradient_cache(
     gradient = embeddings.grad
     assert gradient is not None
     with torch.random.fork_rng([images.device] if images.is_cuda else []):
-        for chunk, state, part in zip(chunks, states, gradient.split(chunk_size), strict=True):
+        for chunk, state, part in zip(chunks, states, gradient.split([len(part) for part in parts]), strict=True):
             _restore(state, images.device)
             with nullcontext() if chunk is chunks[-1] else _unsynchronised(model):
                 torch.autograd.backward(model(chunk), part)
     return value.detach()
+
+
+def chunks_of(model: nn.Module, images: Tensor, chunk_size: int) -> tuple[Tensor, ...]:
+    """Chunks of at most `chunk_size` images, at least 1.
+
+    Of a model that is spread over ranks every rank takes part in every call: there all have as many chunks as the rank
+    with most, and this is collective. ValueError, on all ranks, where one has fewer images than chunks.
+    """
+    if chunk_size < 1:
+        raise ValueError(f"chunk_size: found {chunk_size}, expected at least 1")
+    if not any(map(is_sharded, model.parameters())):
+        return tuple(images.split(chunk_size))
+    sizes = all_gather(torch.tensor([len(images)]), timed_group(), "sizes of the parts of a batch").tolist()
+    number = max(-(-max(sizes) // chunk_size), 1)
+    if min(sizes) < number:
+        raise ValueError(f"chunk: found parts of {min(sizes)} and of {max(sizes)} images of one batch on the ranks, in "
+                         f"chunks of {chunk_size}, expected at least {number} on each, one for each chunk")  # fmt: skip
+    return images.tensor_split(number)
 
 
 def _unsynchronised(model: nn.Module) -> AbstractContextManager[None]:

@@ -29,8 +29,16 @@ class BatchConfig:
     """K, images of each class in a batch."""
     by_category: bool = False
     """All classes of a batch from one category (column category of a manifest): the harder negatives."""
+    buffer: int = 10_000
+    """Shards: images that the stream has come to, and that wait to be put into a batch (as numbers, without pixels).
+    More mix better, and let more classes have all their `samples`."""
+    open_shards: int = 16
+    """Shards: how many are read in turns. Those sorted by class want as many as `classes`."""
 
     def __post_init__(self) -> None:
+        for name in ("buffer", "open_shards"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"batch.{name}: found {getattr(self, name)}, expected at least 1")
         if self.classes < 2 or self.samples < 1:
             raise ValueError(f"batch: found {self.classes} classes x {self.samples} samples, expected at least 2 x 1")
 

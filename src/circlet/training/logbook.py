@@ -4,7 +4,7 @@
     each `validate_every` steps:  {"step": 200, "validation_map@r": 0.41}
     where a run ends early:       {"step": 400, "stopped_by_patience": 3}, of validations, or "stopped_by_seconds"
 
-Only rank 0 writes, shows progress and validates.
+Only rank 0 writes, shows progress and validates; the others help it where it asks (`circlet.distributed.led`).
 """
 
 import io
@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from circlet.distributed import is_rank_0, on_rank_0
+from circlet.distributed import is_rank_0, led
 from circlet.progress import Progress, progress
 from circlet.training.config import LoopConfig
 from circlet.training.state import TrainingState
@@ -82,9 +82,9 @@ class Logbook:
         """Write the model's metrics on validation classes; keep it as the best if the first is higher than ever."""
         state = self.state
         state.check_finite()
-        state.model.eval()
-        with state.used_weights():
-            metrics = on_rank_0(lambda: _numbers("validate", validate(state.model)))
+        with state.used_model() as model:
+            model.eval()
+            metrics = led(lambda: _numbers("validate", validate(model)))
         state.freezing.training()
         if not metrics:
             raise ValueError("validate: found no metric, expected at least the one that chooses the best checkpoint")

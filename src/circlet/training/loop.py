@@ -10,6 +10,9 @@ gradients are those of one process with the whole of it, and a run may go on wit
 depend on the ranks: random numbers, and batch norm. On GPUs its statistics are over all ranks (SyncBatchNorm), in
 running averages too; on CPUs each rank takes those of its own part, as a gradient cache takes those of a chunk, and the
 running averages are rank 0's. Only rank 0 writes, shows progress and validates.
+
+Memory: `grad_checkpointing` keeps fewer activations, `chunk` those of fewer images, and `fsdp` spreads the network.
+Each goes with the others.
 """
 
 import re
@@ -21,7 +24,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from circlet.distributed import any_rank, on_all_ranks, on_rank_0, require_agreement
+from circlet.distributed import any_rank, is_rank_0, on_all_ranks, on_rank_0, require_agreement
+from circlet.terminal import say
 from circlet.training.batches import Batches, as_batches, batches_from
 from circlet.training.config import LoopConfig
 from circlet.training.logbook import Validate, logbook
@@ -79,7 +83,9 @@ def fit(
         them, so that it may compute the loss again. Its time counts as that of the step.
     trackers: each is called with every line of metrics.jsonl, on rank 0; see `circlet.training.trackers`.
 
-    Parameters that require no gradient are not trained; which of them do is at the end as it was before.
+    Parameters that require no gradient are not trained; which of them do is at the end as it was before. Over several
+    ranks the model is at the end the same on all. Under `fsdp` that is trained in a copy which is spread over them: the
+    model has no weights meanwhile but in `validate`, and NaN where the training fails; it goes on from the folder.
 
     Raises ValueError: batches that cannot be iterated over again, a checkpoint of another model or optimiser, more
     blocks to train than there are, patience without a validation, or ranks that differ in `config`, in `objective` (as
@@ -95,13 +101,15 @@ def fit(
     require_agreement(lambda: _alike(objective, batches, config))
     folder = _run_folder(folder, config)
     state = TrainingState(model, objective, config, device, folder)
+    if state.sharded is not None and is_rank_0():
+        say(state.sharded.told())
     try:
         with folder.locked():
             if on_rank_0(folder.last.exists):
                 on_all_ranks(state.restore)
             _train(state, Step(state, config, augment=augment, observe=observe), batches, validate, trackers)
     finally:
-        state.freezing.end()
+        state.release()
     state.end()
     return state.seconds
 

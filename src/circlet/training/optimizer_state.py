@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, optim
 
 from circlet.training.checkpoint import is_plain
-from circlet.training.shards import own_shard
+from circlet.training.shards import own_part, own_shard
 from circlet.typed import naming, shown, typed, wrong
 
 KEPT: dict[type[optim.Optimizer], list[str]] = {
@@ -119,7 +119,7 @@ def _like(value: Any, parameter: Tensor, where: str) -> Tensor:
     if not is_plain(value, parameter):
         raise ValueError(f"{where}: found another kind of tensor ({value.dtype}, {value.layout}), expected one of "
                          f"{parameter.dtype}")  # fmt: skip
-    return own_shard(value, parameter)
+    return own_part(own_shard(value, parameter))  # plain, as `own_parts` keeps it
 
 
 def _settings(found: dict[str, Any], own: dict[str, Any], name: str) -> dict[str, Any]:

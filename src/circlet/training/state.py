@@ -5,32 +5,37 @@ epoch, place in the epoch).
 """
 
 import math
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from circlet.distributed import any_rank, num_ranks, on_rank_0
+from circlet.distributed import any_rank, num_ranks, on_all_ranks, on_rank_0
 from circlet.training.averaging import WeightAverage, model_weights
+from circlet.training.blocks import module_blocks
 from circlet.training.checkpoint import check_fits, load, load_module
 from circlet.training.config import LoopConfig
 from circlet.training.ending import Ending
 from circlet.training.freezing import Freezing
+from circlet.training.fsdp import Sharded, share_buffers
 from circlet.training.optimizer import build_optimizer, build_schedule, factor, set_factor
 from circlet.training.optimizer_state import load_optimizer, load_scaler, load_schedule
+from circlet.training.own_parts import sharded_state
 from circlet.training.precision import autocast_dtype
 from circlet.training.run_folder import RunFolder
-from circlet.training.shards import full_state, is_sharded
+from circlet.training.shards import full_state, own_part
 
 
 class TrainingState:
     """Model, objective, optimiser, schedule, gradient scaler, average of the weights, and how far the run is.
 
-    step: optimiser steps taken. best: highest validation score so far. seconds: spent in steps, those before an
-    interruption included. losses: of the steps since the last line of metrics.jsonl, on the device.
+    model: what is trained, under `fsdp` the spread copy. sharded: that copy and the caller's model, else None. blocks:
+    whose activations are computed again. step: optimiser steps taken. best: highest validation score so far. seconds:
+    spent in steps, those before an interruption included. losses: of the steps since the last line of metrics.jsonl,
+    on the device.
     """
 
     def __init__(
@@ -38,7 +43,12 @@ class TrainingState:
     ) -> None:
         self.config, self.device, self.folder = config, device, folder
         self.dtype = autocast_dtype(config.precision, device)
-        self.model = _to_device(model, config, device)
+        several = num_ranks(None) > 1
+        if several and device.type == "cuda" and not config.chunk:
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        self.sharded = on_all_ranks(lambda: Sharded(model, device)) if config.fsdp and several else None
+        self.model = _to_device(model, device) if self.sharded is None else self.sharded.network
+        self.blocks = _blocks(self.model) if config.grad_checkpointing else []
         self.freezing = Freezing(self.model, config.optimizer)
         self.objective = objective.to(device).train()
         self.optimizer = build_optimizer(self.model, objective, config.optimizer)
@@ -50,6 +60,8 @@ class TrainingState:
         self.ending = Ending(config)
         self.step, self.best, self.seconds = 0, -float("inf"), 0.0
         self.losses: list[Tensor] = []
+        if self.sharded is not None:
+            self.sharded.empty()
 
     def restore(self) -> None:
         """Go on from the folder's last checkpoint. A ValueError if it is damaged, or of another model or optimiser."""
@@ -76,7 +88,7 @@ class TrainingState:
         state = {
             "model": self.model.state_dict(),
             "objective": self.objective.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": sharded_state(self.optimizer),
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
             "step": self.step,
@@ -99,14 +111,36 @@ class TrainingState:
         """Whether the last step has been taken."""
         return self.step >= self.ending.last_step
 
-    def used_weights(self) -> AbstractContextManager[None]:
-        """The model has the weights that are validated and used, for a while: their average, where one is made."""
-        return nullcontext() if self.average is None else self.average.in_place()
+    @contextmanager
+    def used_model(self) -> Iterator[nn.Module]:
+        """The caller's model, for a while, with the weights that are validated and used: their average, where one is
+        made. The same on all ranks, which call it together, the buffers too.
+        """
+        with nullcontext() if self.average is None else self.average.in_place():
+            if self.sharded is not None:
+                with self.sharded.whole() as model:
+                    yield model
+            else:
+                if num_ranks(None) > 1:
+                    share_buffers(self.model)
+                yield self.model
+
+    def release(self) -> None:
+        """What is frozen or spread for the training alone is no more, however it ended."""
+        self.freezing.end()
+        if self.sharded is not None:
+            self.sharded.lose()
 
     def end(self) -> None:
         """Leave the model as it is used: in evaluation mode, with the average of its weights where one is made."""
         if self.average is not None:
             self.average.put_in_place()
+        if self.sharded is not None:
+            self.sharded.fill()
+            self.sharded.model.eval()
+            return
+        if num_ranks(None) > 1:
+            share_buffers(self.model)
         self.model.eval()
 
     def check_finite(self) -> None:
@@ -143,18 +177,19 @@ def all_finite(tensors: Iterable[Any], or_infinite: Iterable[Any] = ()) -> bool:
 
     or_infinite: tensors of which only NaN is not.
     """
-    found = [tensor.isfinite().all() for tensor in map(_own_part, tensors) if tensor.is_floating_point()]
-    found += [~tensor.isnan().any() for tensor in map(_own_part, or_infinite) if tensor.is_floating_point()]
+    found = [tensor.isfinite().all() for tensor in map(own_part, tensors) if tensor.is_floating_point()]
+    found += [~tensor.isnan().any() for tensor in map(own_part, or_infinite) if tensor.is_floating_point()]
     return not found or bool(torch.stack(found).all())
 
 
-def _own_part(tensor: Any) -> Any:
-    return tensor.to_local() if is_sharded(tensor) else tensor
-
-
-def _to_device(model: nn.Module, config: LoopConfig, device: torch.device) -> nn.Module:
+def _to_device(model: nn.Module, device: torch.device) -> nn.Module:
     """The model on the device, convolutions channels-last, which is faster."""
-    model.to(device)
-    if num_ranks(None) > 1 and device.type == "cuda" and not config.chunk:
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _blocks(model: nn.Module) -> list[nn.Module]:
+    blocks = module_blocks(model)
+    if not blocks:
+        raise ValueError("loop.grad_checkpointing: found no block of several layers in the network, expected at least "
+                         "one, or grad_checkpointing False")  # fmt: skip
+    return list(blocks.values())

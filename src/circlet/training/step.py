@@ -14,9 +14,11 @@ from torch.nn.parallel import DistributedDataParallel
 from circlet.distributed import naming_collective, naming_step, num_ranks, rank_in
 from circlet.training.clip import clip_grad_norm_
 from circlet.training.config import LoopConfig
-from circlet.training.gradient_cache import gradient_cache
+from circlet.training.gradient_cache import chunks_of, gradient_cache
 from circlet.training.objective import Objective
 from circlet.training.optimizer import factor, set_factor
+from circlet.training.own_parts import on_own_parts
+from circlet.training.recompute import recomputing
 from circlet.training.state import TrainingState, all_finite
 
 Augment = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -57,7 +59,7 @@ class Step:
         if self.augment is not None:
             images, labels = self.augment(images, labels)
         state.optimizer.zero_grad(set_to_none=True)
-        with naming_step(state.step + 1):
+        with naming_step(state.step + 1), recomputing(state.blocks):
             loss, embeddings = self._backward(images, labels)
         state.ending.look_again(state.step)
         observed: dict[str, float] = {}
@@ -79,9 +81,9 @@ class Step:
     def _called(self) -> nn.Module:
         """What is called in place of the model: over several ranks its wrapper, which averages the gradients.
 
-        It knows only the parameters that are trained when it is made.
+        It knows only the parameters that are trained when it is made. A model spread over ranks averages them itself.
         """
-        if num_ranks(None) == 1 or not self._is_trained():
+        if num_ranks(None) == 1 or self.state.sharded is not None or not self._is_trained():
             return self.state.model
         device = self.state.device
         with naming_collective("set-up of DistributedDataParallel"):
@@ -101,12 +103,14 @@ class Step:
             found.extend((loss.detach(), embeddings.detach()))
             return self.state.scaler.scale(loss)
 
-        with torch.autocast(self.state.device.type, dtype, enabled=dtype != torch.float32):
+        # Of weights that are spread over ranks no cast copies are kept: they are whole for a short time only.
+        kept = self.state.sharded is None
+        with torch.autocast(self.state.device.type, dtype, enabled=dtype != torch.float32, cache_enabled=kept):
             if self.config.chunk and self._is_trained():
                 gradient_cache(self.model, scaled_loss, images, labels, self.config.chunk)
                 return found[0], found[1]
             if self.config.chunk:
-                embeddings = torch.cat([self.model(part) for part in images.split(self.config.chunk)])
+                embeddings = torch.cat([self.model(part) for part in chunks_of(self.model, images, self.config.chunk)])
             else:
                 embeddings = self.model(images)
         loss = scaled_loss(embeddings, labels)  # without autocast: it computes in fp32
@@ -136,6 +140,7 @@ class Step:
         state.scaler.unscale_(state.optimizer)
         parameters = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
         norm = clip_grad_norm_(parameters, float("inf") if config.clip_norm is None else config.clip_norm)
-        state.scaler.step(state.optimizer)
+        with on_own_parts(state.optimizer):
+            state.scaler.step(state.optimizer)
         state.scaler.update()
         return norm

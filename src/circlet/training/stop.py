@@ -14,8 +14,11 @@ class StopRequests:
         self.requested = False
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        """Signal handler: the first request waits for the end of the step, a second interrupts at once."""
-        if self.requested:
+        """Signal handler: a request waits for the end of the step, a second Ctrl-C interrupts at once.
+
+        A second SIGTERM does not: torchrun and the queue of a cluster may each send one.
+        """
+        if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.requested = True
 

@@ -3,6 +3,7 @@
 | file          | what it is                                                                              |
 |---------------|-----------------------------------------------------------------------------------------|
 | features      | what the frozen network sees in images, computed once                                   |
+| given_vectors | the same where vectors are given                                                        |
 | closed_form   | heads without training: centring, whitening within classes                              |
 | head          | a linear head, trained on features from there                                           |
 | frozen_stages | both, judged on folds of the training classes                                           |
@@ -17,6 +18,7 @@ from circlet.transfer.closed_form import LinearMap, WithinClasses, head_of, proj
 from circlet.transfer.config import TransferConfig
 from circlet.transfer.features import Frozen
 from circlet.transfer.frozen_stages import Fitting, Judgement, Stage, Unseen, fit_kept, judge_stages
+from circlet.transfer.given_vectors import GivenVectors
 from circlet.transfer.head import HeadConfig, train_head
 from circlet.transfer.judging import Judged, Verdict, compare, judge, judge_images
 from circlet.transfer.plan import Facts, Plan, make_plan
@@ -25,6 +27,7 @@ __all__ = [
     "Facts",
     "Fitting",
     "Frozen",
+    "GivenVectors",
     "HeadConfig",
     "Judged",
     "Judgement",

@@ -18,6 +18,7 @@ from circlet.data.ahead import map_ahead, num_threads
 from circlet.data.content import content_digest
 from circlet.data.images import ImageSet
 from circlet.data.pixels import Decoding, Pixels, load_pixels
+from circlet.distributed import own_device, rows_of_ranks
 from circlet.features import FeatureStore, digest, digest_of_module
 from circlet.models import Embedder, RawPixels, View, batch_size, evaluating, folded, plain_view
 from circlet.progress import progress
@@ -51,7 +52,7 @@ class Frozen:
         self.model, self.view, self.decoding, self.device = model.to(device), view, decoding, device
         self._network = _digest(model)
         self._parts = (FORMAT, self._network, *self._form())
-        self._backbone: nn.Module | None = None
+        self._pooled: _Pooled | None = None
 
     def features(self, pixels: Pixels, look: Seen = LOOKS[0]) -> Tensor:
         """(n, features) on the CPU, of the images as they are looked at; with a progress bar for what is new."""
@@ -61,19 +62,17 @@ class Frozen:
         """(count, n, features): the first `count` of `LOOKS`."""
         return torch.stack([self.features(pixels, look) for look in LOOKS[:count]])
 
-    def _features(self, images: Tensor) -> Tensor:
-        if self._backbone is None:
+    def _features(self) -> nn.Module:
+        if self._pooled is None:
             assert _digest(self.model) == self._network, "the network has been trained since this was made"
-            self._backbone = folded(self.model.backbone, self.model.normalized(images[:1]))
-            self._backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        pooled: Tensor = self.model.pooling(self._backbone(self.model.normalized(images)))
-        return pooled
+            self._pooled = _Pooled(self.model)
+        return self._pooled
 
     def raw_pixels(self, pixels: Pixels) -> Tensor:
         """(n, numbers) unit rows: the pixels as `RawPixels` gives them."""
-        raw = RawPixels(self.model)
         store = FeatureStore(digest(FORMAT, "raw pixels", *self._form()))
-        return unit_rows(self._rows(pixels, store, raw, "raw pixels", LOOKS[0]).float())
+        rows = self._rows(pixels, store, lambda: RawPixels(self.model), "raw pixels", LOOKS[0])
+        return unit_rows(rows.float())
 
     def embeddings(self, pixels: Pixels, head: LinearMap | None = None) -> Tensor:
         """(n, dim) unit rows on the CPU: `head` on the features, in the views that testing asks for.
@@ -102,7 +101,7 @@ class Frozen:
         size = batch_size(self.view.size)
         chosen = load_pixels(pixels.images.subset(range(min(len(pixels), 16 * size))), self._lazily)
         done, began, rate = 0, monotonic(), 0.0
-        with closing(self._forward(chosen.batches(size), self._features, LOOKS[0])) as rows:
+        with closing(_made(self._features(), self.view, LOOKS[0], str(self.device), chosen)) as rows:
             for number, batch in enumerate(rows):
                 done += len(batch)
                 now = monotonic()
@@ -135,30 +134,53 @@ class Frozen:
         return _KEYS[images]
 
     def _rows(
-        self, pixels: Pixels, store: FeatureStore, forward: Callable[[Tensor], Tensor], title: str, look: Seen
+        self, pixels: Pixels, store: FeatureStore, network: Callable[[], nn.Module], title: str, look: Seen
     ) -> Tensor:
         def compute(missing: Any) -> Iterator[tuple[Any, Tensor]]:
-            size, done = batch_size(self.view.size), 0
-            if pixels.memory is not None:
-                batches: Iterator[Tensor] = iter(pixels.memory[torch.from_numpy(missing)].split(size))
-            else:
-                batches = load_pixels(pixels.images.subset(missing), self._lazily).batches(size)
-            with progress(title, len(missing), unit="image") as shown:
-                for rows in self._forward(batches, forward, look):
-                    yield missing[done : done + len(rows)], rows
-                    done += len(rows)
+            def part(rows: slice) -> Pixels:
+                if pixels.memory is not None:
+                    return pixels.part(missing[rows])
+                return load_pixels(pixels.images.subset(missing[rows]), self._lazily)
+
+            common = network(), self.view, look, str(self.device)
+            blocks = rows_of_ranks(_made, common, part, len(missing), batch_size(self.view.size))
+            with progress(title, len(missing), unit="image") as shown, closing(blocks):
+                for first, rows in blocks:
+                    yield missing[first : first + len(rows)], rows
                     shown.advance(len(rows))
 
         return store.rows(self._keys(pixels), compute)
 
-    def _forward(
-        self, batches: Iterator[Tensor], forward: Callable[[Tensor], Tensor], look: Seen
-    ) -> Generator[Tensor, None, None]:
-        with evaluating(self.model), torch.no_grad():
-            for decoded in batches:
-                seen = plain_view(decoded.to(self.device), self.view.size, self.view.crop_share, place=look.place)
-                seen = seen.flip(3) if look.mirrored else seen
-                yield forward(seen.contiguous(memory_format=torch.channels_last)).float().cpu()
+
+class _Pooled(nn.Module):
+    """Backbone and pooling of a model, batch norms folded as soon as there is an image to try it on."""
+
+    def __init__(self, model: Embedder) -> None:
+        super().__init__()
+        self.model = model
+        self.backbone: nn.Module | None = None
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(batch, channels, height, width) -> (batch, features)."""
+        if self.backbone is None:
+            self.backbone = folded(self.model.backbone, self.model.normalized(images[:1]))
+            self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        pooled: Tensor = self.model.pooling(self.backbone(self.model.normalized(images)))
+        return pooled
+
+
+@torch.no_grad()
+def _made(network: nn.Module, view: View, look: Seen, leader: str, pixels: Pixels) -> Generator[Tensor, None, None]:
+    """The rows of all images, a batch at a time, on the device of this rank; what a network makes of one look."""
+    if not len(pixels):
+        return
+    device = own_device(leader)
+    network = network.to(device)
+    with evaluating(network):
+        for decoded in pixels.batches(batch_size(view.size)):
+            seen = plain_view(decoded.to(device), view.size, view.crop_share, place=look.place)
+            seen = seen.flip(3) if look.mirrored else seen
+            yield network(seen.contiguous(memory_format=torch.channels_last)).float().cpu()
 
 
 def _digest(model: Embedder) -> str:

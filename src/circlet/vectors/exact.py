@@ -64,7 +64,7 @@ def nearest(views: Sequence[View], queries: Floats, k: int) -> list[Found]:
     results = []
     for query, values, places in zip(queries, kept.values, kept.indices, strict=True):
         found = compared(views, query, places[places >= 0], min(k, alive))
-        if values[-1] >= found.similarity[-1] - ERROR:  # others may be as good
+        if len(found.places) and values[-1] >= found.similarity[-1] - ERROR:  # others may be as good
             found = _of_one(views, query, min(k, alive))
         results.append(found)
     return results

@@ -10,6 +10,7 @@ This is the one file of ours that is written in place. Only `circlet.vectors.emb
 
 import os
 import struct
+import weakref
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -98,12 +99,13 @@ class JournalWriter:
         self._failed = False
         self._acknowledged = 0
         self._file = open_regular_file(path, to_write=True)
+        self._close = weakref.finalize(self, self._file.close)  # where nobody closes it
         try:
             self._file.truncate(end)
             os.fsync(self._file.fileno())
             self._acknowledge()
         except BaseException:
-            self._file.close()
+            self._close()
             raise
 
     def append(self, record: Record) -> None:
@@ -122,8 +124,8 @@ class JournalWriter:
             self._acknowledge()
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file; closing again does nothing."""
+        self._close()
 
     def _write(self, place: int, raw: bytes) -> None:
         self._file.seek(place)

@@ -23,7 +23,7 @@ from circlet.vectors.approximate import Approximate, Setting, Tuned
 from circlet.vectors.exact import Found, View
 from circlet.vectors.manifest import Manifest, file_of
 from circlet.vectors.protocol import Floats, Hits, Item
-from circlet.vectors.segment import Segment
+from circlet.vectors.segment import Segment, gathered
 from circlet.vectors.tail import Ints
 from circlet.vectors.texts import unpacked
 
@@ -223,10 +223,8 @@ def _sampled(views: Sequence[View], seed: int) -> Ints:
 def _rows(views: Sequence[View], places: Ints) -> Floats:
     first = exactly.starts(views)
     owner = np.searchsorted(first, places, side="right") - 1
-    found = [
-        views[i].source.vectors[row] for i, row in zip(owner.tolist(), (places - first[owner]).tolist(), strict=True)
-    ]
-    return np.stack(found)
+    sources = [view.source for view in views]
+    return gathered(sources[0].vectors.shape[1], sources, owner, places - first[owner])
 
 
 def median_time_ms(search: Callable[[Floats], object], queries: Floats) -> float:
