@@ -48,7 +48,7 @@ from circlet.evaluate import retrieval
 from circlet.features.parts import records_of
 from circlet.features.parts import write as write_features
 from circlet.files import write_json, write_text
-from circlet.models import Embedder, backbone
+from circlet.models import Embedder, PoolingName, backbone
 from circlet.plan import Plan, Rates, Scale, count, images, losses, storage
 from circlet.plan.measuring import measured
 from circlet.plan.part import peak
@@ -103,7 +103,7 @@ class Batches:
 
 def network(name: str, scale: Scale) -> Embedder:
     """A network of ours, without weights from elsewhere."""
-    pooling = "flatten" if name == "small" else "average"
+    pooling: PoolingName = "flatten" if name == "small" else "own" if name.startswith("ir_") else "average"
     torch.manual_seed(0)
     return Embedder(backbone(name, channels=scale.channels, image_size=scale.size), scale.dim, image_size=scale.size,
                     channels=scale.channels, pooling=pooling, mean=(0.5,), std=(0.5,))  # fmt: skip
@@ -158,6 +158,9 @@ MEMORY: dict[str, tuple[str, Scale]] = {
         ONE, images=1e6, classes=50_000, batch=32, level="joint")),
     "IR-ResNet-18, 8 of 112 x 112": ("ir_resnet18", replace(ONE, size=(112, 112), batch=8)),
 }  # fmt: skip
+
+
+RETRIEVAL = ((10_000, 128), (20_000, 64))
 
 
 class Vectors(nn.Module):
@@ -224,7 +227,7 @@ def planned_memory(what: str) -> float:
         left_out = {"list of images", "checkpoint", "decoding"}
         return peak(part for part in plan.parts if part.name not in left_out) - own  # its weights are there before
     parts = [*losses.classes(scale, Rates()), losses.pairs(scale, Rates())]
-    embeddings = 4.0 * 3 * scale.batch * scale.dim  # given, scaled, and their gradient
+    embeddings = 4.0 * 2 * scale.batch * scale.dim  # given, and through the network; their gradient is the loss's
     return peak(parts) + embeddings
 
 
@@ -235,11 +238,11 @@ def memory() -> Iterator[Row]:
         yield Row("memory", what, "MiB", tensors, planned_memory(what) / 2**20, resident)
     held = _child("--memory-of", "list")[0] / 2**20
     yield Row("memory", "list of 200,000 images and their sampler", "MiB", held, _listed(200_000) / 2**20)
-    number, dim = 10_000, 128
-    scale = replace(SMALL, images=number, dim=dim)
-    planned = storage.tested(scale, Rates(), number).memory - 4 * number * dim  # the rows are given
-    tensors, resident = (value / 2**20 for value in _child("--memory-of", "retrieval"))
-    yield Row("memory", f"retrieval of {number:,} x {dim}", "MiB", tensors, planned / 2**20, resident)
+    for number, dim in RETRIEVAL:
+        scale = replace(SMALL, images=number, dim=dim)
+        planned = storage.tested(scale, Rates(), number).memory - 4 * number * dim  # the rows are given
+        tensors, resident = (value / 2**20 for value in _child("--memory-of", f"retrieval {number} {dim}"))
+        yield Row("memory", f"retrieval of {number:,} x {dim}", "MiB", tensors, planned / 2**20, resident)
 
 
 def _listed(number: int) -> float:
@@ -247,22 +250,19 @@ def _listed(number: int) -> float:
 
 
 def list_of_images(number: int = 200_000) -> tuple[float, ...]:
-    """Bytes that Python and NumPy hold for an image folder and its P x K sampler."""
+    """Bytes that Python and NumPy hold for an image folder and its P x K sampler, after its first batch."""
     tracemalloc.start()
-    names = [f"class {i // 10:06d}/{i:07d}.jpg" for i in range(number)]
-    classes = [name.partition("/")[0] for name in names]
     before = tracemalloc.get_traced_memory()[0]
-    del classes
+    names = [f"class {i // 10:06d}/{i:07d}.jpg" for i in range(number)]
     found = ImageSet.from_classes([name.partition("/")[0] for name in names], names, FileReader("root", tuple(names)))
-    sampler = sampling.PKSampler(found.labels, 16, 4)
-    next(iter(sampler))
-    texts = sum(map(sys.getsizeof, names)) + 8 * number
     del names
-    held = tracemalloc.get_traced_memory()[0] - before
-    return (float(held + texts - 8 * number),)
+    sampler = sampling.PKSampler(found.labels, 16, 4)
+    batches = iter(sampler)
+    next(batches)
+    return (float(tracemalloc.get_traced_memory()[0] - before),)
 
 
-def retrieval_of(number: int = 10_000, dim: int = 128) -> tuple[float, float]:
+def retrieval_of(number: int, dim: int) -> tuple[float, float]:
     """Bytes that the metrics of some vectors take beside these."""
     vectors, labels = torch.randn(number, dim), torch.arange(number) // 10
     retrieval(vectors[:200], labels[:200], ks=(1,))
@@ -481,11 +481,13 @@ def main() -> None:
     if given.docs:
         write_text(DOCS, examples(DOCS.read_text(encoding="utf-8")))
         return
-    alone = {"list": list_of_images, "retrieval": retrieval_of}
     if given.memory_of is not None:
         torch.set_num_threads(1)
-        found = alone[given.memory_of]() if given.memory_of in alone else memory_of(given.memory_of)
-        print(*found)
+        name, *sizes_of = given.memory_of.split()
+        if name == "retrieval":
+            print(*retrieval_of(*map(int, sizes_of)))
+        else:
+            print(*(list_of_images() if name == "list" else memory_of(given.memory_of)))
         return
     if given.traffic_of is not None:
         print(traffic_of(given.traffic_of))

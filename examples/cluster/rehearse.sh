@@ -30,7 +30,7 @@ done
 on() {  # HOST RUN ARGUMENTS: torchrun there, in the background; its output in WORK/RUN-HOST.log
   local host=$1 run=$2; shift 2
   ip netns exec "$host" unshare --uts bash -c 'hostname "$0"; exec "$@"' "$host" \
-    env GLOO_SOCKET_IFNAME=eth0 OMP_NUM_THREADS=1 "$python" -m torch.distributed.run \
+    env GLOO_SOCKET_IFNAME=eth0 OMP_NUM_THREADS=1 TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 "$python" -m torch.distributed.run \
     --nnodes 2 --nproc-per-node 1 --rdzv-backend c10d --rdzv-endpoint 10.77.0.1:29400 --rdzv-id "$run" \
     --rdzv-conf join_timeout=120 --local-addr "$(address "$host")" --max-restarts 3 \
     "$@" --run-dir "$work/$run" --go-on --timeout 60 >> "$work/$run-$host.log" 2>&1 &
@@ -61,7 +61,7 @@ stopped() {
 lost() {
   echo "4. host-b is lost with its torchrun, and comes back"
   start lost "$@"; until_saved lost
-  kill -KILL "$(pgrep -o -P "$agent_b")" "$agent_b"; wait $agent_b || true
+  kill -KILL "$(pgrep -o -P "$agent_b")" "$agent_b"; wait $agent_b 2>/dev/null || true
   on host-b lost "$@"; agent_b=$!
   wait $agent_a $agent_b; lines lost
 }

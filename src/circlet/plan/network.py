@@ -96,7 +96,10 @@ def count(model: Embedder, name: str, size: tuple[int, int], channels: int, *, h
 def _most(
     model: nn.Module, trained: list[nn.Parameter], images: Tensor, again: list[nn.Module], *, half: bool
 ) -> tuple[int, int]:
-    """Bytes that live at most beside weights and their gradients; and those of the gradients that were there then."""
+    """Bytes that live at most beside weights and their gradients; and those of the gradients that were there then.
+
+    Where all gradients are there, little else is: that is the update's moment.
+    """
     live = _Live()
     hooks = [parameter.register_post_accumulate_grad_hook(live.is_gradient) for parameter in trained]
     try:
@@ -126,7 +129,7 @@ class _Live(TorchDispatchMode):
         for leaf in tree_leaves(out):
             if isinstance(leaf, Tensor) and _key(leaf) not in given | self._sizes.keys():
                 self._add(leaf)
-        if self.now + self.gradients > self.most + self.gradients_then:
+        if self.now > self.most:
             self.most, self.gradients_then = self.now, self.gradients
         return out
 

@@ -3,8 +3,11 @@
 Each rank holds a share of every weight, of its gradient and of what the optimiser keeps of it. The weights of a block
 are together on a rank only while it computes, forward and backward; what is in no block is a unit of its own. Loss,
 gradients and what is trained are those of DistributedDataParallel. What a rank still needs is memory for its own
-activations (`circlet.training.recompute` saves these) and, at the start, in validations and after the training, for all
-the weights once, without gradients and optimiser.
+activations (`circlet.training.recompute` saves these) and, in validations and after the training, for all the weights
+once, without gradients and optimiser; at the start, where the model is, for them twice.
+
+On a CPU the C library keeps what blocks free, unless MALLOC_MMAP_THRESHOLD_=262144 is in the environment: without it
+a rank may need more memory than with DistributedDataParallel.
 """
 
 import copy
