@@ -3,9 +3,13 @@
 Every rank leaves the name of its host in the store of the launcher before it connects to the others. Where that fails,
 the names tell a rank that never came from one that came and cannot be reached, as behind a firewall or by another
 network.
+
+The store outlives a restart by torchrun (2.13), and so would the addresses of processes that are gone: ranks that meet
+again do so under another name.
 """
 
 import os
+import secrets
 import socket
 import time
 from contextlib import suppress
@@ -33,7 +37,10 @@ def join(device: torch.device, timeout: float) -> None:
         store, rank, size = next(iter(rendezvous("env://", timeout=limit)))
         store.set_timeout(limit)
         store.set(_key(rank), socket.gethostname())
-        backend, group_store = "gloo" if gpu is None else "nccl", PrefixStore("default_pg", store)
+        backend, group_store = (
+            "gloo" if gpu is None else "nccl",
+            PrefixStore(_meeting(store, rank, size, timeout), store),
+        )
         dist.init_process_group(backend, store=group_store, rank=rank, world_size=size, timeout=limit, device_id=gpu)
     except (RuntimeError, OSError) as error:
         unmet = f"{'found no way to' if rank else 'found too few ranks at'} {':'.join(_place())}"
@@ -44,6 +51,29 @@ def join(device: torch.device, timeout: float) -> None:
             "that each host reaches the others on any port, by the network that GLOO_SOCKET_IFNAME or "
             "NCCL_SOCKET_IFNAME names"
         ) from error
+
+
+def _meeting(store: Store, rank: int, size: int, timeout: float) -> str:
+    """The name of this meeting: drawn by rank 0, and that of no earlier one.
+
+    Rank 0 welcomes each rank under the name; who reads the name of an earlier meeting is not welcomed, and asks again.
+    """
+    own = secrets.token_hex(8)
+    if rank == 0:
+        store.set("circlet meeting", own)
+        for other in range(1, size):
+            store.set(f"{own} welcomes {other}", store.get(f"{own} is met by {other}").decode())
+        return own
+    until = time.monotonic() + timeout
+    while time.monotonic() < until:
+        if store.check(["circlet meeting"]):
+            name = store.get("circlet meeting").decode(errors="replace")
+            welcome = f"{name} welcomes {rank}"
+            store.set(f"{name} is met by {rank}", own)
+            if store.check([welcome]) and store.get(welcome).decode(errors="replace") == own:
+                return name
+        time.sleep(0.02)
+    raise TimeoutError("rank 0 has not answered")
 
 
 def _place() -> tuple[str, str]:

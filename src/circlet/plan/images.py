@@ -11,14 +11,14 @@ from circlet.plan.part import Part
 from circlet.plan.rates import Rates
 from circlet.plan.scale import MOMENTS, Scale
 
-# Of an image in the lists of a process, beside its name: the text's head (49), its place (8), label (8), and the
-# places and orders of the sampler. benchmarks/results/plan.md has the count.
-LISTED_BYTES = 49 + 8 + 8 + 32
+# Of an image in the lists of a process, beside the letters of its name: the text's head (49), its place in two lists
+# (16), label (8), place and order of the sampler (16), and a tenth of what a class takes (22).
+LISTED_BYTES = 49 + 16 + 8 + 16 + 22
 AHEAD = 2  # batches that each worker has ready
 
 
 def listed(scale: Scale) -> Part:
-    """Names, labels and the order of the images, on every rank: 97 bytes and the name's own for each of N."""
+    """Names, labels and the order of the images, on every rank: 111 bytes and the name's own for each of N."""
     num_bytes = 0.0 if scale.streamed else scale.images * (LISTED_BYTES + scale.name_bytes)
     return _of_machine(scale, "list of images", num_bytes)
 

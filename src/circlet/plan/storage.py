@@ -11,6 +11,7 @@ from circlet.plan.scale import MOMENTS, Scale
 from circlet.vectors.segment import Layout
 
 NPY_HEADER = 128
+_TILE, _TILES = 4096, 5.5  # of similarities, beside each other with what is made of them; measured
 _CODE_BYTES, _ROW_BYTES = 0.5, 4  # of an approximate index: a code for 4 numbers, and the row's number
 
 
@@ -92,5 +93,5 @@ def tested(scale: Scale, rates: Rates, images: float) -> Part:
     For the whole of it once, not for a step.
     """
     seconds = None if rates.search is None else images * images * scale.dim / rates.search.value
-    tiles = 3 * 4.0 * 4096**2
+    tiles = _TILES * 4.0 * min(images, _TILE) ** 2
     return Part("test: retrieval", update=8.0 * images * scale.dim + tiles, seconds=seconds)
