@@ -29,8 +29,10 @@ def test_subset_of_subset_reads_the_right_image_after_pickling():
     images = ImageSet.from_classes(list("abcd"), list("wxyz"), "wxyz".__getitem__)
     twice = images.subset([3, 1, 0]).subset([2, 0])
     assert [twice.read(i) for i in range(2)] == ["w", "z"]
-    files = pickle.loads(pickle.dumps(make("ab").subset([1])))
+    images = ImageSet.from_classes("ab", ["0.png", "1.png"], FileReader("root", ("0.png", "1.png")))
+    files = pickle.loads(pickle.dumps(images.subset([1])))
     assert files.names == ("1.png",)
+    assert files.read.paths == ("1.png",)
 
 
 @pytest.mark.parametrize("indices", [[-1], [3], [0.5], [True, False, True], [[0]]])

@@ -75,6 +75,8 @@ def main(arguments: list[str]) -> None:
 
 
 def _embed(parsed: EmbedArguments, device: torch.device) -> None:
+    if parsed.format != "parts":  # before anything is read, and the work, which may take hours
+        outputs(parsed.out, {suffix: suffix for suffix in (".npy", ".parquet")})
     _, settings = open_run(parsed.run, needed=())
     images = _images(settings.data, parsed.root, parsed.images)
     if parsed.format == "parts":
@@ -82,7 +84,6 @@ def _embed(parsed: EmbedArguments, device: torch.device) -> None:
         return
     if parsed.part_images is not None:
         raise ValueError(f"--part-images: found {parsed.part_images} without --format parts, expected both")
-    outputs(parsed.out, {suffix: suffix for suffix in (".npy", ".parquet")})  # before the work, which may take hours
     pixels, embeddings = embed_with_run(parsed.run, device, images=images, on_error=parsed.on_error, trust=parsed.trust)
     for name, reason in pixels.broken:
         print(f"skipped {printable(name)}: {printable(reason)}")

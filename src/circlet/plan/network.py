@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
 from circlet.models import Embedder
 from circlet.plan.scale import Scale
@@ -65,6 +64,8 @@ def count(model: Embedder, name: str, size: tuple[int, int], channels: int, *, h
 
     half: in bf16 by autocast. The gradients of the model are thrown away.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # it imports Triton
+
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     with FlopCounterMode(display=False) as counted, torch.no_grad(), _training(model):
         pooled: Tensor = model.features(torch.rand(2, channels, *size))

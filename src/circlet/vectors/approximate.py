@@ -89,7 +89,9 @@ class Approximate:
     def rows(self, queries: Floats, setting: Setting) -> Ints:
         """The rows (q, candidates) of the segment that may be the nearest of (q, dim) queries; -1 where fewer are."""
         told = _faiss().SearchParametersIVF(nprobe=setting.probes)
-        found: Ints = self._index.search(_padded(queries, self._padding), setting.candidates, params=told)[1]
+        # faiss.contrib.torch_utils, which other libraries import, puts another `search` there that takes no parameters.
+        search = getattr(self._index, "search_numpy", self._index.search)
+        found: Ints = search(_padded(queries, self._padding), setting.candidates, params=told)[1]
         return found
 
 
