@@ -24,9 +24,12 @@ from circlet.plan.network import Network
 from circlet.plan.rates import Rate, Rates
 from circlet.plan.scale import Scale
 from circlet.references import ClassWeights
+from circlet.training.clip import clip_grad_norm_
 
 SECONDS = 1.0  # of each
-_IMAGES, _ROWS, _CLASSES, _WEIGHTS, _VECTORS = 16, 1024, 20_000, 2**22, 8192
+_IMAGES, _ROWS, _CLASSES, _VECTORS = 16, 1024, 20_000, 8192
+_OPERATIONS = 5e9  # at least, for a network of so few that starting them takes the time
+_WEIGHTS = 2**24  # more than a cache holds, and than malloc keeps
 _DECODED = 200
 _EDGE = 256
 
@@ -48,7 +51,7 @@ def measured(model: nn.Module, network: Network, scale: Scale, device: torch.dev
 
 
 def _network(model: nn.Module, network: Network, scale: Scale, device: torch.device) -> float:
-    number = max(2, min(_IMAGES, scale.at_once))
+    number = max(2, min(max(_IMAGES, round(_OPERATIONS / (3 * network.flops))), scale.at_once))
     model.to(device).train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     images = torch.rand(number, scale.channels, *scale.size, device=device)
 
@@ -93,7 +96,12 @@ def _update(scale: Scale, device: torch.device) -> float:
         optimizer = torch.optim.Adam([weights], lr=1e-9)
     elif scale.optimizer == "sgd":
         optimizer = torch.optim.SGD([weights], lr=1e-9, momentum=0.9, nesterov=True)
-    return _WEIGHTS / _seconds(optimizer.step, device)
+
+    def step() -> None:
+        clip_grad_norm_([weights], 5.0)
+        optimizer.step()
+
+    return _WEIGHTS / _seconds(step, device)
 
 
 def _decoding(scale: Scale, root: Path | None) -> float:
