@@ -7,6 +7,7 @@ from a disk, and `printable` where they are printed; a name that is used to open
 
 import sys
 import unicodedata
+from functools import cache
 
 _SHOWN_FORMATS = "\u200c\u200d"  # join and part letters, and make emoji: text needs them
 
@@ -53,3 +54,9 @@ def _escaped(character: str) -> str:
 def say(text: str) -> None:
     """Print one line on standard error, safe for a terminal, at once."""
     print(printable(text), file=sys.stderr, flush=True)
+
+
+@cache
+def say_once(text: str) -> None:
+    """`say`, unless this process has done so before."""
+    say(text)

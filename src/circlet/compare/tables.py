@@ -13,7 +13,7 @@ from circlet.compare.verdicts import (
     METRIC,
     by_classes_alone,
     p_text,
-    start_name,
+    start_of,
     to_baseline,
     to_frozen,
     verdicts,
@@ -62,13 +62,13 @@ def table_rows(result: Result) -> list[tuple[str, list[str]]]:
 def without_loss(result: Result) -> dict[str, dict[str, float]]:
     """Metrics of the rows without any loss, by what they are called."""
     raw = {} if result.experiment.data.of_vectors else {"raw pixels": result.raw_pixels}
-    rows = {**raw, start_name(result): result.frozen, CLOSED_FORM: result.closed_form}
+    rows = {**raw, start_of(result): result.frozen, CLOSED_FORM: result.closed_form}
     return {name: metrics for name, metrics in rows.items() if metrics is not None}
 
 
 def difference_headings(result: Result) -> list[str]:
     """Of the table of differences over the test classes."""
-    references = [*([start_name(result)] if result.frozen_classes else []), result.baseline]
+    references = [*([start_of(result)] if result.frozen_classes else []), result.baseline]
     return ["loss", *(text for name in references for text in (f"{METRIC}, difference to {name}", "p (Holm)"))]
 
 

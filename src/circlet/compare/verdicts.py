@@ -7,14 +7,15 @@ from circlet.compare.classes import ClassValues
 from circlet.compare.result import Entry, Result
 from circlet.compare.significance import LEVEL, Difference, differences, mean_over_seeds
 from circlet.evaluate.intervals import Interval
+from circlet.experiments.outcome import start_name
 
 CLOSED_FORM = "closed form, no training"
 METRIC = "map@r"
 
 
-def start_name(result: Result) -> str:
+def start_of(result: Result) -> str:
     """What there is before any training, as rows call it."""
-    return "given vectors" if result.experiment.data.of_vectors else "frozen network"
+    return start_name(of_vectors=result.experiment.data.of_vectors)
 
 
 def classes_of(entry: Entry) -> ClassValues:
@@ -61,14 +62,15 @@ def _against_frozen(result: Result) -> str:
     trained = {label: one for label, one in found.items() if label != CLOSED_FORM}
     if not trained:
         return ""
+    start = start_of(result)
     best = max(trained, key=lambda label: trained[label].interval.mean)
     interval, p = trained[best].interval, p_text(trained[best].corrected)
     p = p if p.startswith("<") else f"= {p}"
     if trained[best].is_real and interval.mean > 0:
-        text = (f"On your data, {best} is better than the {start_name(result)} by {interval.mean:.3f} ± "
+        text = (f"On your data, {best} is better than the {start} by {interval.mean:.3f} ± "
                 f"{interval.half_width:.3f} MAP@R (Holm-corrected p {p}).")  # fmt: skip
     else:
-        text = (f"No loss is better than the {start_name(result)}, by its interval, on your data; the highest, {best}, "
+        text = (f"No loss is better than the {start}, by its interval, on your data; the highest, {best}, "
                 f"differs by {_signed(interval)} MAP@R (Holm-corrected p {p}).")  # fmt: skip
     if CLOSED_FORM in found:
         text += (

@@ -1,11 +1,12 @@
 """The images of a folder or a manifest as one set, whatever their splits: to embed them all; or those to test on."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from circlet.data.folder import folder_to_test, scan_folder, split_of
-from circlet.data.images import DataError, ImageSet, Splits
+from circlet.data.images import NO_CLASS, DataError, ImageSet, Splits
 from circlet.data.manifest import read_manifest
 from circlet.data.notes import say_once
 from circlet.data.passed_over import PassedOver
@@ -33,7 +34,7 @@ def every_image(path: str | Path, root: str | Path | None = None) -> ImageSet:
     if not parts:
         return images
     say_once(f"{path}: takes all of {', '.join(parts)}; the classes are the folders in them")
-    names = [images.class_names[label].partition("/")[2] or "." for label in images.labels]
+    names = [images.class_names[label].partition("/")[2] or NO_CLASS for label in images.labels]
     return ImageSet.from_classes(names, images.names, images.read)
 
 
@@ -48,7 +49,11 @@ def images_to_test(path: str | Path, root: str | Path | None = None) -> Splits:
     path = Path(path)
     if _is_folder(path):
         return folder_to_test(path)
-    images, cells = read_manifest(path, root)
+    return rows_to_test(path, *read_manifest(path, root))
+
+
+def rows_to_test(path: Path, images: ImageSet, cells: Sequence[str] | None) -> Splits:
+    """The rows of a table to test on, as `images_to_test` says; cells: of its column `split`, None without one."""
     if cells is None:
         return Splits(images, images, closed_set=True)
     parts = find_split(str(path), sorted(set(cells)), kind="values")

@@ -26,6 +26,7 @@ Bools = npt.NDArray[np.bool_]
 _OPTIONAL = ("cameras", "groups", "times", "categories")  # the fields of an ImageSet that may be None, in their order
 _LARGEST = np.iinfo(np.int64).max
 JUNK = -1  # the id, and as "-1" the class name, of gallery images that no protocol of re-identification ranks
+NO_CLASS = "."  # the class name of what lies in no folder of its own, and of what has no label
 
 
 class DataError(ValueError):

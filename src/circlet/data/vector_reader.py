@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from circlet.data.images import DataError, ImageSet
+from circlet.data.images import NO_CLASS, DataError, ImageSet
 from circlet.data.readers import Chosen, Reader
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 Rows = npt.NDArray[np.float32]
 
 MOST_NUMBERS = 8192  # a head is a square matrix of so many rows: above this it would not fit anywhere
-NO_CLASS = "."  # as of an image that lies in no folder of its own
 
 
 class VectorReader:

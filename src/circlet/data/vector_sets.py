@@ -5,13 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from circlet.data.data_set import DataSet
-from circlet.data.images import DataError, ImageSet, Ints, Splits
+from circlet.data.every_image import rows_to_test
+from circlet.data.images import NO_CLASS, DataError, ImageSet, Ints, Splits
 from circlet.data.manifest import by_classes, by_column, group_numbers, require_distinct
-from circlet.data.split_folders import choose_tested, find_split
 from circlet.data.vector_files import EXPECTED, VectorTable, read_vectors
-from circlet.data.vector_reader import NO_CLASS, VectorReader
-
-_SPLITS = "train, query (and gallery) or test in the column split"
+from circlet.data.vector_reader import VectorReader
 
 
 def vectors(path: str | Path, *, held_out: float = 0.5, seed: int = 0, closed_set: bool = False) -> Splits:
@@ -24,10 +22,7 @@ def vectors(path: str | Path, *, held_out: float = 0.5, seed: int = 0, closed_se
     DataError that names file and row for what cannot be: no label, one class alone, no class with two vectors, an id
     that is there twice, numbers that are not finite, lists of different lengths, a vector of zeros.
     """
-    found = read_vectors(path)
-    if found.labels is None:
-        raise DataError(f"{found.table.path}: found no label, expected a column label (or class){_beside(Path(path))}")
-    images = _images(found, found.labels)
+    found, images = _labelled(Path(path))
     table = found.table
     if images.num_classes < 2:
         raise DataError(f"{table.path}: found one class ({images.class_names[0]!r}), expected at least two: some to "
@@ -48,23 +43,16 @@ def every_vector(path: str | Path) -> ImageSet:
 
 def vectors_to_test(path: str | Path) -> Splits:
     """The vectors of a file to test on, as `images_to_test` chooses them: `train` means nothing."""
+    found, images = _labelled(Path(path))
+    return rows_to_test(Path(path), images, found.splits)
+
+
+def _labelled(path: Path) -> tuple[VectorTable, ImageSet]:
     found = read_vectors(path)
     if found.labels is None:
-        raise DataError(f"{found.table.path}: found no label, expected a column label (or class){_beside(Path(path))}")
-    images, cells = _images(found, found.labels), found.splits
-    if cells is None:
-        return Splits(images, images, closed_set=True)
-    parts = find_split(str(path), sorted(set(cells)), kind="values")
-    tested = choose_tested(str(path), parts, _SPLITS, kind="values")
-    if tested is None:
-        return Splits(images, images, closed_set=True)
-    tested.tell(str(path), parts.values())
-    query, gallery = (
-        None if part is None else images.subset(np.flatnonzero([cell == part for cell in cells]))
-        for part in (tested.query, tested.gallery)
-    )
-    assert query is not None
-    return Splits(query, query, gallery, closed_set=True)
+        beside = f" in {path.with_suffix('.csv').name} beside it" if path.suffix.lower() == ".npy" else ""
+        raise DataError(f"{found.table.path}: found no label, expected a column label (or class){beside}")
+    return found, _images(found, found.labels)
 
 
 def _images(found: VectorTable, labels: list[str]) -> ImageSet:
@@ -74,10 +62,6 @@ def _images(found: VectorTable, labels: list[str]) -> ImageSet:
         require_distinct(found.table, "group", found.groups)
         groups = group_numbers(found.groups)
     return ImageSet.from_classes(labels, found.names, VectorReader(found.rows), groups=groups)
-
-
-def _beside(path: Path) -> str:
-    return f" in {path.with_suffix('.csv').name} beside it" if path.suffix.lower() == ".npy" else ""
 
 
 VECTORS = DataSet("vectors", vectors, title="your own vectors, in a Parquet file, or .npy with a table beside it",

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from contextvars import ContextVar
-from functools import cache
 from typing import Any, TypeVar
 
 import torch
@@ -22,7 +21,7 @@ from torch import Tensor
 from circlet.distributed.agreement import is_rank_0, patient_group, waiting
 from circlet.distributed.collectives import alone, num_ranks, together
 from circlet.distributed.sharing import in_rounds, shares
-from circlet.terminal import say
+from circlet.terminal import say_once
 
 T = TypeVar("T")
 _ROWS, _CALL, _END = "rows", "call", "end"
@@ -149,14 +148,9 @@ def _packed(common: tuple[Any, ...]) -> bytes | None:
     try:
         torch.save(common, content)  # rather than pickle: what lies on a GPU goes to another by way of the CPU
     except (pickle.PicklingError, AttributeError, TypeError) as error:
-        _say_once(f"rank 0 works alone, since what the other ranks need cannot be sent to them ({error})")
+        say_once(f"rank 0 works alone, since what the other ranks need cannot be sent to them ({error})")
         return None
     return content.getvalue()
-
-
-@cache
-def _say_once(text: str) -> None:
-    say(text)
 
 
 def _ask(state: _Led, kind: str, function: Callable[..., Any], common: bytes, each: list[Any]) -> Any:

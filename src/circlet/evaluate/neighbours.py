@@ -48,15 +48,17 @@ def row_blocks(num_queries: int, num_gallery: int, block_size: int) -> Iterator[
     return blocks_of(num_queries, max(1, block_size * block_size // num_gallery))
 
 
-def similarity_rows(queries: Tensor, gallery: Tensor | None, chosen: slice | Tensor, *, block_size: int) -> Tensor:
-    """Whole rows of similarities for the chosen queries, self at -inf if `gallery` is None.
-
-    Multiplied in blocks of the gallery, as it is where each of several ranks has some of them.
-    """
-    items, rows = queries if gallery is None else gallery, queries[chosen]
+def products(rows: Tensor, items: Tensor, *, block_size: int) -> Tensor:
+    """Similarities (rows, items), multiplied in blocks of items, as it is where each of several ranks has some."""
     similarities = rows.new_empty(len(rows), len(items))
     for columns in blocks_of(len(items), block_size):
         torch.mm(rows, items[columns].T, out=similarities[:, columns])
+    return similarities
+
+
+def similarity_rows(queries: Tensor, gallery: Tensor | None, chosen: slice | Tensor, *, block_size: int) -> Tensor:
+    """Whole rows of similarities for the chosen queries, self at -inf if `gallery` is None."""
+    similarities = products(queries[chosen], queries if gallery is None else gallery, block_size=block_size)
     if gallery is not None:
         return similarities
     own = torch.arange(len(queries), device=queries.device)[chosen]

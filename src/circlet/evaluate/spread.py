@@ -17,6 +17,7 @@ from torch import Tensor
 
 from circlet.distributed import Group, helpers, naming_collective, num_ranks, rank_in, shares, timed_group
 from circlet.distributed.collectives import agree, all_gather, gather_rows
+from circlet.evaluate.neighbours import products
 
 SHARED_PAIRS = 1 << 24  # from so many similarities on, rank 0 has them shared out where others help it
 
@@ -130,12 +131,7 @@ class Spread:
 
     def products(self, queries: Tensor, block_size: int) -> Tensor:
         """Similarities (queries, rows that are here), multiplied in blocks of rows as any number of ranks does it."""
-        bound = self.place.here
-        found = queries.new_empty(len(queries), bound.stop - bound.start)
-        for columns, rows in self.blocks(block_size):
-            part = slice(columns.start - bound.start, columns.stop - bound.start)
-            torch.mm(queries, rows.T, out=found[:, part])
-        return found
+        return products(queries, self.own, block_size=block_size)
 
 
 def spread(rows: Tensor, block_size: int, *, over_ranks: bool, error: ValueError | None = None) -> Spread:

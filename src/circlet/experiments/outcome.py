@@ -58,11 +58,16 @@ class Outcome(NamedTuple):
         return None if main is None else promise_sentence(main)
 
 
+def start_name(*, of_vectors: bool) -> str:
+    """What there is before any training, as tables and sentences call it."""
+    return "given vectors" if of_vectors else "frozen network"
+
+
 def rows_of(content: dict[str, Any]) -> dict[str, dict[str, float]]:
     """The rows of a table, least first, from what `Outcome.to_json` gives or result.json holds."""
-    names = {"raw_pixels": "raw pixels", "frozen": "frozen network", "test": "embedding"}
-    if content.get("input") == VECTORS:
-        names = {"frozen": "given vectors", "test": "embedding"}
+    of_vectors = content.get("input") == VECTORS
+    raw = {} if of_vectors else {"raw_pixels": "raw pixels"}
+    names = {**raw, "frozen": start_name(of_vectors=of_vectors), "test": "embedding"}
     return {title: content[name] for name, title in names.items() if name in content}
 
 

@@ -23,7 +23,7 @@ from circlet.experiments.experiment import Experiment
 from circlet.experiments.held_out import chosen_thresholds, held_out_in_parts
 from circlet.experiments.loading import RunData, list_broken, load_lazily
 from circlet.experiments.network_stage import NetworkImages, network_images, train_network
-from circlet.experiments.outcome import Outcome, frozen_metrics, frozen_of, test
+from circlet.experiments.outcome import Outcome, frozen_metrics, frozen_of, start_name, test
 from circlet.experiments.planning import planned
 from circlet.experiments.ranks import require_same_training
 from circlet.experiments.remembered import begin
@@ -135,7 +135,7 @@ def _tested(
     """What is kept, saved and tested: into model.pt, stages.json and result.json."""
     experiment, data = run.experiment, run.data
     assert data.test is not None
-    start = Start("given vectors", "are") if experiment.data.of_vectors else Start("frozen network", "is")
+    start = Start(start_name(of_vectors=experiment.data.of_vectors), "are" if experiment.data.of_vectors else "is")
     found = StagesFound(judgement.frozen, stages, _sentence(judgement, stages, data.train, start))
     folder.write_json("stages.json", found.to_json())
     folder.save(folder.model, {"model": {name: value.cpu() for name, value in run.model.state_dict().items()}})

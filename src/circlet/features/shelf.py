@@ -9,7 +9,6 @@ import contextlib
 import itertools
 import os
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
@@ -18,7 +17,7 @@ import numpy as np
 
 from circlet.features import parts
 from circlet.features.parts import Damaged, Floats, Ints, Part, Records
-from circlet.terminal import say
+from circlet.terminal import say_once
 
 _BLOCK_BYTES = 1 << 22
 _LOOKS = 5
@@ -173,12 +172,6 @@ class Shelf:
             part: places[bounds[number] : bounds[number + 1]] - self._starts[number]
             for number, part in enumerate(self._parts)
         }
-
-
-@cache
-def say_once(text: str) -> None:
-    """Print a sentence on standard error, unless this process has done so before."""
-    say(text)
 
 
 def _remove(path: Path) -> None:

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from circlet.features import parts, room
 from circlet.features.parts import KEY_BYTES, Floats, Ints
-from circlet.features.shelf import Found, Shelf, say_once
+from circlet.features.shelf import Found, Shelf
+from circlet.terminal import say_once
 
 # What a killed process loses at most; less makes more files to be merged.
 SECONDS_BETWEEN_FILES = 10.0

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from circlet.data import DataError, ImageSet
+from circlet.data.images import NO_CLASS
 from circlet.data.notes import cut, shown
 from circlet.index.names import enrolled_folder, is_of_folder, of_folder
 from circlet.inference import Model
-from circlet.inference.given import NO_CLASS
 from circlet.inference.model import OnError
 from circlet.progress import progress
 from circlet.terminal import say

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from circlet.data import DataError, ImageSet, every_image
-from circlet.data.images import FileReader
+from circlet.data.images import NO_CLASS, FileReader
 from circlet.data.open_image import open_image
 from circlet.data.table import TABLES
 from circlet.data.vector_reader import vector_set
@@ -23,8 +23,6 @@ from circlet.terminal import storable
 
 One: TypeAlias = str | os.PathLike[str] | Image.Image | npt.NDArray[np.uint8] | Tensor | bytes
 Given: TypeAlias = One | Sequence[One] | ImageSet | npt.NDArray[np.floating[Any]]  # floats: vectors
-
-NO_CLASS = "."  # as `every_image` calls the class of an image that lies in no folder of its own
 
 
 def image_set(images: Given) -> ImageSet:

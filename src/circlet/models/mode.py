@@ -1,4 +1,4 @@
-"""Evaluation mode for a while."""
+"""Evaluation mode, or training mode, for a while."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +9,17 @@ from torch import nn
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Put `model` into evaluation mode; afterwards each of its modules, frozen ones too, is in the mode it was in."""
-    in_training = [module for module in model.modules() if module.training]
-    model.eval()
+    with in_mode(model, training=False):
+        yield
+
+
+@contextmanager
+def in_mode(model: nn.Module, *, training: bool) -> Iterator[None]:
+    """The same with either mode."""
+    modes = {module: module.training for module in model.modules()}
+    model.train(training)
     try:
         yield
     finally:
-        for module in in_training:
-            module.training = True
+        for module, mode in modes.items():
+            module.training = mode

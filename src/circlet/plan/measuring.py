@@ -25,6 +25,7 @@ from circlet.plan.rates import Rate, Rates
 from circlet.plan.scale import Scale
 from circlet.references import ClassWeights
 from circlet.training.clip import clip_grad_norm_
+from circlet.training.optimizer import OptimizerConfig, build_optimizer
 
 SECONDS = 1.0  # of each
 _IMAGES, _ROWS, _CLASSES, _VECTORS = 16, 1024, 20_000, 8192
@@ -91,11 +92,8 @@ def _classes(scale: Scale, device: torch.device) -> float:
 def _update(scale: Scale, device: torch.device) -> float:
     weights = nn.Parameter(torch.randn(_WEIGHTS, device=device))
     weights.grad = torch.randn_like(weights)
-    optimizer: torch.optim.Optimizer = torch.optim.AdamW([weights], lr=1e-9)
-    if scale.optimizer == "adam":
-        optimizer = torch.optim.Adam([weights], lr=1e-9)
-    elif scale.optimizer == "sgd":
-        optimizer = torch.optim.SGD([weights], lr=1e-9, momentum=0.9, nesterov=True)
+    config = OptimizerConfig(name=scale.optimizer, learning_rate=1e-9)
+    optimizer = build_optimizer(nn.ParameterList([weights]), nn.Module(), config)
 
     def step() -> None:
         clip_grad_norm_([weights], 5.0)

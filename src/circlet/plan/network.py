@@ -16,9 +16,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from circlet.models import Embedder
+from circlet.models.mode import in_mode
 from circlet.plan.scale import Scale
 from circlet.training.blocks import module_blocks
-from circlet.training.recompute import recomputing
+from circlet.training.recompute import BuffersApart, recomputing
 
 
 class Activations(NamedTuple):
@@ -158,14 +159,5 @@ def _key(tensor: Tensor) -> int:
 @contextmanager
 def _training(model: nn.Module) -> Iterator[None]:
     """In training mode, with statistics that are put back."""
-    modes = {module: module.training for module in model.modules()}
-    buffers = {buffer: buffer.clone() for buffer in model.buffers()}
-    model.train()
-    try:
+    with in_mode(model, training=True), BuffersApart(model):
         yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-        with torch.no_grad():
-            for buffer, before in buffers.items():
-                buffer.copy_(before)

@@ -30,7 +30,6 @@ class Part:
     sent: float = 0.0
     messages: int = 0
     disk: float = 0.0
-    says: str = ""
 
     @property
     def memory(self) -> float:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from circlet.data.thumbnails import Album
+from circlet.experiments.outcome import start_name
 from circlet.pages import page
 from circlet.report.data import ReportData
 from circlet.report.embedding_map import map_section
@@ -93,7 +94,8 @@ def _stages(run: ReportData) -> dict[str, Any] | None:
     content = run.stages
     if content is None or content["frozen"] is None:
         return None
-    start = next((name for name in run.metrics if name in ("frozen network", "given vectors")), "frozen network")
+    starts = [start_name(of_vectors=of_vectors) for of_vectors in (False, True)]
+    start = next((name for name in run.metrics if name in starts), starts[0])
     rows = [_stage_row(start, content["frozen"], "", "")]
     for stage in content["stages"]:
         mean, low, high = stage["difference"]["map@r"]

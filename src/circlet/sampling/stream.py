@@ -55,11 +55,16 @@ class _Stream(EpochBatches):
         num_ranks: int,
     ) -> None:
         super().__init__(seed, rank, num_ranks)
+        self._num_batches = 0  # which who is made of this knows
         self.sizes = [int(size) for size in sizes]
         self.starts = np.concatenate([[0], np.cumsum(self.sizes)]).tolist()
         self.labels = labels
         self.buffer = whole("buffer", buffer, minimum=2)
         self.open_shards = whole("open_shards", open_shards, minimum=1)
+
+    def __len__(self) -> int:
+        """Batches in a whole epoch."""
+        return self._num_batches
 
     def labelled(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
         """Each batch of an epoch, this rank's part of it, with the labels."""
@@ -146,10 +151,6 @@ class PKStream(_Stream):
         chunks = int((-(-self.class_sizes // samples_per_class)).sum())
         self._num_batches = -(-chunks // num_classes_per_batch)
 
-    def __len__(self) -> int:
-        """Batches in a whole epoch."""
-        return self._num_batches
-
     def _labelled(self, epoch: int) -> Iterator[Batch]:
         own = self.num_classes_per_batch // self.num_ranks
         for chunks in islice(self._chunks(epoch), self._num_batches):
@@ -227,10 +228,6 @@ class ShuffledStream(_Stream):
         if num_images < batch_size:
             raise ValueError(f"batch_size: found {batch_size}, expected at most {num_images}, the number of images")
         self._num_batches = num_images // batch_size
-
-    def __len__(self) -> int:
-        """Batches in a whole epoch."""
-        return self._num_batches
 
     def _labelled(self, epoch: int) -> Iterator[Batch]:
         rng = random.Random(f"{self.seed} {epoch}")

@@ -17,6 +17,7 @@ from circlet.training.clip import clip_grad_norm_
 from circlet.training.image_batches import BatchConfig, batch_sampler
 from circlet.training.objective import Objective
 from circlet.training.optimizer import OptimizerConfig, factor
+from circlet.training.shards import is_sharded
 from circlet.transfer.closed_form import LinearMap
 
 Observe = Callable[[nn.Module, Tensor, Tensor], dict[str, float]]
@@ -141,7 +142,7 @@ def begin_at_means(objective: Objective, embeddings: Tensor, labels: Tensor) -> 
     """
     classes = objective.classes
     weight = None if classes is None else getattr(classes, "weight", None)
-    if weight is None or hasattr(weight, "to_local") or len(weight) != int(labels.max()) + 1:
+    if weight is None or is_sharded(weight) or len(weight) != int(labels.max()) + 1:
         return
     unit = unit_rows(embeddings.float())
     means = torch.zeros(len(weight), unit.shape[1]).index_add_(0, labels, unit)

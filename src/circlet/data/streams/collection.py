@@ -122,7 +122,7 @@ class Collection:
         if number not in held:
             shard = self.shards[number]
             make = index_tar if _is_tar(shard.path) else index_parquet
-            held[number], _ = index_of(shard, self.column, lambda path: make(path, self.column))
+            held[number] = index_of(shard, self.column, lambda path: make(path, self.column))
             if len(held) > _HELD:
                 held.popitem(last=False)
         held.move_to_end(number)

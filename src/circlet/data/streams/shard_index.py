@@ -107,8 +107,8 @@ class ShardFile:
                             "is while it is used; start again, and it is indexed anew")  # fmt: skip
 
 
-def index_of(shard: ShardFile, key: str, make: Callable[[Path], bytes]) -> tuple[ShardIndex, bool]:
-    """The index of a shard, from the cache or made and kept there; and whether it was made.
+def index_of(shard: ShardFile, key: str, make: Callable[[Path], bytes]) -> ShardIndex:
+    """The index of a shard, from the cache, or made and kept there.
 
     key: what else decides what `make` finds. OSError where the cache cannot be written.
     """
@@ -119,10 +119,10 @@ def index_of(shard: ShardFile, key: str, make: Callable[[Path], bytes]) -> tuple
         with open_regular(path) as file:
             found = ShardIndex.read(file.read())
         if found is not None:
-            return found, False
+            return found
     content = make(Path(shard.path))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda file: file.write(content))
     made = ShardIndex.read(content)
     assert made is not None
-    return made, True
+    return made
