@@ -186,7 +186,8 @@ def report(given: argparse.Namespace, one: dict[str, dict[str, float]], many: di
         f"# Embedding and neighbours on {given.ranks} processes\n",
         f"{taken}. One thread and one core each; best of {given.rounds}.\n",
         "`circlet embed` shares images out in whole batches. Neighbours of rows that are spread over the processes: "
-        "queries go round (what `over_ranks=True` does), all rows gathered, or a ring of rows.\n",
+        "queries go round (what `over_ranks=True` does), all rows gathered, or a ring of rows. On one process "
+        "circlet multiplies each pair of rows once, over ranks from both sides.\n",
         "| " + " | ".join(names) + " |",
         "|" + "---|" * len(names),
         *("| " + " | ".join(row) + " |" for row in table),

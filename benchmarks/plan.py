@@ -388,8 +388,8 @@ TIME: dict[str, tuple[str, Scale]] = {
     "IR-ResNet-18, 16 of 112 x 112, and 20,000 classes": ("ir_resnet18", replace(
         ONE, images=1e6, classes=20_000, size=(112, 112), level="joint")),
     "next to no network, 2,048 of 512, pairs": ("small", replace(SMALL, images=1e6, batch=2048, dim=512, size=(8, 8))),
-    "next to no network, 128 of 256, 50,000 classes": ("small", replace(
-        SMALL, images=1e6, classes=50_000, batch=128, dim=256, size=(8, 8), level="class")),
+    "next to no network, 128 of 256, 100,000 classes": ("small", replace(
+        SMALL, images=1e6, classes=100_000, batch=128, dim=256, size=(8, 8), level="class")),
 }  # fmt: skip
 
 

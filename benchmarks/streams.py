@@ -1,13 +1,16 @@
 """Batches out of shards beside those that may take any image: what they hold, how fast, and in how much memory.
 
-    python benchmarks/streams.py --work /tmp/streams [--steps 240] [--only batches memory]
+    python benchmarks/streams.py --work /tmp/streams [--only batches memory recall] [--omniglot FOLDER]
 
 1. Batches: P = 64 classes x K = 4 images, out of 50 shards of 200,000 images, by `PKStream` with several buffers, and
    by `PKSampler`. Numbers alone, no images. Full: of the images, how many are in a batch with K images of their class.
    Seen: of the classes, and of the images, how many an epoch meets. Uneven: the standard deviation over the mean of how
    often an epoch takes an image of a class (each has as many).
-2. Memory: `circlet train shards` on 200,000 JPEGs of 28 x 28 in 50 tars, the resident memory of the training process
-   and of its workers after a tenth of the steps and at the end.
+2. Memory: `circlet train shards` once over 20,000 and once over 200,000 JPEGs of 28 x 28 in 50 tars, the resident
+   memory of the training process and of its workers after a tenth of the steps and at the end.
+3. Recall: Recall@1 on three tenths of the classes, held out, of Omniglot's two small sets, 28 x 28: the same run from a
+   folder of files by `PKSampler` and from eight shards, shuffled and sorted, by a stream that holds a fifth of the
+   images; everything but the order of the images is the same.
 
 Writes benchmarks/results/streams.{json,md}.
 """
@@ -138,14 +141,15 @@ def own_mib(pid: int) -> float:
     return int(found[1]) / 1024 if found else 0.0
 
 
-def memory(work: Path, steps: int, images: int) -> dict[str, Any]:
-    """Resident memory of a training run, looked at as metrics.jsonl grows."""
-    shards = work / f"shards-{images}"
+def memory(work: Path, images: int) -> dict[str, Any]:
+    """Resident memory of a training run over all images once, looked at as metrics.jsonl grows."""
+    shards, steps = work / f"shards-{images}", images * 4 // 5 // (P * K)
     write_shards(shards, images, images // 100)
     run = work / f"memory-{images}"
     command = [sys.executable, "-P", "-m", "circlet", "train", "shards", "--root", str(shards), *SMALL]
-    command += ["--steps", str(steps), "--data.test-share", "20", "--data.validation-share", "0", "--loop.log-every",
-                str(steps // 20), "--no-report", "--device", "cpu", "--run-dir", str(run)]  # fmt: skip
+    command += ["--batch.classes", str(P), "--batch.samples", str(K), "--steps", str(steps), "--data.test-share", "0.2",
+                "--data.validation-share", "0", "--loop.log-every", str(max(steps // 40, 1)), "--no-report", "--device",
+                "cpu", "--run-dir", str(run)]  # fmt: skip
     began = time.perf_counter()
     process = subprocess.Popen(command, env={**os.environ, "CIRCLET_CACHE": str(work / "cache")})
     seen: dict[int, dict[str, float]] = {}
@@ -163,6 +167,68 @@ def memory(work: Path, steps: int, images: int) -> dict[str, Any]:
     first, last = min(step for step in at if step >= steps // 10), max(step for step in at if step < steps)
     return {"images": images, "steps": steps, "first": {"step": first, **at[first]}, "last": {"step": last, **at[last]},
             "seconds": time.perf_counter() - began}  # fmt: skip
+
+
+def recalls(work: Path, omniglot: Path | None, seeds: int = 3, steps: int = 400) -> list[dict[str, Any]]:
+    """Recall@1 of equal runs from files and from shards."""
+    import circlet
+    from circlet.training import OptimizerConfig
+
+    os.environ["CIRCLET_CACHE"] = str(work / "cache")
+    images = write_omniglot(work / "omniglot", omniglot)
+    rows = []
+    for order, root in (("any image at any time", "files"), ("shuffled", "shuffled"), ("sorted", "sorted")):
+        found = []
+        for seed in range(seeds):
+            settings = circlet.recipes.shards(
+                root=work / "omniglot" / root, data__source="folder" if root == "files" else "shards", steps=steps,
+                data__size=(28, 28), data__channels=1, data__interpolation="bicubic", data__workers=0,
+                data__validation_share=0.0, data__test_share=0.3, model__backbone="small", model__pretrained=False,
+                model__size=(28, 28), model__crop_share=1.0, model__pooling="flatten", model__head="linear+bn",
+                model__embedding_dim=64, model__mean=(1.0,), model__std=(1.0,), augment__hue=0.0,
+                augment__saturation=0.0, augment__flip=False, augment__crop=(0.8, 1.0),
+                batch__classes=16,
+                batch__samples=4, batch__buffer=images // 5, loop__seed=seed,
+                loop__optimizer=OptimizerConfig(learning_rate=1e-3, backbone_lr_scale=1.0),
+            )  # fmt: skip
+            folder = work / f"recall-{root}-{seed}"
+            found.append(circlet.train(settings, run_dir=folder, device="cpu", report=False).metrics["recall@1"])
+        rows.append({"order": order, "images": images, "steps": steps, "recall@1": found})
+    return rows
+
+
+def write_omniglot(work: Path, omniglot: Path | None) -> int:
+    """The characters of 28 x 28 as files in a folder for each, and as eight shards in either order; how many images."""
+    from circlet.data import decode
+    from circlet.data import omniglot as load
+
+    splits = load(omniglot)
+    images = [
+        (f"{part.class_names[label]}", np.asarray(decode(part, index, size=(28, 28), channels=1))[0])
+        for part in (splits.train, splits.query)
+        for index, label in enumerate(part.labels)
+    ]
+    images.sort(key=lambda image: image[0])
+    mixed = [images[index] for index in np.random.default_rng(0).permutation(len(images))]
+    for number, (name, pixels) in enumerate(images):
+        path = work / "files" / name.replace("/", " ") / f"{number:05d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(pixels))
+    for order, rows in (("sorted", images), ("shuffled", mixed)):
+        (work / order).mkdir(exist_ok=True)
+        for shard, own in enumerate(np.array_split(np.arange(len(rows)), 8)):
+            with tarfile.open(work / order / f"train-{shard:06d}.tar", "w") as tar:
+                for row in own.tolist():
+                    put(tar, f"{row:05d}.png", png(rows[row][1]))
+                    put(tar, f"{row:05d}.cls", rows[row][0].replace("/", " ").encode())
+    return len(images)
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """An encoded image."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
 
 
 def table(found: dict[str, Any]) -> str:
@@ -189,6 +255,14 @@ def table(found: dict[str, Any]) -> str:
             parts = (f"{each['step']} of {row['steps']} | {each['process']:.0f} MiB | {each['workers']:.0f} MiB"
                      for each in (row["first"], row["last"]))  # fmt: skip
             lines.append(f"| {row['images']:,} | {' | '.join(parts)} |")
+    if found["recall"]:
+        first = found["recall"][0]
+        lines += ["", f"Recall@1 on held-out classes of Omniglot, {first['images']:,} images of 28 x 28, a small "
+                  f"network from random weights, {first['steps']} steps, {len(first['recall@1'])} seeds:", "",
+                  "| order of the images | mean | lowest | highest |", "|---|---|---|---|"]  # fmt: skip
+        for row in found["recall"]:
+            values = row["recall@1"]
+            lines.append(f"| {row['order']} | {np.mean(values):.3f} | {min(values):.3f} | {max(values):.3f} |")
     return "\n".join(lines) + "\n"
 
 
@@ -196,22 +270,25 @@ def main() -> None:
     """Measure what is asked for, and keep what was measured before of the rest."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder for shards and runs; kept")
-    parser.add_argument("--steps", type=int, default=240)
     parser.add_argument("--images", type=int, nargs="+", default=[IMAGES // 10, IMAGES], help="of the memory")
-    parser.add_argument("--only", choices=["batches", "memory"], nargs="*")
+    parser.add_argument("--only", choices=["batches", "memory", "recall"], nargs="*")
+    parser.add_argument("--omniglot", type=Path, help="folder with its two archives; without, they are downloaded")
     given = parser.parse_args()
     from circlet.environment import machine
 
     path = RESULTS / "streams.json"
     before = json.loads(path.read_text()) if path.exists() else {"batches": [], "memory": []}
-    only = given.only or ["batches", "memory"]
+    before.setdefault("recall", [])
+    only = given.only or ["batches", "memory", "recall"]
     found = {**before, "machine": machine("torch", "pyarrow", "pillow")}
     if "batches" in only:
         found["batches"] = batches()
     if "memory" in only:
         others = [row for row in before["memory"] if row["images"] not in given.images]
-        rows = [memory(given.work, given.steps, images) for images in given.images]
+        rows = [memory(given.work, images) for images in given.images]
         found["memory"] = sorted(others + rows, key=lambda row: row["images"])
+    if "recall" in only:
+        found["recall"] = recalls(given.work, given.omniglot)
     path.write_text(json.dumps(found, indent=1) + "\n")
     path.with_suffix(".md").write_text(table(found))
     print(table(found))

@@ -76,7 +76,7 @@ def _pairs(scale: Scale, device: torch.device) -> float:
 def _classes(scale: Scale, device: torch.device) -> float:
     if scale.level == "pair":
         return 0.0
-    rows, number = min(_ROWS // 2, scale.batch), min(_CLASSES, scale.own_classes)
+    rows, number = min(_ROWS // 2, scale.batch), min(max(_CLASSES, _WEIGHTS // scale.dim), scale.own_classes)
     small = Scale(classes=number, batch=rows, dim=scale.dim, on_gpu=device.type == "cuda")
     weights = ClassWeights(number, scale.dim).to(device)
     embeddings = torch.randn(rows, scale.dim, device=device, requires_grad=True)
