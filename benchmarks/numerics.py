@@ -3,8 +3,11 @@
     python -m benchmarks.numerics
 
 300 embeddings of 75 classes, 96-D, as they are at the start of a training, in the middle and at its end; pair-wise and
-class-level. The operands are rounded to the dtype first, so that what is measured is the computation, not the
-rounding of its input. Naive: Eq. 6 written out in the dtype itself, similarities stored in it, which is what most
+class-level. "bf16 products": bf16 rows under torch.set_float32_matmul_precision("medium"), by which a processor that
+multiplies bf16 (AMX) does so in all products of fp32 numbers; elsewhere that row is the one of bf16.
+
+The operands are rounded to the dtype first, so that what is measured is the computation, not the rounding of its input.
+Naive: Eq. 6 written out in the dtype itself, similarities stored in it, which is what most
 public code does under autocast or `.half()`. Writes results/numerics.{md,csv}; takes seconds, and no clock matters.
 """
 
@@ -23,8 +26,9 @@ from circlet.files import write_text
 
 RESULTS = Path(__file__).parent / "results"
 STAGES = {"alike (0)": 0.0, "start (0.5)": 0.5, "middle (2)": 2.0, "end (8)": 8.0}
+BF16_PRODUCTS = "bf16 products"
 GAMMAS = (16.0, 64.0, 256.0, 1024.0)
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, BF16_PRODUCTS: torch.bfloat16}
 MARGIN = 0.25
 
 
@@ -89,6 +93,7 @@ def measured(form: str, dtype: str, gamma: float, stage: str) -> Error:
     for way, compute in ways.items():
         leaves = [each.double() if way == "exact" else each for each in operands]
         leaves = [each.clone().requires_grad_() for each in leaves]
+        torch.set_float32_matmul_precision("medium" if (way, dtype) == ("ours", BF16_PRODUCTS) else "highest")
         value = compute(*leaves)
         value.backward()
         found[way] = value.detach(), torch.cat([leaf.grad.double().flatten() for leaf in leaves])

@@ -18,6 +18,7 @@ from circlet.similarity.pairs import Pairs
 
 MARGIN, GAMMA = 0.25, 256.0
 FLOOR = "three bare matrix products"
+BF16_PRODUCTS = 'circlet, set_float32_matmul_precision("medium")'
 COMPILED = "torch.compile of the dense twin"
 
 Step = Callable[[], None]
@@ -31,6 +32,8 @@ def contenders(case: Case, memory_limit_mib: float) -> dict[str, Builder | str]:
     """
     pairwise = case.num_classes is None
     found: dict[str, Builder | str] = {"circlet": circlet}
+    if (case.dtype, case.device) == ("bf16", "cpu"):
+        found[BF16_PRODUCTS] = circlet_with_bf16_products
 
     def offer(name: str, builder: Builder, matrices: float) -> None:
         needs = matrices * case.matrix_mib
@@ -51,6 +54,21 @@ def contenders(case: Case, memory_limit_mib: float) -> dict[str, Builder | str]:
 def circlet(data: Data) -> Step:
     """What users call."""
     return data.step(lambda: functional.circle_loss(data.x, data.labels, data.y, margin=MARGIN, gamma=GAMMA))
+
+
+def circlet_with_bf16_products(data: Data) -> Step:
+    """The same where the user lets torch multiply in bf16, which some processors do faster; sums stay in fp32."""
+    step = circlet(data)
+
+    def run() -> None:
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("medium")
+        try:
+            step()
+        finally:
+            torch.set_float32_matmul_precision(before)
+
+    return run
 
 
 def dense_twin(data: Data) -> Step:
