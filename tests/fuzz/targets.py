@@ -119,7 +119,8 @@ def read_shard(folder: Path) -> None:
         assert offset + size <= len(content)
         return open_image(content[offset : offset + size] if is_tar else groups.image(shard, offset, "label"))
 
-    decode_some(ImageSet.from_classes([index.class_names[code] for code in index.classes], index.names, read))
+    names = [f"{path.name}/{name}" for name in index.names]  # as `Collection.names`
+    decode_some(ImageSet.from_classes([index.class_names[code] for code in index.classes], names, read))
 
 
 def write_image(suffix: str) -> Callable[[Path], None]:
