@@ -21,7 +21,7 @@ from circlet.experiments.build import build_augment, build_objective, build_trac
 from circlet.experiments.experiment import Experiment
 from circlet.models import Embedder, add_low_rank, embed_pixels, evaluating, merge_low_rank, mix_states
 from circlet.training import LoopConfig, RunFolder, fit
-from circlet.training.image_batches import TrainBatches
+from circlet.training.image_batches import TrainBatches, faster_decoding
 from circlet.training.precision import autocast_dtype
 from circlet.transfer import LinearMap, Stage, set_head
 from circlet.transfer.frozen_stages import LEAST_CLASSES, has_pairs, numbered, numbers
@@ -99,6 +99,7 @@ def train_network(
     torch.manual_seed(experiment.loop.seed)
     adapters = add_low_rank(model.backbone, experiment.transfer.low_rank) if experiment.transfer.low_rank else 0
     batches = TrainBatches(train, experiment.batch, seed=experiment.loop.seed)
+    batches.faster = faster_decoding(train, may_keep=False)
     objective = build_objective(experiment.loss, batches.num_classes, model.embedding_dim, device)
     loop = replace(experiment.loop, seconds=seconds, validate_every=max(steps // 4, 1))
     if seconds is not None:

@@ -25,6 +25,7 @@ MAY_CHANGE = frozenset(
         *LENGTH,
         *PLACES,
         *(f"loop.{name}" for name in ("log_every", "checkpoint_every", "validate_every", "fsdp", "grad_checkpointing")),
+        "loop.compile",
     }
 )
 # What a run leaves at its end, the result first: that of another length is not its own.

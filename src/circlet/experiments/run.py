@@ -37,6 +37,8 @@ from circlet.models import Embedder, embed_pixels
 from circlet.training import Objective, RunFolder, fit, load, load_module, model_weights
 from circlet.training.image_batches import TrainBatches
 from circlet.training.stream_batches import StreamBatches, train_batches
+from circlet.training.waiting import notes as waiting_notes
+from circlet.training.waiting import waited
 
 FROZEN = "frozen.json"
 _BEGUN = (SPLITS, "data.json", "last.pt")  # one of them is there as soon as a run has begun
@@ -80,7 +82,8 @@ def train(
         on_rank_0(lambda: begin(folder, experiment, data, changes))
         frozen = led(lambda: _before_training(experiment, model, data.test, folder, device, resumed=resumed))
         seconds = _fit(experiment, data, model, batches, objective, folder, device)
-        return led_to(lambda: _tested(experiment, model, data, folder, device, frozen=frozen, seconds=seconds))
+        return led_to(lambda: _tested(experiment, model, data, folder, device, frozen=frozen, seconds=seconds,
+                                      faster=batches.faster))  # fmt: skip
 
 
 def _tested(
@@ -92,8 +95,12 @@ def _tested(
     *,
     frozen: dict[str, float] | None,
     seconds: float,
+    faster: str,
 ) -> Outcome:
-    """What the best checkpoint, or else the last, gives on the test classes: into result.json."""
+    """What the best checkpoint, or else the last, gives on the test classes: into result.json.
+
+    faster: what would make the batches come faster, should the training have waited for them.
+    """
     assert data.test is not None
     if folder.best.exists():
         load_module(model, model_weights(load(folder.best)), folder.best)
@@ -110,9 +117,10 @@ def _tested(
             **outcome.to_json(),
             **data.counts(),
             "train_seconds": seconds,
+            **(waiting := waited(folder.read_metrics())),
         },
     )
-    return outcome._replace(notes=(chosen.told(outcome.promise),))
+    return outcome._replace(notes=(chosen.told(outcome.promise), *waiting_notes(waiting, faster)))
 
 
 def _before_training(

@@ -31,6 +31,9 @@ from circlet.experiments.resuming import Change
 from circlet.models import Embedder, add_low_rank
 from circlet.terminal import say
 from circlet.training import RunFolder
+from circlet.training.image_batches import faster_decoding
+from circlet.training.waiting import notes as waiting_notes
+from circlet.training.waiting import waited
 from circlet.transfer import (
     Frozen,
     Judgement,
@@ -120,7 +123,7 @@ def train_in_stages(
     on_rank_0(lambda: begin(folder, asked, data, changes))
     judgement = led(lambda: _judged(run))
     stages = list(judgement.stages)
-    led(lambda: _look_at_images(run.frozen, data, folder))
+    led(lambda: _look_at_images(run.frozen, data, folder, experiment.data.of_vectors))
     before = led(lambda: frozen_metrics(run.model, data.test, experiment, device) if data.test else {})
     set_head(run.model, led(lambda: _fit(run, judgement, folder)))
     if plan.network is not None and network is not None:
@@ -148,16 +151,20 @@ def _tested(
             **outcome.to_json(),
             **data.counts(),
             "train_seconds": round(sum(stage.seconds for stage in stages), 3),
+            **(waiting := waited(folder.read_metrics())),
         },
     )
-    return outcome._replace(notes=(found.sentence, *_on_test_classes(outcome, start), chosen.told(outcome.promise)))
+    slow = waiting_notes(waiting, faster_decoding(data.train, may_keep=False))
+    notes = (found.sentence, *_on_test_classes(outcome, start), chosen.told(outcome.promise), *slow)
+    return outcome._replace(notes=notes)
 
 
-def _look_at_images(frozen: Frozen, data: RunData, folder: RunFolder) -> None:
+def _look_at_images(frozen: Frozen, data: RunData, folder: RunFolder, of_vectors: bool) -> None:
     """The short form of the audit: what matters on standard error, all of it in the folder."""
     assert data.test is not None
     parts = [pixels for pixels in (data.train, data.test.query, data.test.gallery) if pixels is not None]
-    found = short_form([pixels.images for pixels in parts], [frozen.features(pixels) for pixels in parts])
+    features = [frozen.features(pixels) for pixels in parts]
+    found = short_form([pixels.images for pixels in parts], features, of_vectors=of_vectors)
     for sentence in found.warnings:
         say(f"warning: {sentence}")
     folder.write_json("audit.json", found.content)

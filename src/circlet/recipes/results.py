@@ -11,7 +11,8 @@ from circlet.recipes.names import RECIPES
 from circlet.training import RunFolder
 
 # Where things lie and how fast it goes, not what is found.
-_APART = frozenset({*PLACES, "loop.log_every", "loop.checkpoint_every", "loop.fsdp", "loop.grad_checkpointing"})
+_HOW = ("log_every", "checkpoint_every", "fsdp", "grad_checkpointing", "compile")
+_APART = frozenset({*PLACES, *(f"loop.{name}" for name in _HOW)})
 # Settings of a test under which its metrics have names of their own.
 _NAMED_APART = frozenset({"test.average_precision", "test.far_mode"})
 

@@ -18,6 +18,8 @@
 | fsdp            | a network spread over the ranks, each block whole only while it computes          |
 | blocks          | which modules are the blocks of a network                                         |
 | precision       | the dtype of autocast                                                             |
+| compiling       | torch.compile of the network, where it can be and pays                            |
+| waiting         | how long the training waits for its batches, and what to change                   |
 | clip            | gradient clipping of plain and sharded parameters together                        |
 | stop            | Ctrl-C and SIGTERM at the end of a step                                           |
 | run_folder      | the files that a run leaves behind                                                |

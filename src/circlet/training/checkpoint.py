@@ -24,7 +24,10 @@ from circlet.typed import shown, typed
 
 
 class Checkpoint(TypedDict):
-    """What a run goes on from. averaged: where an average of the weights is made; ending: not in earlier versions."""
+    """What a run goes on from.
+
+    averaged: where an average of the weights is made. ending, waiting, compiled: not in earlier versions.
+    """
 
     model: dict[str, Any]
     averaged: NotRequired[dict[str, Any]]
@@ -37,6 +40,8 @@ class Checkpoint(TypedDict):
     seconds: float
     losses: list[Tensor]
     ending: NotRequired[EndingState]
+    waiting: NotRequired[dict[str, float]]
+    compiled: NotRequired[bool | None]
 
 
 class _Weights(TypedDict):

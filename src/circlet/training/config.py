@@ -25,6 +25,9 @@ class LoopConfig:
     """Seed of the weights, the batches and the augmentation."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Autocast dtype of the model; auto: bf16 where the device computes in it, else fp32. The loss stays in fp32."""
+    compile: Literal["auto", "yes", "no"] = "auto"
+    """torch.compile of the network, which takes minutes, and a C++ compiler on a CPU. auto: it is tried where an hour
+    of steps is to come, and kept if they are faster; a run that is resumed does as before."""
     chunk: int = 0
     """Gradient cache: images whose activations a rank holds at a time, 0: those of the whole batch. The gradient is the
     same, for one forward pass more; batch norm takes the statistics of a chunk."""
@@ -51,6 +54,10 @@ class LoopConfig:
                 raise ValueError(f"loop.{name}: found {getattr(self, name)}, expected at least 1")
         if self.seconds is not None and not 0 < self.seconds < math.inf:
             raise ValueError(f"loop.seconds: found {self.seconds}, expected None or a finite number above 0")
+        for name in ("grad_checkpointing", "fsdp"):
+            if self.compile == "yes" and getattr(self, name):
+                raise ValueError(f"loop.compile: found yes with loop.{name}, expected auto or no: blocks with a way "
+                                 "of their own of being called are not compiled")  # fmt: skip
         if self.seed < 0:
             raise ValueError(f"loop.seed: found {self.seed}, expected 0 or more")
         if self.patience < 0:

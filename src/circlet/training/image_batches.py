@@ -3,6 +3,7 @@
 The order depends on the seed and the epoch alone, so a resumed run goes on with the batches it would have had.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -46,7 +47,7 @@ class BatchConfig:
 class TrainBatches:
     """Training batches of (images, labels), in an order that depends on the seed and the epoch alone.
 
-    Over several ranks: this rank's part of each batch.
+    Over several ranks: this rank's part of each batch. faster: what would make them come faster, in words.
     classes_per_class: with 8, every image stands for eight: item 8 i + w is image i as class 8 label + w, to be turned
         in way w (`circlet.augment`, dihedral classes).
     """
@@ -67,6 +68,7 @@ class TrainBatches:
         of_items = None if categories is None else torch.from_numpy(categories).repeat_interleave(classes_per_class)
         self.sampler = batch_sampler(self.labels, self.num_classes, config, seed, categories=of_items)
         self.loader = None
+        self.faster = faster_decoding(pixels)
         if pixels.memory is None:
             assert pixels.dataset is not None
             rows = _Rows(self.sampler, classes_per_class)
@@ -86,6 +88,19 @@ class TrainBatches:
         else:
             for items, images in zip(batches, self.loader, strict=True):
                 yield images, self.labels[items]
+
+
+def faster_decoding(pixels: Pixels, *, may_keep: bool = True) -> str:
+    """What would make batches of these images come faster, in words.
+
+    More workers than the process may use cores make nothing faster. may_keep: --data.in-memory would keep them decoded.
+    """
+    if pixels.memory is not None:
+        return "smaller images"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    first = "more cores" if pixels.workers >= cores else f"--data.workers {min(2 * pixels.workers or 1, cores)}"
+    kept = ", or --data.in-memory where they fit" if may_keep else ""
+    return f"{first} (found {pixels.workers} workers on {cores} cores), originals that are no larger than need be{kept}"
 
 
 def batch_sampler(

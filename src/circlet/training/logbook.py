@@ -3,6 +3,7 @@
     each `log_every` steps:       {"step": 20, "loss": 5.1, "learning_rate": 2e-3, "gradient_norm": 0.8, "seconds": 1.9}
     each `validate_every` steps:  {"step": 200, "validation_map@r": 0.41}
     where a run ends early:       {"step": 400, "stopped_by_patience": 3}, of validations, or "stopped_by_seconds"
+    where its loader was slow:    {"step": 600, "waited_share": 0.2}, at the end, of the time of the training
 
 Only rank 0 writes, shows progress and validates; the others help it where it asks (`circlet.distributed.led`).
 """
@@ -16,10 +17,12 @@ from torch import nn
 
 from circlet.distributed import is_rank_0, led
 from circlet.progress import Progress, progress
+from circlet.training.batches import Batches
 from circlet.training.config import LoopConfig
 from circlet.training.state import TrainingState
 from circlet.training.step import Taken
 from circlet.training.trackers import Tracker, tracking
+from circlet.training.waiting import KEY, faster, sentence
 from circlet.typed import shown
 
 Validate = Callable[[nn.Module], dict[str, float]]
@@ -52,9 +55,23 @@ class Logbook:
                 self._log(taken)
             self.write({"step": state.step, **state.ending.line()})
             self.shown.print(f"step {state.step} of {self.config.steps}: stopped, {state.ending.why()}")
+        share = state.waiting.share(state.ending.seconds) if state.is_over else None
+        if share is not None:
+            self.write({"step": state.step, KEY: round(share, 4)})
+
+    def note_waiting(self, batches: Batches) -> None:
+        """Tell once that batches come too slowly, if they do, and what to change."""
+        waiting = self.state.waiting
+        share = None if waiting.told else waiting.share(self.state.ending.seconds)
+        if share is not None:
+            waiting.told = True
+            self.shown.print(sentence(share, faster(batches)))
 
     def advance(self) -> None:
         """Show that the step is done, with its loss where that costs no wait for a device."""
+        for note in self.state.notes:
+            self.shown.print(note)
+        self.state.notes.clear()
         losses = self.state.losses
         show_loss = bool(losses) and self.state.device.type == "cpu"
         self.shown.total = self.state.ending.expected_steps(self.state.step)

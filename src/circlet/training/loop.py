@@ -35,6 +35,8 @@ from circlet.training.step import Augment, Observer, Step
 from circlet.training.stop import stop_requests
 from circlet.training.trackers import Tracker
 
+_LOOK_LEAST, _LOOK_MOST = 20, 500  # steps between two looks at how long was waited for batches; an epoch within these
+
 
 def fit(
     model: nn.Module,
@@ -120,8 +122,12 @@ def _train(
     config, folder = state.config, state.folder
     with logbook(state, config, validate, trackers) as book, stop_requests() as stop:
         state.ending.start()
-        for images, labels in batches_from(batches, state.step, state.ending.last_step):
+        look_every = min(max(len(batches), _LOOK_LEAST), _LOOK_MOST)
+        remaining = batches_from(batches, state.step, state.ending.last_step)
+        for images, labels in state.waiting.timed(remaining):
             book.note(take_step(images, labels))
+            if state.step % look_every == 0:
+                book.note_waiting(batches)
             stopping = any_rank(stop.requested)
             if stopping or state.is_due(config.checkpoint_every):
                 state.save(folder.last)

@@ -27,15 +27,17 @@ from circlet.training.own_parts import sharded_state
 from circlet.training.precision import autocast_dtype
 from circlet.training.run_folder import RunFolder
 from circlet.training.shards import full_state, own_part
+from circlet.training.waiting import Waiting
 
 
 class TrainingState:
     """Model, objective, optimiser, schedule, gradient scaler, average of the weights, and how far the run is.
 
     model: what is trained, under `fsdp` the spread copy. sharded: that copy and the caller's model, else None. blocks:
-    whose activations are computed again. step: optimiser steps taken. best: highest validation score so far. seconds:
-    spent in steps, those before an interruption included. losses: of the steps since the last line of metrics.jsonl,
-    on the device.
+    whose activations are computed again. compiled: whether torch.compile of the network is used; None: still to be
+    measured. waiting: for batches. notes: lines to be shown. step: optimiser steps taken. best: highest validation
+    score so far. seconds: spent in steps, those before an interruption included. losses: of the steps since the last
+    line of metrics.jsonl, on the device.
     """
 
     def __init__(
@@ -60,6 +62,9 @@ class TrainingState:
         self.ending = Ending(config)
         self.step, self.best, self.seconds = 0, -float("inf"), 0.0
         self.losses: list[Tensor] = []
+        self.compiled = _compiled(config, spread=self.sharded is not None)
+        self.waiting = Waiting(device)
+        self.notes: list[str] = []
         if self.sharded is not None:
             self.sharded.empty()
 
@@ -81,6 +86,10 @@ class TrainingState:
             self.average.load_state_dict(model_weights(state))
         if "ending" in state:  # earlier versions knew no early end
             self.ending.load_state_dict(state["ending"], self.step)
+        if "waiting" in state:
+            self.waiting.load_state_dict(state["waiting"])
+        if self.compiled is None:
+            self.compiled = state.get("compiled")
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, on rank 0, unless what it would hold is not finite; all ranks call it."""
@@ -96,6 +105,8 @@ class TrainingState:
             "seconds": self.seconds,
             "losses": self.losses,
             "ending": self.ending.state_dict(),
+            "waiting": self.waiting.state_dict(),
+            "compiled": self.compiled,
         }
         if self.average is not None:
             state["averaged"] = self.average.state_dict()
@@ -185,6 +196,12 @@ def all_finite(tensors: Iterable[Any], or_infinite: Iterable[Any] = ()) -> bool:
 def _to_device(model: nn.Module, device: torch.device) -> nn.Module:
     """The model on the device, convolutions channels-last, which is faster."""
     return model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _compiled(config: LoopConfig, *, spread: bool) -> bool | None:
+    if config.compile == "auto":
+        return False if spread or config.grad_checkpointing else None
+    return config.compile == "yes"
 
 
 def _blocks(model: nn.Module) -> list[nn.Module]:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from circlet.distributed import naming_collective, naming_step, num_ranks, rank_in
+from circlet.distributed import naming_collective, naming_step, num_ranks, on_all_ranks, on_rank_0, rank_in
 from circlet.training.clip import clip_grad_norm_
+from circlet.training.compiling import FIRST_STEPS, LEAST_SECONDS, CannotCompileError, compiled, prepare, tried
 from circlet.training.config import LoopConfig
 from circlet.training.gradient_cache import chunks_of, gradient_cache
 from circlet.training.objective import Objective
@@ -44,20 +45,24 @@ class Step:
     ) -> None:
         self.state, self.config, self.augment, self.observe = state, config, augment, observe
         state.freezing.at(state.step)
+        self.network: nn.Module = state.model
+        self.settled = state.compiled is False
         self.model = self._called()
 
     def __call__(self, images: Tensor, labels: Tensor) -> Taken:
         """Train on a batch (this rank's part of it)."""
-        state, started = self.state, time.monotonic()
+        state = self.state
+        thawed = state.freezing.at(state.step)
+        if not self.settled:
+            self._settle(images, labels)
+        started = time.monotonic()
         place = state.ending.look(state.step, state.seconds / max(state.step, 1))
         if self.config.seconds is not None:
             set_factor(state.optimizer, state.schedule, factor(self.config.optimizer, place, self.config.steps))
-        if state.freezing.at(state.step):
+        if thawed:
             self.model = self._called()
         torch.manual_seed(self.config.seed * 1_000_003 + state.step + (rank_in(None) << 40))
-        images, labels = images.to(state.device, non_blocking=True), labels.to(state.device, non_blocking=True)
-        if self.augment is not None:
-            images, labels = self.augment(images, labels)
+        images, labels = self._seen(images, labels)
         state.optimizer.zero_grad(set_to_none=True)
         with naming_step(state.step + 1), recomputing(state.blocks):
             loss, embeddings = self._backward(images, labels)
@@ -78,16 +83,66 @@ class Step:
         state.losses.append(loss)
         return Taken(learning_rate, norm, observed)
 
+    def _seen(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """A batch on the device, as the model is trained on it."""
+        device = self.state.device
+        images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+        return (images, labels) if self.augment is None else self.augment(images, labels)
+
+    def _settle(self, images: Tensor, labels: Tensor) -> None:
+        """Compile the network, or leave it as it is, once the settings, the checkpoint or the time to go can tell."""
+        state = self.state
+        if state.compiled is None:
+            if state.step < FIRST_STEPS or not state.freezing.trained:
+                return
+            if not self._is_trained() or on_rank_0(self._seconds_to_go) < LEAST_SECONDS:
+                state.compiled, self.settled = False, True
+                return
+        self.settled = True
+        views = self._seen(images, labels)[0]
+        part = views[: self.config.chunk or None]
+        if state.compiled is None:
+            network, note = tried(state.model, part, state.dtype)
+            state.compiled = network is not None
+            state.notes.append(note)
+        else:
+            network = self._compiled(part)
+        if network is not None:
+            self.network = network
+            self.model = self._called()
+
+    def _compiled(self, images: Tensor) -> nn.Module | None:
+        """The network compiled, as a run was told to have it, or has had it before."""
+        model = self.state.model
+
+        def ready() -> nn.Module:
+            network = compiled(model, images.device)
+            prepare(network, images, self.state.dtype)
+            return network
+
+        try:
+            return on_all_ranks(ready)
+        except CannotCompileError as error:
+            if self.config.compile == "yes":
+                raise
+            self.state.notes.append(f"{error}; the run was begun compiled, and goes on as it is")
+            return None
+
+    def _seconds_to_go(self) -> float:
+        """As the steps so far tell."""
+        steps = self.state.ending.expected_steps(self.state.step) - self.state.step
+        return steps * self.state.seconds / max(self.state.step, 1)
+
     def _called(self) -> nn.Module:
         """What is called in place of the model: over several ranks its wrapper, which averages the gradients.
 
         It knows only the parameters that are trained when it is made. A model spread over ranks averages them itself.
         """
         if num_ranks(None) == 1 or self.state.sharded is not None or not self._is_trained():
-            return self.state.model
+            return self.network
         device = self.state.device
         with naming_collective("set-up of DistributedDataParallel"):
-            return DistributedDataParallel(self.state.model, device_ids=[device] if device.type == "cuda" else None)
+            return DistributedDataParallel(self.network, device_ids=[device] if device.type == "cuda" else None)
 
     def _is_trained(self) -> bool:
         """Whether the model has anything to train now, beside class weights."""
