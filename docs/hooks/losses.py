@@ -12,7 +12,7 @@ from docs.hooks.docstrings import as_markdown
 def losses_page() -> str:
     """The table, then every loss."""
     found = list(all_losses().values())
-    return f"{markdown(found)}\n" + "\n".join(_section(loss) for loss in found)
+    return f"{markdown(found)}\n\n## One by one\n\n" + "\n".join(_section(loss) for loss in found)
 
 
 def _section(loss: type[PairLoss]) -> str:

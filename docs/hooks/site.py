@@ -1,4 +1,4 @@
-"""The hook of mkdocs: adds what is made from the code and from the results, page by page.
+"""The hook of mkdocs: adds what is made from the code, the examples, the notebooks and the results, page by page.
 
 Pages ask for a part by a comment of its own: `<!-- losses -->` becomes the losses. Files of results
 are taken from benchmarks/results as they are, so that no figure is typed twice; pages quote them by `--8<--`.
@@ -16,8 +16,11 @@ from mkdocs.structure.files import File, Files  # noqa: E402
 from circlet.cli import VERBS  # noqa: E402
 from circlet.report.explorer import build_explorer  # noqa: E402
 from docs.hooks.commands import command_pages, path_of  # noqa: E402
+from docs.hooks.examples import example_pages, examples  # noqa: E402
 from docs.hooks.formulas import with_formulas  # noqa: E402
 from docs.hooks.losses import losses_page  # noqa: E402
+from docs.hooks.notebooks import notebook_page, notebooks  # noqa: E402
+from docs.hooks.theme import named  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 # What pages show or link to: a name in the site, and the file of results.
@@ -38,9 +41,16 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Pages of the commands, the explorer, pages and pictures of results."""
-    for path, text in command_pages().items():
+    """Pages of the commands, the examples and the notebooks; the explorer, pages and pictures of results."""
+    for path, text in {**command_pages(), **example_pages()}.items():
         files.append(File.generated(config, path, content=text))
+    for example in examples():
+        files.append(File.generated(config, f"examples/{example.name}", abs_src_path=str(example)))
+    for notebook in notebooks():
+        page = notebook_page(notebook)
+        files.append(File.generated(config, f"notebooks/{notebook.stem}.md", content=page.markdown))
+        for name, picture in page.pictures.items():
+            files.append(File.generated(config, f"notebooks/{name}", content=picture))
     files.append(File.generated(config, "explorer.html", content=build_explorer()))
     for path, name in SHOWN.items():
         files.append(File.generated(config, path, abs_src_path=str(RESULTS / name)))
@@ -52,3 +62,8 @@ def on_page_markdown(markdown: str, **arguments: Any) -> str:
     if "<!-- losses -->" in markdown:
         markdown = markdown.replace("<!-- losses -->", losses_page())
     return with_formulas(markdown)
+
+
+def on_post_page(output: str, **arguments: Any) -> str:
+    """Names for screen readers."""
+    return named(output)
