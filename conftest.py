@@ -1,5 +1,7 @@
 """What holds for every test, doctests too: a worker has one thread, and only tests that say so start processes.
 
+Files with tests that start processes or are slow come first, so that no worker is left alone with them in the end.
+
 Tests marked `subprocess` (by themselves, or because they are marked `browser` or `compile`) may start processes; any
 other test that does so fails, so `make quick` starts none.
 """
@@ -18,10 +20,14 @@ collect_ignore_glob = [] if find_spec("triton") else ["src/circlet/similarity/gp
 # Two workers of pytest-xdist on two cores: one thread each, of what they start too. PyTorch is not loaded yet.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # else it starts processes, each of which loads PyTorch
 
 STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system", "circlet.spawn"}
 # By which matplotlib finds typefaces, and `platform` and joblib the processor: once a machine.
 HARMLESS = [("fc-list",), ("system_profiler",), ("uname",), ("lscpu",)]
+LONG = {"subprocess", "slow"}
+LONGEST = {f"tests/{name}.py" for name in ("fuzz/test_kills", "training/test_ranks", "cli/test_restart",
+           "references/test_ranks", "export/test_families", "compare/test_comparison", "docs/test_site")}  # fmt: skip
 running: pytest.Item | None = None  # the test, while it may not start a process
 
 
@@ -43,10 +49,12 @@ sys.addaudithook(watch)
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what starts processes by its kind."""
+    """Mark what starts processes by its kind; what is long first, by file, as the tests of one share fixtures."""
     for item in items:
         if "browser" in item.keywords or "compile" in item.keywords:
             item.add_marker("subprocess")
+    long = {item.path for item in items if any(item.get_closest_marker(name) for name in LONG)}
+    items.sort(key=lambda item: (item.nodeid.partition("::")[0] not in LONGEST, item.path not in long))
 
 
 @pytest.hookimpl(wrapper=True)

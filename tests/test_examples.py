@@ -1,31 +1,48 @@
-"""The examples, run as a user would run them: what they print is what their docstrings say."""
+"""The examples, run as a user would run them: what they print is what their docstrings say.
+
+In this process, which has loaded PyTorch already, but for one that also shows that they run by themselves.
+"""
 
 import ast
+import os
 import re
+import runpy
+import socket
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
+import torch
+
+from tests.forks import Forked
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]  # standalone: takes a free port
 
 
-def run(name, *before):
-    command = [sys.executable, "-W", "error", *before, f"examples/{name}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Run an example in an empty folder; what it printed."""
+
+    def run(name):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("CIRCLET_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(sys, "argv", [name])
+        monkeypatch.syspath_prepend(ROOT / "examples")  # a run names what is in it by its module
+        with torch.random.fork_rng(devices=[]):
+            runpy.run_path(str(ROOT / "examples" / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
 
 
 def numbers(pattern, text):
     return [float(number) for number in re.findall(pattern, text)]
 
 
-@pytest.mark.subprocess
-def test_own_loss():
+def test_own_loss(run):
     out = run("own_loss.py")
     before, after = numbers(r"Recall@1 on held-out classes (\S+)", out)
     assert after > before + 0.2
@@ -34,8 +51,7 @@ def test_own_loss():
     assert values == sorted(values, reverse=True)
 
 
-@pytest.mark.subprocess
-def test_plain_pytorch():
+def test_plain_pytorch(run):
     out = run("plain_pytorch.py")
     (before, after), values = numbers(r"MAP@R (\S+)", out), numbers(r"epoch \d+: loss (\S+)", out)
     assert after > before
@@ -44,11 +60,24 @@ def test_plain_pytorch():
 
 
 @pytest.mark.subprocess
-def test_ddp_prints_the_same_for_one_process_and_two():
-    one, two = (numbers(r"step \d+: loss (\S+)", run("ddp.py", *launcher)) for launcher in ([], TORCHRUN))
+def test_ddp_prints_the_same_for_one_process_and_two(run):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    ranks = [Forked(on_rank, "ddp.py", rank, port) for rank in "01"]
+    (out, errors), (nothing, _) = [rank.communicate(120) for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0], errors
+    assert nothing == ""
+    one, two = (numbers(r"step \d+: loss (\S+)", text) for text in (run("ddp.py"), out))
     assert len(one) == 5
     assert two == pytest.approx(one, rel=1e-3)
     assert one[-1] < one[0]
+
+
+def on_rank(name, rank, port):
+    """As torchrun --nproc-per-node 2 would."""
+    warnings.simplefilter("error")
+    os.environ.update(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+    runpy.run_path(str(ROOT / "examples" / name), run_name="__main__")
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=[path.name for path in EXAMPLES])
@@ -71,11 +100,20 @@ def test_a_loss_of_your_own_needs_fifteen_lines():
 
 
 @pytest.mark.subprocess
-@pytest.mark.parametrize("name", ["own_dataset.py", "own_backbone.py", "own_transform.py"])
-def test_own_parts_are_trained_on(name, tmp_path):
-    command = [sys.executable, str(ROOT / "examples" / name)]
+def test_own_dataset_in_a_process_of_its_own(tmp_path):
+    command = [sys.executable, str(ROOT / "examples" / "own_dataset.py")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    (found,) = numbers(r"Recall@1 on held-out classes (\S+)", done.stdout)
+    trained(done.stdout, tmp_path)
+
+
+@pytest.mark.subprocess  # which loads images
+@pytest.mark.parametrize("name", ["own_backbone.py", "own_transform.py"])
+def test_own_parts_are_trained_on(name, run, tmp_path):
+    trained(run(name), tmp_path)
+
+
+def trained(out, folder):
+    (found,) = numbers(r"Recall@1 on held-out classes (\S+)", out)
     assert found > 0.2
-    assert (tmp_path / "runs" / "glyphs-1" / "result.json").is_file()
+    assert (folder / "runs" / "glyphs-1" / "result.json").is_file()

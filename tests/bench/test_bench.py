@@ -8,7 +8,7 @@ import torch
 from circlet.bench import Case, Results, machine, plot, table
 from circlet.bench.cases import Data
 from circlet.bench.contenders import FLOOR, _dense_loss, contenders
-from circlet.bench.measure import Measured, Settings, measure, time_all
+from circlet.bench.measure import Measured, Settings, time_all
 from circlet.cli import main
 from circlet.functional import circle_loss
 
@@ -48,16 +48,6 @@ def test_every_contender_is_timed_or_has_a_reason():
     assert times["torch.compile of the dense twin"] == "left out"
     for name in ("circlet", FLOOR, "dense twin"):
         assert 0 < times[name] < 10
-
-
-@pytest.mark.subprocess
-def test_memory_is_that_of_the_matrix():
-    rows = {row.contender: row for row in measure(Case(3000, 4), Settings(steps=1, without=(
-        "circlet", "pytorch-metric-learning", "torch.compile of the dense twin")))}  # fmt: skip
-    assert rows["circlet"].seconds is None
-    matrix = 3000 * 3000 * 4 / 2**20
-    assert 0.9 * matrix < rows[FLOOR].extra_mib < 4 * matrix
-    assert rows["dense twin"].extra_mib > rows[FLOOR].extra_mib
 
 
 def filled(path=None):
@@ -106,10 +96,15 @@ def test_bad_arguments(arguments, capsys):
 
 
 @pytest.mark.subprocess
-def test_the_verb(tmp_path, capsys):
-    others = ["dense twin", FLOOR, "pytorch-metric-learning", "torch.compile of the dense twin"]
-    arguments = ["--batch", "8", "--dim", "4", "--steps", "1", "--threads", "1", "--device", "cpu"]
-    assert main(["bench", *arguments, "--without", *others, "--out", str(tmp_path)]) == 0
-    printed = capsys.readouterr().out
-    assert "pair B=8 D=4  circlet" in printed
+def test_the_verb_and_that_memory_is_that_of_the_matrix(tmp_path, capsys):
+    without = ["circlet", "pytorch-metric-learning", "torch.compile of the dense twin"]
+    arguments = ["--batch", "3000", "--dim", "4", "--steps", "1", "--threads", "1", "--device", "cpu"]
+    assert main(["bench", *arguments, "--without", *without, "--out", str(tmp_path)]) == 0
+    assert "pair B=3000 D=4  dense twin" in capsys.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} == {"bench.json", "bench.md", "bench.png"}
+    (case,) = json.loads((tmp_path / "bench.json").read_text()).values()
+    rows = {row["contender"]: row for row in case["rows"]}
+    assert rows["circlet"]["seconds"] is None
+    matrix = 3000 * 3000 * 4 / 2**20
+    assert 0.9 * matrix < rows[FLOOR]["extra_mib"] < 4 * matrix
+    assert rows["dense twin"]["extra_mib"] > rows[FLOOR]["extra_mib"]

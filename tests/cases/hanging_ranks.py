@@ -9,7 +9,7 @@ import torch
 from circlet.distributed import on_all_ranks, on_rank_0, process_group
 from circlet.distributed.agreement import WAIT
 
-SECONDS = 3.0
+SECONDS = 1.8
 
 
 def hang():
@@ -33,8 +33,8 @@ def waits(rank, port, hangs):
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
     os.environ[WAIT] = str(SECONDS / 60)
     work = "hang on rank 0" if hangs == 0 else "dict"
-    found = f"ranks: rank {rank} waited 0.05 minutes in the agreement of the ranks after {work} for another rank, which"
-    error, message = TimeoutError, f"{found} hangs .*; CIRCLET_WAIT_MINUTES=0.1 would"
+    found = f"ranks: rank {rank} waited 0.03 minutes in the agreement of the ranks after {work} for another rank, which"
+    error, message = TimeoutError, f"{found} hangs .*; CIRCLET_WAIT_MINUTES=0.06 would"
     if rank == hangs:  # and then finds nobody there
         error, message = (ConnectionError, RuntimeError, SystemExit), ""
     began = time.monotonic()

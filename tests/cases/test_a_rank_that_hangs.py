@@ -3,10 +3,10 @@
 import socket
 
 import pytest
-import torch.multiprocessing as mp
 
 from circlet.distributed import on_rank_0
 from circlet.distributed.agreement import WAIT, WAIT_MINUTES, wait_minutes
+from tests import forks
 from tests.cases import hanging_ranks
 
 
@@ -15,7 +15,7 @@ from tests.cases import hanging_ranks
 def test_a_rank_that_hangs_is_waited_for_no_longer_than_asked(hangs):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
-    mp.spawn(hanging_ranks.waits, (port, hangs), nprocs=2)
+    forks.on_ranks(2, hanging_ranks.waits, port, hangs)
 
 
 def test_the_wait_is_hours_and_no_week(monkeypatch):

@@ -5,7 +5,6 @@ from contextlib import ExitStack
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 
 import circlet
 from circlet.augment import AugmentConfig
@@ -13,6 +12,7 @@ from circlet.data import ImageSet, Splits, glyphs
 from circlet.distributed import require_agreement
 from circlet.experiments import changed, require_same_training, train
 from circlet.training import RunFolder
+from tests import forks
 from tests.training import on_ranks, tiny
 
 SETTINGS = {"data__workers": 0, "data__size": (8, 8), "model__size": (8, 8), "steps": 2, "augment": AugmentConfig()}
@@ -106,7 +106,7 @@ def test_ranks_that_differ_are_one_error_before_the_first_step(tmp_path):
         (port, case, [(ValueError, message), (SystemExit, "1")])
         for port, (case, message) in zip(ports, CASES.items(), strict=True)
     ]
-    mp.spawn(on_ranks.in_own_process, (2, tmp_path, works), nprocs=2)
+    forks.on_ranks(2, on_ranks.in_own_process, 2, tmp_path, works)
     assert not list(tmp_path.rglob("*.pt"))
     assert not list(tmp_path.rglob("metrics.jsonl"))
     assert not (tmp_path / "loop").exists()

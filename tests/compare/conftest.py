@@ -1,13 +1,19 @@
 """A data set and a recipe small enough that a run is mostly the start of its process."""
 
+import io
+import json
+import os
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from circlet.compare import one_run, runs
 from circlet.models.small import SmallResNet
 from circlet.recipes import RECIPES
+from tests.forks import FORKS
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +60,45 @@ def pretrained(photos, tmp_path_factory):
         transfer=replace(whole.transfer, shrinkages=(0.3, 1.0), head=replace(whole.transfer.head, steps=3)),
         ks=(1, 2),
     )  # fmt: skip
+
+
+@pytest.fixture
+def forked(monkeypatch):
+    """The runs of a comparison start in milliseconds."""
+    monkeypatch.setattr(runs, "_start", start_forked)
+
+
+def start_forked(run, machine):
+    run.parent.mkdir(parents=True, exist_ok=True)
+    arguments = [str(run.path), str(machine.device), str(machine.threads), str(run.validation_share), str(machine.jobs)]
+    process = FORKS.Process(target=_one_run, args=(runs._log(run), json.dumps(run.experiment.to_json()), arguments))
+    process.start()
+    return _LikePopen(process)
+
+
+class _LikePopen:
+    def __init__(self, process):
+        self.process = process
+        self.kill, self.terminate = process.kill, process.terminate
+
+    @property
+    def returncode(self):
+        return self.process.exitcode
+
+    def poll(self):
+        return self.process.exitcode
+
+    def wait(self):
+        self.process.join()
+
+
+def _one_run(log, experiment, arguments):
+    os.setsid()
+    with open(log, "ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.stdin = io.StringIO(experiment)
+    try:
+        one_run.main(arguments)
+    except KeyboardInterrupt:
+        sys.exit(130)

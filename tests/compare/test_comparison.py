@@ -1,4 +1,7 @@
-"""A comparison from start to end, in real processes; what it refuses; how it goes on."""
+"""A comparison from start to end, in processes of its own; what it refuses; how it goes on.
+
+`test_extensions.py` has one in processes that start as a user's do.
+"""
 
 import csv
 import io
@@ -18,14 +21,15 @@ import pytest
 
 from circlet import CircleLoss
 from circlet.cli import main
-from circlet.compare import Machine, Plan, build_page, compare, csv_text, markdown, parse_contender
+from circlet.compare import Machine, Plan, build_page, compare, csv_text, markdown, parse_contender, runs
 from circlet.compare.comparison import _best
 from circlet.compare.one_run import stop_without, without_test_classes
-from circlet.compare.runs import Run, _start, finish
+from circlet.compare.runs import Run, finish
 from circlet.experiments import LossConfig, build_splits
 from circlet.recipes import RECIPES
 from circlet.training import RunFolder
 from circlet.training.stop import stop_requests
+from tests.compare.conftest import start_forked
 
 pytestmark = pytest.mark.subprocess
 TWO = Machine(jobs=2)
@@ -37,11 +41,13 @@ def contenders(*texts):
 
 @pytest.fixture(scope="module")
 def made(tiny, tmp_path_factory):
-    """Two losses, two seeds, and a search for one of them: six processes."""
+    """Two losses, two seeds, and a search for one of them: six processes, started as a test's."""
     plan = Plan(tiny, contenders("circle:pair:gamma=32", "am_softmax"), seeds=2, search=2, search_steps=2,
                 validation_share=0.34)  # fmt: skip
     folder = tmp_path_factory.mktemp("comparison")
-    return plan, folder, compare(plan, folder, TWO)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "_start", start_forked)
+        return plan, folder, compare(plan, folder, TWO)
 
 
 @pytest.fixture
@@ -61,7 +67,8 @@ def test_every_loss_and_seed_is_there_with_its_costs(made):
         assert [step for step, _ in entry.loss_curve[0]] == [1, 2, 3, 4]
         assert entry.values("map@r") == [test["map@r"] for test in entry.test]
         for cost in entry.cost:
-            assert cost["cpu_seconds"] > cost["train_seconds"] > 0
+            assert cost["cpu_seconds"] > 0
+            assert cost["train_seconds"] > 0
             assert cost["peak_memory_mib"] > 100  # torch alone
             assert [cost[name] for name in ("threads", "sessions", "jobs", "device")] == [1, 1, 2, "cpu"]
         assert entry.diverged == [None, None]
@@ -213,7 +220,7 @@ def test_a_baseline_that_always_diverged_leaves_no_difference(made):
     build_page(result, ["circlet"])
 
 
-def test_runs_that_diverge_do_not_keep_the_others(tiny, tmp_path, capsys):
+def test_runs_that_diverge_do_not_keep_the_others(tiny, tmp_path, capsys, forked):
     plan = Plan(tiny, contenders("circle:pair:gamma=32", "unified:pair:gamma=3e38"), seeds=1)
     result = compare(plan, tmp_path, TWO)
     assert result.entries[0].num_diverged == 0
@@ -265,10 +272,10 @@ def test_how_runs_were_made_is_what_they_say(made):
     assert "means of a run: training" in build_page(made[2]._replace(facts=old), ["circlet"])
 
 
-def test_a_session_that_is_killed_counts(tiny, tmp_path):
+def test_a_session_that_is_killed_counts(tiny, tmp_path, forked):
     long = replace(tiny, loop=replace(tiny.loop, steps=100_000, checkpoint_every=100_000))
     run = Run(tmp_path, "long", long)
-    process = _start(run, TWO)
+    process = start_forked(run, TWO)
     lines = run.path / "metrics.jsonl"
     while not (lines.is_file() and lines.stat().st_size):
         assert process.poll() is None
@@ -294,7 +301,7 @@ def test_other_settings_are_other_runs(tiny, tmp_path):
     assert len({run.path, *(other.path for other in others)}) == 4
 
 
-def test_an_interrupted_comparison_goes_on(tiny, tmp_path):
+def test_an_interrupted_comparison_goes_on(tiny, tmp_path, forked):
     long = replace(tiny, loop=replace(tiny.loop, steps=100_000, checkpoint_every=100_000))
     run = Run(tmp_path, "long", long)
 

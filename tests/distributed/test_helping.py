@@ -3,8 +3,8 @@
 import socket
 
 import pytest
-import torch.multiprocessing as mp
 
+from tests import forks
 from tests.distributed import helping_ranks
 from tests.index.tiny import photos
 from tests.training.on_ranks import in_own_process
@@ -18,4 +18,4 @@ def test_ranks_that_help(num_ranks, work, tmp_path):
     (tmp_path / "broken" / "class 8" / "z.png").write_bytes(b"none")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    mp.spawn(in_own_process, (num_ranks, tmp_path, [(port, getattr(helping_ranks, work), None)]), nprocs=num_ranks)
+    forks.on_ranks(num_ranks, in_own_process, num_ranks, tmp_path, [(port, getattr(helping_ranks, work), None)])

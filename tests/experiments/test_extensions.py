@@ -157,8 +157,13 @@ def test_everything_from_outside_trains_compares_and_reports(package, capsys):
     assert main(["figure", "2", "--losses", "theirs:MyLoss", "--points", "3", "--out", "2.png"]) == 0
     common = ["--data.source", "theirs:letters", "--model.backbone", "theirs:Net", "--augment.transform", "None"]
     losses = ["theirs:MyLoss", "theirs:MyLoss:class:gamma=4"]
-    assert main(["compare", "theirs:quick", "--losses", *losses, "--seeds", "2", *common]) == 0
+    assert main(["compare", "theirs:quick", "--losses", *losses, "--seeds", "1", *common]) == 0
     assert "theirs:MyLoss:class:gamma=4" in capsys.readouterr().out
+    costs = list(Path("runs").rglob("cost.json"))
+    assert len(costs) == 2
+    for path in costs:  # of a process, from its start on
+        spent, result = (json.loads(path.with_name(name).read_text()) for name in ("cost.json", "result.json"))
+        assert spent["cpu_seconds"] > result["train_seconds"] > 0
 
 
 @pytest.mark.slow

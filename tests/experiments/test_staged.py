@@ -3,8 +3,6 @@
 import io
 import json
 import shutil
-import subprocess
-import sys
 from contextlib import redirect_stderr, redirect_stdout
 from typing import NamedTuple
 
@@ -24,6 +22,7 @@ from circlet.models import SmallResNet
 from circlet.training import RunFolder
 from circlet.training.step import Step
 from circlet.transfer import plan
+from tests.cli.ranks import verb_on_ranks
 
 NETWORK = ["--transfer.stages", "closed_form", "head", "network", "--steps", "3", "--loop.checkpoint-every", "1",
            "--batch.classes", "4", "--batch.samples", "3"]  # fmt: skip
@@ -463,25 +462,19 @@ def test_the_time_left_goes_to_the_network(photos, flags, tmp_path, monkeypatch)
 
 # Several ranks
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "circlet", "train"]
-
 
 @pytest.mark.slow
 @pytest.mark.subprocess
 def test_two_ranks_give_what_one_gives(run, photos, flags, tmp_path):
-    command = [*TORCHRUN, "folder", "--root", str(photos), "--run-dir", "ranks", *map(str, flags)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("run folder: ranks") == 1
+    out = verb_on_ranks(2, ["train", "folder", "--root", photos, "--run-dir", "ranks", *flags])
+    assert out.count("run folder: ranks") == 1
     same_run(run[0], tmp_path / "ranks")
 
 
 @pytest.mark.slow
 @pytest.mark.subprocess
 def test_two_ranks_train_the_network(network_run, photos, flags, tmp_path):
-    command = [*TORCHRUN, "folder", "--root", str(photos), "--run-dir", "ranks", *map(str, [*flags, *NETWORK])]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    verb_on_ranks(2, ["train", "folder", "--root", photos, "--run-dir", "ranks", *flags, *NETWORK])
     found, expected = (read(path, "stages.json")["stages"] for path in (tmp_path / "ranks", network_run[0]))
     assert [stage["stage"] for stage in found] == ["closed form", "linear head", "network"]
     for one, other in zip(found[:2], expected[:2], strict=True):

@@ -1,43 +1,36 @@
 """What was computed before an end is there at the next start, and two processes do not hinder each other."""
 
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from circlet.features import FeatureStore, parts, store
 from tests.features.cases import NETWORK, Counted, files, key, never, rows_of
+from tests.forks import FORKS
 
-ROOT = Path(__file__).parents[2]
 KEYS = [key(i) for i in range(40)]
 
-# Argument: folder. Computes a row now and then, and says so.
-SLOW = """
-import sys, time
-from pathlib import Path
-from circlet.features import FeatureStore, store
-from tests.features.cases import NETWORK, key, rows_of
 
-store.SECONDS_BETWEEN_FILES = -1.0
-keys = [key(i) for i in range(40)]
+def compute_slowly(folder, seconds, said):
+    """In a process of its own: compute a row now and then, and say so."""
+    store.SECONDS_BETWEEN_FILES = -1.0
 
-def compute(missing):
-    for index in missing.tolist():
-        yield [index], rows_of([keys[index]])
-        print(index, flush=True)
-        time.sleep(float(sys.argv[2]))
+    def compute(missing):
+        for index in missing.tolist():
+            yield [index], rows_of([KEYS[index]])
+            said.send(index)
+            time.sleep(seconds)
 
-rows = FeatureStore(NETWORK, folder=Path(sys.argv[1])).rows(keys, compute)
-assert (rows.numpy() == rows_of(keys)).all()
-"""
+    assert np.array_equal(FeatureStore(NETWORK, folder=folder).rows(KEYS, compute), rows_of(KEYS))
 
 
 def started(folder, seconds):
-    command = [sys.executable, "-c", SLOW, str(folder), str(seconds)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    heard, said = FORKS.Pipe(duplex=False)
+    process = FORKS.Process(target=compute_slowly, args=(folder, seconds, said))
+    process.start()
+    said.close()  # our copy
+    return process, heard
 
 
 def test_rows_before_a_failure_are_kept(tmp_path):
@@ -64,11 +57,12 @@ def test_rows_are_written_while_the_others_are_computed(tmp_path, monkeypatch):
 
 @pytest.mark.subprocess
 def test_a_killed_process_loses_no_more_than_the_last_rows(tmp_path):
-    process = started(tmp_path, 0.02)
+    process, heard = started(tmp_path, 0.02)
     for _ in range(12):
-        process.stdout.readline()
+        heard.recv()
     process.kill()
-    process.communicate()
+    process.join()
+    heard.close()
     compute = Counted(KEYS)
     assert np.array_equal(FeatureStore(NETWORK, folder=tmp_path).rows(KEYS, compute), rows_of(KEYS))
     assert len(compute.asked) <= 40 - 10
@@ -83,11 +77,12 @@ def test_two_processes_compute_the_same_at_once(tmp_path, monkeypatch):
             time.sleep(0.01)
 
     monkeypatch.setattr(store, "SECONDS_BETWEEN_FILES", -1.0)
-    process = started(tmp_path, 0.01)
-    process.stdout.readline()
+    process, heard = started(tmp_path, 0.01)
+    heard.recv()
     assert np.array_equal(FeatureStore(NETWORK, folder=tmp_path).rows(KEYS, slowly), rows_of(KEYS))
-    assert process.communicate()[1] == ""
-    assert process.returncode == 0
+    process.join()
+    assert process.exitcode == 0
+    heard.close()
     features = FeatureStore(NETWORK, folder=tmp_path)
     assert np.array_equal(features.rows(KEYS, never), rows_of(KEYS))
     assert len(files(tmp_path)) == 1  # the other copy has gone

@@ -9,7 +9,6 @@ there; after the same command, or --resume, the folder holds what the undisturbe
 
 import csv
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -23,10 +22,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from tests.forks import FORKS
+
 SMALL = ("--steps", "12", "--loop.checkpoint-every", "3", "--loop.log-every", "2", "--data.size", "20", "20",
          "--model.size", "16", "16", "--batch.classes", "4", "--batch.samples", "3", "--loop.precision", "fp32",
          "--loop.validate-every", "6")  # fmt: skip
-CONTEXT = multiprocessing.get_context("forkserver")  # a start is then milliseconds, not the import of torch
 
 
 class Verb(NamedTuple):
@@ -159,7 +159,7 @@ def work(folder: Path, command: tuple[str, ...]) -> None:
 def run(folder: Path, command: tuple[str, ...], kill_after: float | None = None) -> float:
     """Seconds that it took; with `kill_after` it is killed then, else it must succeed."""
     began = time.monotonic()
-    process = CONTEXT.Process(target=work, args=(folder, command))
+    process = FORKS.Process(target=work, args=(folder, command))
     process.start()
     process.join(kill_after)
     if kill_after is not None:
@@ -198,9 +198,6 @@ def leftovers(folder: Path) -> list[Path]:
 def kill_often(kills: int, folder: Path, *, seed: int = 0, only: tuple[str, ...] = ()) -> dict[str, int]:
     """Kill each verb so often, in folders below `folder`; how often by name. AssertionError where anything is lost."""
     draw = random.Random(seed)
-    CONTEXT.set_forkserver_preload(
-        ["circlet.run", "circlet.compare", "circlet.cli.train", "circlet.cli.index", "pyarrow.parquet"]
-    )
     photos = folder / "photos"
     write_photos(photos)
     counts: dict[str, int] = {}

@@ -1,9 +1,4 @@
-"""Started by test_kills: enrols pictures one by one into an index, and says of each that it is there.
-
-python killed.py INDEX FIRST LAST
-"""
-
-import sys
+"""What test_kills starts: enrols pictures one by one into an index, and says of each that it is there."""
 
 import numpy as np
 
@@ -16,13 +11,9 @@ def picture(number):
     return np.random.default_rng(number).integers(0, 256, (16, 16, 3), dtype=np.uint8)
 
 
-def main(location, first, last):
+def enrol(location, first, last, said):
     with Index.create(tiny_model(), location) as index:
-        print("open", flush=True)
+        said.send("open")
         for number in range(first, last):
             index.add(picture(number), f"class {number % 7}", [f"picture {number}"], show_progress=False)
-            print(number, flush=True)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+            said.send(number)

@@ -1,15 +1,14 @@
 """Whoever is killed in the middle of enrolling has lost nothing that was acknowledged, and has nothing twice."""
 
 import random
-import subprocess
-import sys
 import threading
 
 import numpy as np
 import pytest
 
 from circlet.index import Index
-from tests.index.killed import picture
+from tests.forks import FORKS, what_was_said
+from tests.index.killed import enrol, picture
 from tests.index.tiny import tiny_model
 
 NUMBER, KILLS = 100, 4
@@ -21,17 +20,18 @@ def test_enrolments_survive_kills(tmp_path):
     location, rng, acknowledged, kills = tmp_path / "index", random.Random(0), [], 0
     while len(acknowledged) < NUMBER:
         first = len(acknowledged)
-        command = [sys.executable, "-m", "tests.index.killed", str(location), str(first), str(NUMBER)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert process.stdout.readline() == "open\n"
+        heard, said = FORKS.Pipe(duplex=False)
+        process = FORKS.Process(target=enrol, args=(location, first, NUMBER, said))
+        process.start()
+        said.close()  # our copy
+        assert heard.recv() == "open"
         timer = threading.Timer(rng.uniform(0, 0.3), process.kill)
         if kills < KILLS:
             timer.start()
             kills += 1
-        acknowledged += [int(line) for line in process.stdout if line.endswith("\n")]
-        process.wait()
+        acknowledged += what_was_said(heard)
+        process.join()
         timer.cancel()
-        process.stdout.close()
         with Index.open(location, tiny_model()) as index:
             names = [item.name for item in index.items()]
             assert len(names) == len(set(names))

@@ -5,6 +5,7 @@ import torch
 
 import circlet
 from tests.losses.cases import CENTRES, EVERY_LOSS, LOSSES, batch
+from tests.thorough import in_turn
 
 pytestmark = [
     pytest.mark.compile,
@@ -12,23 +13,25 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"),
 ]
 
+LEVELS = ["pair", "class", "joint"]
+WHOLE = {name: loss for name, loss in EVERY_LOSS.items() if name not in (*CENTRES, "circle")}
 
-WHOLE = {name: loss for name, loss in EVERY_LOSS.items() if name not in CENTRES}
 
-
-@pytest.mark.parametrize("loss", WHOLE.values(), ids=WHOLE.keys())
-@pytest.mark.parametrize("level", ["pair", "class", "joint"])
-def test_fullgraph(loss, level):
+@pytest.mark.parametrize(("name", "level"), in_turn(WHOLE, LEVELS))
+def test_fullgraph(name, level):
     # aot_eager traces the same graph as inductor, forward and backward, without a minute of C++ a case
-    backend = "inductor" if loss is LOSSES["circle"] else "aot_eager"
-    assert_same_compiled(loss, level, fullgraph=True, backend=backend)
+    assert_same_compiled(WHOLE[name], level, fullgraph=True, backend="aot_eager")
+
+
+@pytest.mark.parametrize(("level", "backend"), [("pair", "aot_eager"), ("class", "aot_eager"), ("joint", "inductor")])
+def test_circle_at_every_level(level, backend):
+    assert_same_compiled(LOSSES["circle"], level, fullgraph=True, backend=backend)
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf Tensor:UserWarning")
-@pytest.mark.parametrize("loss", CENTRES.values(), ids=CENTRES.keys())
-@pytest.mark.parametrize("level", ["pair", "class", "joint"])
-def test_looking_within_classes_breaks_the_graph(loss, level):
-    assert_same_compiled(loss, level, fullgraph=False, backend="aot_eager")
+@pytest.mark.parametrize(("name", "level"), in_turn(CENTRES, LEVELS))
+def test_looking_within_classes_breaks_the_graph(name, level):
+    assert_same_compiled(CENTRES[name], level, fullgraph=False, backend="aot_eager")
 
 
 @pytest.mark.parametrize("kind", [circlet.AdaFaceLoss, circlet.CurricularFaceLoss])

@@ -1,7 +1,6 @@
 """Losses that no tile can carry: any size of a block gives the same, and memory stays below the matrix."""
 
-import os
-import subprocess
+import ctypes
 import sys
 from functools import partial
 
@@ -11,7 +10,9 @@ import torch
 import circlet
 from circlet.losses import pair_loss
 from circlet.similarity import in_row_blocks
+from tests.forks import FORKS, what_was_said
 from tests.losses.cases import EVERY_LOSS, batch, with_reduction
+from tests.memory import peak_beyond
 
 IN_BLOCKS = {name: loss for name, loss in EVERY_LOSS.items() if not loss.form().is_streamed}
 
@@ -40,36 +41,31 @@ def test_small_blocks_are_as_one(loss, level, block_pairs, monkeypatch):
     torch.testing.assert_close(results[1], results[0], rtol=1e-10, atol=1e-12)
 
 
-MEMORY = """
-import torch
-import circlet
+def peak_of_a_step(said):
+    """MiB that a step takes beyond its operands, in a process of its own.
 
-torch.set_num_threads(1)
+    Of what is in use: glibc by default keeps freed blocks of that size in a heap that small tensors fragment.
+    """
+    mmap_threshold = -3
+    assert ctypes.CDLL(None).mallopt(mmap_threshold, 65536)
+    torch.set_num_threads(1)
+    step(2000)
+    said.send(step(8192))
 
-def status(key):
-    return next(int(line.split()[1]) / 1024 for line in open("/proc/self/status") if line.startswith(key))
 
 def step(batch):
     x, labels = torch.randn(batch, 64, requires_grad=True), torch.randperm(batch) // 4
-    open("/proc/self/clear_refs", "w").write("5")
-    before = status("VmRSS")
-    circlet.SupConLoss()(x, labels).backward()
-    return status("VmHWM") - before
-
-step(2000)
-print(step(12288))
-"""
+    return peak_beyond(lambda: circlet.SupConLoss()(x, labels).backward())
 
 
 @pytest.mark.slow
 @pytest.mark.subprocess
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_stays_below_the_matrix():
-    """The matrix alone would be 576 MiB, and a dense loss takes several of them; a block is 8 MiB.
-
-    Of what is in use: glibc by default keeps freed blocks of that size in a heap that small tensors fragment.
-    """
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
-    command = [sys.executable, "-c", MEMORY]
-    peak = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
-    assert float(peak) < 100
+    """The matrix alone would be 256 MiB, and a dense loss takes several of them; a block is 8 MiB."""
+    heard, said = FORKS.Pipe(duplex=False)
+    process = FORKS.Process(target=peak_of_a_step, args=(said,))
+    process.start()
+    said.close()  # our copy
+    assert what_was_said(heard)[0] < 100
+    process.join()

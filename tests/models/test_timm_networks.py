@@ -42,7 +42,7 @@ FAMILIES = [
 @pytest.mark.parametrize(
     ("name", "side", "own", "layout", "prefix", "features", "places"), FAMILIES, ids=[row[0] for row in FAMILIES]
 )
-def test_each_family(timm, name, side, own, layout, prefix, features, places):
+def test_each_family(shallow, name, side, own, layout, prefix, features, places):
     size = (side, side)
     with torch.device("meta"):
         vectors = backbone(f"timm/{name}", image_size=size, pooling="own")

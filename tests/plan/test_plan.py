@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from circlet.cli import main
-from circlet.plan import Budget, Plan, Rate, Rates, Scale, of_h100, rates
+from circlet.plan import Budget, Plan, Rate, Rates, Scale, measuring, of_h100, rates
 from circlet.plan.advice import bottleneck, verdict
 from circlet.plan.part import duration, size
 from circlet.plan.scale import GIB
@@ -162,8 +162,10 @@ def test_bad_flags_are_one_line(arguments, message, capsys):
     assert said.count("\n") == 1
 
 
-@pytest.mark.slow
-def test_this_machine_can_be_measured(capsys):
+def test_this_machine_can_be_measured(capsys, monkeypatch):
+    less = {"SECONDS": 0.01, "_OPERATIONS": 1e7, "_CLASSES": 500, "_VECTORS": 512, "_WEIGHTS": 2**16, "_DECODED": 8}
+    for name, value in less.items():
+        monkeypatch.setattr(measuring, name, value)
     assert main([*SMALL, "--processes", "2", "--batch-size", "64", "--measure"]) == 0
     out = capsys.readouterr().out
     assert out.count("measured here (") == 6

@@ -4,6 +4,7 @@ import copy
 import gc
 import os
 from datetime import timedelta
+from itertools import product
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from circlet.training.clip import clip_grad_norm_
 from circlet.training.gradient_cache import gradient_cache
 from tests.losses.cases import CENTRES, EVERY_LOSS, LOSSES, with_reduction
 from tests.losses.own_loss import CubeLoss
+from tests.thorough import THOROUGH, in_turn
 
 # Rows of each rank: uneven, and none.
 SIZES = {1: [7], 2: [6, 3], 3: [3, 2, 4], 4: [4, 0, 3, 2]}
@@ -71,20 +73,23 @@ class World:
 
 
 def equals_single_process(rank, num_ranks, folder):
-    for level in ("pair", "class", "joint", "everything", "replicated"):
-        for reduction in ("mean", "sum", "none"):
-            _equals_single_process(rank, num_ranks, level, with_reduction(LOSSES["circle"], reduction))
+    levels, reductions = ("pair", "class", "joint", "everything", "replicated"), ("mean", "sum", "none")
+    for level, reduction in product(levels, reductions) if num_ranks < 4 else in_turn(levels, reductions):
+        _equals_single_process(rank, num_ranks, level, with_reduction(LOSSES["circle"], reduction))
     for level in ("pair", "joint"):
         for name in ("arcface", "triplet", "multi_similarity", "softmax"):
             _equals_single_process(rank, num_ranks, level, LOSSES[name])
 
 
 def every_loss_equals_single_process(rank, num_ranks, folder):
-    """With the batches of all ranks for all losses; with shards of class weights for those whose statistics merge."""
-    for name, loss in {**EVERY_LOSS, "own": CubeLoss()}.items():
+    """With the batches of all ranks for all losses; with shards of class weights for those whose statistics merge.
+
+    On four ranks each loss at one level.
+    """
+    for number, (name, loss) in enumerate({**EVERY_LOSS, "own": CubeLoss()}.items()):
         mergeable = loss.form().is_mergeable or loss.form().anchors == "references"
         levels = ["pair", *(["class"] if mergeable else []), *(["joint"] if mergeable and name not in CENTRES else [])]
-        for level in levels:
+        for level in levels if num_ranks < 4 or THOROUGH else levels[number % len(levels) :][:1]:
             # In training mode, from the first state on: one that moves on must do so by the batches of all ranks.
             _equals_single_process(rank, num_ranks, level, copy.deepcopy(loss).train(), centers=loss.num_centers)
         if num_ranks == 1:

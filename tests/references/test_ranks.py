@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 
 import circlet
+from tests import forks
 from tests.references import on_ranks
 
 EVERYWHERE = [
@@ -31,7 +31,7 @@ SEVERAL = [
 
 
 def run(num_ranks, folder, checks):
-    mp.spawn(on_ranks.in_own_process, (num_ranks, str(folder), checks), nprocs=num_ranks)
+    forks.on_ranks(num_ranks, on_ranks.in_own_process, num_ranks, str(folder), checks)
 
 
 @pytest.fixture(scope="module")

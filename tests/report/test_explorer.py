@@ -17,6 +17,7 @@ from circlet.report import explorer
 from circlet.report.explorer import build_explorer, offered
 from tests.analyse.family import FAMILY
 from tests.browser import until
+from tests.thorough import THOROUGH
 
 SHOWN = {name: loss for name, loss in all_losses().items() if isinstance(offered.offer(loss), offered.Offered)}
 
@@ -68,16 +69,22 @@ def random_settings(loss, rng):
 
 
 def expect_numbers_of_the_library(visit, kind, rng):
-    """Loss, gradients, weights and boundary of a loss at its default and five other settings, all over the plane."""
+    """Loss, gradients, weights and boundary of a loss at its default and other settings, all over the plane."""
     script = """([name, own, points]) => points.map(([n, p]) => circletEvaluate(
         JSON.parse(document.getElementById("data").textContent).losses.find((l) => l.name === name), own, n, p))"""
     for own in (
         {s.name: s.start for s in offered.offer(kind).sliders},
-        *(random_settings(kind, rng) for _ in range(5)),
+        *(random_settings(kind, rng) for _ in range(5 if THOROUGH else 1)),
     ):
         loss = kind(**own)
         form = loss.form()
-        points = [*rng.uniform(-1, 1, (30, 2)).tolist(), [0.8, 0.8], [-0.3, 0.9], [0.0, 0.0], [1.0, 0.9999]]
+        points = [
+            *rng.uniform(-1, 1, (30 if THOROUGH else 8, 2)).tolist(),
+            [0.8, 0.8],
+            [-0.3, 0.9],
+            [0.0, 0.0],
+            [1.0, 0.9999],
+        ]
         for (s_n, s_p), found in zip(points, visit.page.evaluate(script, [kind.name, own, points]), strict=True):
             at = (kind.name, own, s_n, s_p)
             expected = at_point(loss, s_n, s_p)

@@ -7,11 +7,14 @@ import pytest
 import torch
 
 from circlet.rules import Circle
-from circlet.similarity import operators
+from circlet.similarity import operators, tiles
 from circlet.similarity.blocks import Tiling
+from circlet.similarity.pairs import Pairs
 from circlet.similarity.positives import ranges, sort_by_label, sorted_positives
 from circlet.similarity.spec import spec_of
 from circlet.similarity.symmetric import symmetric_lse
+from tests.forks import FORKS, what_was_said
+from tests.memory import peak_beyond
 from tests.similarity.cases import FORMS, operands, run, tiled
 
 SETTINGS = (*spec_of(Circle()), True, 8, 16)
@@ -99,16 +102,12 @@ def test_the_first_call_loads_no_compiler():
     assert "torch" not in found.split()
 
 
-MEMORY = """
-import torch
-from circlet.rules import Circle
-from circlet.similarity import tiles
-from circlet.similarity.pairs import Pairs
+def peak_of_a_step(batch, num_classes, statistic, said):
+    """MiB that a step takes beyond its operands, in a process of its own."""
+    torch.set_num_threads(1)
+    step(600, num_classes and 3000, 64, statistic)
+    said.send(step(batch, num_classes, 64, statistic))
 
-torch.set_num_threads(1)
-
-def status(key):
-    return next(int(line.split()[1]) / 1024 for line in open("/proc/self/status") if line.startswith(key))
 
 def step(batch, num_classes, dim, statistic):
     x = torch.randn(batch, dim, requires_grad=True)
@@ -117,15 +116,12 @@ def step(batch, num_classes, dim, statistic):
         pairs = Pairs(x, y, torch.randint(0, num_classes, (batch,)), torch.arange(num_classes))
     else:
         pairs = Pairs(x, None, torch.randperm(batch) // 4, None)
-    open("/proc/self/clear_refs", "w").write("5")
-    before = status("VmRSS")
-    lse = tiles.pair_lse(pairs, Circle(), normalize=True, statistic=statistic)
-    torch.logaddexp(lse.pos + lse.neg, torch.zeros(())).mean().backward()
-    return status("VmHWM") - before
 
-step(600, {num_classes} and 3000, 64, "{statistic}")
-print(step({batch}, {num_classes}, 64, "{statistic}"))
-"""
+    def there_and_back():
+        lse = tiles.pair_lse(pairs, Circle(), normalize=True, statistic=statistic)
+        torch.logaddexp(lse.pos + lse.neg, torch.zeros(())).mean().backward()
+
+    return peak_beyond(there_and_back)
 
 
 @pytest.mark.subprocess
@@ -135,6 +131,9 @@ print(step({batch}, {num_classes}, 64, "{statistic}"))
 @pytest.mark.parametrize(("batch", "num_classes", "limit_mib"), [(6144, 0, 36), (512, 100_000, 60)])
 def test_memory_stays_far_below_the_matrix(statistic, batch, num_classes, limit_mib):
     """The matrix alone would be 144 and 195 MiB; the gradients, which count here, are 2 and 24 MiB."""
-    code = MEMORY.format(batch=batch, num_classes=num_classes, statistic=statistic)
-    peak = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert float(peak) < limit_mib
+    heard, said = FORKS.Pipe(duplex=False)
+    process = FORKS.Process(target=peak_of_a_step, args=(batch, num_classes, statistic, said))
+    process.start()
+    said.close()  # our copy
+    assert what_was_said(heard)[0] < limit_mib
+    process.join()

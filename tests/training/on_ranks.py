@@ -14,6 +14,7 @@ import circlet
 from circlet.distributed import any_rank, num_ranks, on_all_ranks, on_rank_0, process_group, rank_in
 from circlet.training import LoopConfig, Objective, OptimizerConfig, RunFolder, fit
 from circlet.training.shards import full_state
+from tests.thorough import THOROUGH
 
 NUM_CLASSES, DIM = 7, 4  # Over 4 ranks: shards of 2, 2, 2 and 1 classes.
 
@@ -155,9 +156,15 @@ def same_part_of(weight, classes):
         classes.weight.data.copy_(weight)
 
 
-def equal_one_process(rank, folder):
-    """Every case, all the way, against what one process with the whole batches has left in `folder`."""
-    for case in CASES:
+# All the way on four ranks or on two; every case goes from four to two to one, and from one to two, too.
+BOTH = "joint fsdp recomputed average"
+ON_FOUR = CASES if THOROUGH else ("class", "joint memory", BOTH, "pair patience", "pair fsdp")
+ON_TWO = CASES if THOROUGH else [BOTH, *(case for case in CASES if case not in ON_FOUR)]
+
+
+def equal_one_process(rank, folder, cases):
+    """Cases, all the way, against what one process with the whole batches has left in `folder`."""
+    for case in cases:
         compare(train(folder / f"{case} on {dist.get_world_size()}", case), folder / f"{case}.pt")
 
 
@@ -174,13 +181,13 @@ def compare(state, path):
 
 
 def four_ranks(rank, folder):
-    equal_one_process(rank, folder)
+    equal_one_process(rank, folder, ON_FOUR)
     for case in CASES:
         train(folder / f"{case} from four", case, stop_after=3)
 
 
 def two_ranks(rank, folder):
-    equal_one_process(rank, folder)
+    equal_one_process(rank, folder, ON_TWO)
     for case in CASES:
         train(folder / f"{case} from four", case, stop_after=3)
         compare(train(folder / f"{case} from one", case), folder / f"{case}.pt")

@@ -7,9 +7,9 @@ from contextlib import ExitStack
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 
 from circlet.training import RunFolder
+from tests import forks
 from tests.training import on_ranks
 
 DEAD = "rank 0 lost another rank in (the|step 1).*(all-gather|all-reduce|broadcast)"
@@ -24,7 +24,7 @@ def run(num_ranks, folder, *works):
         sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in works]
         ports = [free.getsockname()[1] for free in sockets]
     works = [(port, work, ends) for port, (work, ends) in zip(ports, works, strict=True)]
-    mp.spawn(on_ranks.in_own_process, (num_ranks, folder, works), nprocs=num_ranks)
+    forks.on_ranks(num_ranks, on_ranks.in_own_process, num_ranks, folder, works)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_saved_on_four_resumed_on_two_and_on_one(trained, case):
 
 @pytest.mark.subprocess
 def test_the_whole_network_is_validated(trained):
-    case = "joint fsdp recomputed average"
+    case = on_ranks.BOTH
     expected = validated(trained / case)
     assert [step for step, _ in expected] == [3, 6, 9]
     for place in (f"{case} on 4", f"{case} on 2", f"{case} from one"):
