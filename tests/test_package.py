@@ -37,6 +37,7 @@ def test_every_public_name_loads_and_is_typed():
 @pytest.mark.subprocess  # a run decodes its images in workers
 def test_readme_code_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("circlet.report.embedding_map.MAX_POINTS", 50)  # a thousand take seconds
     names = ["photos/ant/1.jpg", "photos/ant/2.jpg", "photos/bee/1.jpg", "photos/bee/2.jpg", "query.jpg"]
     for number, name in enumerate(names):
         path = tmp_path / name

@@ -1,4 +1,7 @@
-"""On what something was run: machine, versions, command; for run folders and for figures of time and memory."""
+"""On what something was run: machine, versions, command; for run folders, figures of time and memory, and reports.
+
+`python -m circlet.environment` prints what a report of a mistake should say.
+"""
 
 import importlib.metadata
 import os
@@ -39,6 +42,15 @@ def machine(*packages: str) -> dict[str, Any]:
     }
 
 
+def _report() -> None:
+    packages = ("circlet", "torch", "numpy", "pillow", "matplotlib", "tyro", "pyarrow", "triton", "timm")
+    found = {**machine(*packages), "platform": platform.platform()}
+    found["GPUs"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] or "none"
+    found["variables"] = {name: value for name, value in os.environ.items() if name.startswith(("CIRCLET_", "OMP_"))}
+    for name, value in found.items():
+        print(f"{name}: {value}")
+
+
 def _processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
@@ -51,3 +63,7 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
+
+
+if __name__ == "__main__":
+    _report()

@@ -213,7 +213,7 @@ def test_images_for_a_network_by_its_name(model, photos, tmp_path):
     model.source = None
     found = images_of(model)
     assert found.compared.shape == (10, 3, 24, 28)
-    assert found.what == "crops of two photographs"
+    assert found.what == "crops of a photograph"
     assert images_of(model, photos).compared.shape == (32, 3, 24, 28)
     with pytest.raises(ValueError, match=r"int8 needs images .*--images FOLDER"):
         images_of(model, to_quantise=True)

@@ -17,6 +17,7 @@ from circlet.curate.spreadsheet import csv_text
 from circlet.data import ImageSet
 from circlet.files import write_text
 from circlet.inference import DEFAULT, load_model
+from circlet.optional import need
 from circlet.terminal import printable, storable
 
 DESCRIPTION = f"""Sort images into clusters by how they look; labels are not needed, and are not used.
@@ -24,6 +25,7 @@ DESCRIPTION = f"""Sort images into clusters by how they look; labels are not nee
 How many clusters there are is found (HDBSCAN), and images that belong to none stay outside. Writes OUT.csv (image,
 cluster, strength, class) and OUT.html, a page with the pictures. Where the images are in folders of classes, how well
 the clusters agree with them is said (AMI: 0 by chance, 1 the same). At most {MOST:,} images at once.
+Pip's extra: circlet[cluster].
 
 examples:
   circlet cluster photos
@@ -66,6 +68,7 @@ def main(arguments: list[str]) -> None:
         raise ValueError("--copy: found without --folders, expected a folder to copy into")
     if parsed.folders is not None and parsed.folders.exists():
         raise FileExistsError(f"{parsed.folders}: found something there, expected nothing (--folders)")
+    need("sklearn", "cluster")  # before the images are embedded
     files = outputs(parsed.out, {"page": ".html", "table": ".csv"})
     source = chosen_source(parsed.run, parsed.model) or DEFAULT
     images, _ = opened(parsed.photos)

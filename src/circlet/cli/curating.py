@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from circlet.cli.queries import expecting_images
 from circlet.curate.audit import ROLES
 from circlet.data import DataError, ImageSet, every_image
 from circlet.data.folder import split_of
@@ -25,7 +26,8 @@ def opened(path: Path, run: Path | None = None) -> tuple[ImageSet, Ints | None]:
     """
     if not path.exists():
         raise DataError(f"{path}: found nothing, expected a folder of images, or a manifest (.csv or .parquet)")
-    images = every_image(path)
+    with expecting_images(path):
+        images = every_image(path)
     roles = _of_run(images, run) if run is not None and (run / SPLITS).is_file() else _of_split(path, images)
     sides = set() if roles is None else {bool(role) for role in roles.tolist() if role >= 0}
     return images, roles if len(sides) == 2 else None

@@ -9,6 +9,7 @@ import torch
 import tyro
 
 from circlet.cli.common import Trust, by_all_ranks, outputs
+from circlet.curate.spreadsheet import csv_text
 from circlet.data import DataError, ImageSet
 from circlet.data.embedding_table import write_embeddings
 from circlet.data.images import FileReader
@@ -18,12 +19,14 @@ from circlet.experiments import DataConfig, embed_with_run, open_run
 from circlet.experiments.elsewhere import every_item
 from circlet.experiments.trained import query_images
 from circlet.inference.parts import embed_in_parts
+from circlet.optional import there_is
 from circlet.terminal import printable, storable
 
 DESCRIPTION = """Embed images with a trained run.
 
 Writes OUT.npy, float32 (images, embedding_dim) in unit length, and OUT.parquet with a row for each image in the same
-order: path, class, label, camera (if known), embedding. Both files are written, or neither. A path that is not UTF-8 is
+order: path, class, label, camera (if known), embedding. Without pyarrow (pip's extra: circlet[parquet]) the table is
+OUT.csv, without the embeddings. Both files are written, or neither. A path that is not UTF-8 is
 stored with \\xNN for each byte that is not. With --format parts OUT becomes a folder of Parquet files of --part-images
 images each, for collections that take hours: a part is whole or not there, and the same command goes on with the
 missing ones. Where the run's own images have moved: circlet train --resume RUN --root
@@ -76,7 +79,7 @@ def main(arguments: list[str]) -> None:
 
 def _embed(parsed: EmbedArguments, device: torch.device) -> None:
     if parsed.format != "parts":  # before anything is read, and the work, which may take hours
-        outputs(parsed.out, {suffix: suffix for suffix in (".npy", ".parquet")})
+        outputs(parsed.out, {suffix: suffix for suffix in (".npy", ".parquet", ".csv")})
     _, settings = open_run(parsed.run, needed=())
     images = _images(settings.data, parsed.root, parsed.images)
     if parsed.format == "parts":
@@ -87,9 +90,20 @@ def _embed(parsed: EmbedArguments, device: torch.device) -> None:
     pixels, embeddings = embed_with_run(parsed.run, device, images=images, on_error=parsed.on_error, trust=parsed.trust)
     for name, reason in pixels.broken:
         print(f"skipped {printable(name)}: {printable(reason)}")
-    written = write_embeddings(parsed.out, pixels.images, embeddings.numpy())
+    listing = None if there_is("pyarrow") else _listing(pixels.images)
+    written = write_embeddings(parsed.out, pixels.images, embeddings.numpy(), listing=listing)
     files = ", ".join(printable(str(path)) for path in written)
     print(f"{len(embeddings)} embeddings of length {embeddings.shape[1]}: {files}")
+
+
+def _listing(images: ImageSet) -> str:
+    """The table without the embeddings, as CSV."""
+    names = [storable(name) for name in images.names]
+    classes = [storable(images.class_names[label]) for label in images.labels]
+    columns = {"path": names, "class": classes, "label": images.labels.tolist()}
+    if images.cameras is not None:
+        columns["camera"] = images.cameras.tolist()
+    return csv_text(list(columns), zip(*columns.values(), strict=True), paths=("path",))
 
 
 def _embed_in_parts(parsed: EmbedArguments, device: torch.device, images: ImageSet | None) -> None:

@@ -1,6 +1,7 @@
 """What index, search, identify and verify share: the model that is named, opening an index, the images asked about."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,7 +9,7 @@ import torch
 
 from circlet.data import DataError, ImageSet
 from circlet.data.table import TABLES
-from circlet.data.vector_files import FILES
+from circlet.data.vector_files import FILES, has_vectors
 from circlet.index import Index
 from circlet.inference import Model, image_set, load_model
 
@@ -49,6 +50,18 @@ def chosen_source(run: Path | None, model: str | None) -> str | Path | None:
     return run or model
 
 
+@contextmanager
+def expecting_images(path: Path) -> Iterator[None]:
+    """What is said of a file of images; of one that has vectors and no images, that it has."""
+    try:
+        yield
+    except DataError as error:
+        if path.suffix.lower() not in FILES or not has_vectors(path):
+            raise
+        raise DataError(f"{path}: found vectors, expected images (a folder, or a manifest with path and label), since "
+                        "it is pictures that are looked at here") from error  # fmt: skip
+
+
 def asked_images(paths: Sequence[Path], index: Index | None = None) -> ImageSet:
     """The images to ask about: files, or all below one folder; a DataError names what is not there.
 
@@ -60,7 +73,8 @@ def asked_images(paths: Sequence[Path], index: Index | None = None) -> ImageSet:
     if index is not None and vectors and index.model.of_vectors:
         return index.model.taken(paths[0])
     if len(paths) == 1 and (paths[0].is_dir() or paths[0].suffix.lower() in TABLES):
-        return image_set(paths[0])
+        with expecting_images(paths[0]):
+            return image_set(paths[0])
     for path in paths:
         if not path.exists():
             raise DataError(f"{path}: found nothing, expected an image, or a folder of images")

@@ -13,7 +13,7 @@ from circlet.compare.plots import interval_plot, loss_curves
 from circlet.compare.result import Result
 from circlet.compare.significance import LEVEL
 from circlet.compare.tables import device_memory, difference_headings, difference_rows, headings, table_rows
-from circlet.compare.verdicts import by_classes_alone, verdicts
+from circlet.compare.verdicts import by_classes_alone, start_of, verdicts
 from circlet.experiments.leaves import leaves
 from circlet.pages import data_uri, page
 
@@ -38,7 +38,7 @@ def build_page(result: Result, command: list[str]) -> str:
         differences=difference_rows(result),
         level=f"{LEVEL:g}",
         of_heads=result.of_heads,
-        frozen=result.frozen is not None,
+        frozen=start_of(result) if result.frozen is not None else "",
         closed_form=result.closed_form is not None,
         with_models=not result.of_heads or result.facts.get("models", False),
         headings=headings(result),
@@ -99,12 +99,14 @@ def _trained(result: Result) -> str:
         return ""
     shrinkage = result.facts["shrinkage"]
     start = f"the closed form (whitening within classes, shrinkage {shrinkage:g})" if shrinkage else "the identity"
-    return f"a linear head on the features of the frozen {result.experiment.model.backbone}, from {start}, "
+    of_vectors = result.experiment.data.of_vectors
+    on = start_of(result) if of_vectors else f"features of the frozen {result.experiment.model.backbone}"
+    return f"a linear head on the {on}, from {start}, "
 
 
 def caveats(result: Result) -> list[str]:
     """What a reader should hold against the numbers."""
-    n, steps = len(result.seeds), result.steps
+    n, steps, of_vectors = len(result.seeds), result.steps, result.experiment.data.of_vectors
     searched = [entry.label for entry in result.entries if len(entry.candidates) > 1]
     unsearched = [entry.label for entry in result.entries if len(entry.candidates) < 2]
     texts = [
@@ -121,11 +123,13 @@ def caveats(result: Result) -> list[str]:
         texts.append(f"Training diverged (loss or weights were no longer finite): {', '.join(diverged)}. Means, costs "
                      "and differences are of the other runs, so such a loss looks better than it is.")  # fmt: skip
     if result.of_heads:
-        texts.append("Only a linear head was trained, on features of a network that stays as it is: a loss that is "
-                     "best here need not be best to train the network itself with.")  # fmt: skip
+        kept = "the vectors as they were given" if of_vectors else "features of a network that stays as it is"
+        texts.append(f"Only a linear head was trained, on {kept}: a loss that is best here need not be best to train "
+                     "a network with.")  # fmt: skip
         if result.facts["shrinkage"] is None:
-            texts.append("No closed form was better than the frozen network on validation classes (or there were too "
-                         "few to tell), so heads begin at the features as they are.")  # fmt: skip
+            texts.append(f"No closed form was better than the {start_of(result)} on validation classes (or there were "
+                         f"too few to tell), so heads begin at the {'vectors' if of_vectors else 'features'} as they "
+                         "are.")  # fmt: skip
     if result.frozen_classes or any(entry.classes for entry in result.entries):
         texts.append("Differences over the test classes: the loss that stands first among several stands there partly "
                      "by chance; the correction counts for its p-value, not for its interval.")  # fmt: skip

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from circlet.evaluate.intervals import Interval as Interval
+from circlet.evaluate.student import student_t
 
 
 def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval:
@@ -18,8 +19,6 @@ def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Inter
     >>> mean_interval([1.0, 2.0, 3.0])
     Interval(mean=2.0, low=-0.48..., high=4.48...)
     """
-    from scipy import special  # scipy.stats takes a second to import
-
     if not len(values):
         raise ValueError("values: found none, expected at least one")
     if not 0 < confidence < 1:
@@ -28,7 +27,7 @@ def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Inter
     if len(values) == 1:
         return Interval(mean, math.nan, math.nan)
     error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    half = float(special.stdtrit(len(values) - 1, (1 + confidence) / 2)) * error
+    half = student_t(confidence, len(values) - 1) * error
     return Interval(mean, mean - half, mean + half)
 
 

@@ -40,9 +40,15 @@ def near_duplicates(first: Tensor, second: Tensor, threshold: float = SAME) -> l
     return found
 
 
-def told(found: Sequence[Alike], first: Sequence[str], second: Sequence[str]) -> str:
-    """A sentence about near-duplicates between training and test images, named by `first` and `second`."""
+def told(found: Sequence[Alike], first: Sequence[str], second: Sequence[str], *, of_vectors: bool = False) -> str:
+    """A sentence about near-duplicates between training and test images, named by `first` and `second`.
+
+    of_vectors: of vectors that were given instead.
+    """
     worst = max(found, key=lambda pair: pair.similarity)
-    return (f"{len(found)} test images look the same as training images (cosine of the frozen network's features of "
-            f"{SAME} or more), such as {second[worst.second]} and {first[worst.first]} ({worst.similarity:.3f}): "
-            "figures of the test may be too good")  # fmt: skip
+    if of_vectors:
+        same = "test vectors are almost those of training (cosine of"
+    else:
+        same = "test images look the same as training images (cosine of the frozen network's features of"
+    return (f"{len(found)} {same} {SAME} or more), such as {second[worst.second]} and {first[worst.first]} "
+            f"({worst.similarity:.3f}): figures of the test may be too good")  # fmt: skip

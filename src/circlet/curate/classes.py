@@ -93,23 +93,23 @@ def _members(labels: Ints, num_classes: int) -> list[Ints]:
 
 def _mixed(labels: Ints, theirs: Ints, counted: Bools, sizes: Ints) -> list[tuple[int, int]]:
     """The pairs of classes that are mixed enough without an interval."""
-    from scipy.sparse import coo_matrix
-
     number = len(sizes)
     own = np.broadcast_to(labels[:, None], theirs.shape)[counted]
-    votes = coo_matrix((np.ones(len(own)), (own, theirs[counted])), shape=(number, number)).tocsr()
-    total, inside = np.asarray(votes.sum(1)).ravel(), votes.diagonal()
+    total = np.bincount(own, minlength=number)
+    pairs, counts = np.unique(own * number + theirs[counted], return_counts=True)
+    votes = dict(zip(pairs.tolist(), counts.tolist(), strict=True))
     found = []
-    upper = votes.maximum(votes.T).tocoo()
-    for a, b in zip(upper.row.tolist(), upper.col.tolist(), strict=True):
-        if a >= b or min(sizes[a], sizes[b]) < _LEAST:
+    for pair, there in votes.items():
+        a, b = divmod(pair, number)
+        back = votes.get(b * number + a, 0)
+        if a >= b or not back or min(sizes[a], sizes[b]) < _LEAST:
             continue
-        among = [inside[x] + votes[x, y] for x, y in ((a, b), (b, a))]
-        if among[0] < _AMONG * total[a] or among[1] < _AMONG * total[b] or not votes[a, b] or not votes[b, a]:
+        among = [votes.get(x * (number + 1), 0) + between for x, between in ((a, there), (b, back))]
+        if among[0] < _AMONG * total[a] or among[1] < _AMONG * total[b]:
             continue
         ways = (
-            votes[a, b] / among[0] / _by_chance(sizes[a], sizes[b]),
-            votes[b, a] / among[1] / _by_chance(sizes[b], sizes[a]),
+            there / among[0] / _by_chance(sizes[a], sizes[b]),
+            back / among[1] / _by_chance(sizes[b], sizes[a]),
         )
         if sum(ways) / 2 >= MIXED:
             found.append((a, b))

@@ -139,9 +139,16 @@ def copies_of(groups: Sequence[Group], number: int) -> Ints:
 
 
 def _components(number: int, pairs: Ints) -> Ints:
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
+    """(number,) the first image of those that each is connected with, by union-find."""
+    first = list(range(number))
 
-    edges = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(number, number))
-    found: Ints = connected_components(edges, directed=False)[1].astype(np.int64)
-    return found
+    def of(image: int) -> int:
+        while first[image] != image:
+            first[image] = first[first[image]]
+            image = first[image]
+        return image
+
+    for one, other in pairs.tolist():
+        low, high = sorted((of(one), of(other)))
+        first[high] = low
+    return np.array([of(image) for image in range(number)], np.int64)

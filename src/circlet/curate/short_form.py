@@ -32,7 +32,9 @@ class ShortForm(NamedTuple):
     content: dict[str, Any]
 
 
-def short_form(sets: Sequence[ImageSet], features: Sequence[Tensor], *, most: int = MOST) -> ShortForm:
+def short_form(
+    sets: Sequence[ImageSet], features: Sequence[Tensor], *, most: int = MOST, of_vectors: bool = False
+) -> ShortForm:
     """Look at train, query and perhaps gallery, by their features (n, dim) each.
 
     >>> from circlet.data import glyphs
@@ -41,13 +43,15 @@ def short_form(sets: Sequence[ImageSet], features: Sequence[Tensor], *, most: in
     >>> short_form(sets, [torch.eye(8)[:4], torch.eye(8)[4:]]).warnings
     ()
 
-    most: of a larger number of images, classes are drawn at random until there are so many.
+    most: of a larger number of images, classes are drawn at random until there are so many. of_vectors: the features
+    are what was given; `circlet audit` has no pictures to show then.
     """
+    shown = "audit.json of the run lists them" if of_vectors else "circlet audit shows them"
     warnings, leaks = [], []
     for role, images, rows in zip(ROLES[1:], sets[1:], features[1:], strict=False):
         found = near_duplicates(features[0], rows)
         if found:
-            warnings.append(told(found, sets[0].names, images.names))
+            warnings.append(told(found, sets[0].names, images.names, of_vectors=of_vectors))
         leaks += [
             {"train": sets[0].names[one.first], role: images.names[one.second], "similarity": one.similarity}
             for one in sorted(found, key=lambda one: -one.similarity)[:KEPT]
@@ -63,13 +67,12 @@ def short_form(sets: Sequence[ImageSet], features: Sequence[Tensor], *, most: in
         first = labels.suspicious[0]
         label, looks = (cut(images.class_names[i]) for i in (first.label, first.suggested))
         warnings.append(f"{labels.likely} of {labels.judged} labels are probably wrong, such as that of "
-                        f"{cut(images.names[first.image])} ({label}, looks like {looks}); circlet audit shows "
-                        "them")  # fmt: skip
+                        f"{cut(images.names[first.image])} ({label}, looks like {looks}); {shown}")  # fmt: skip
     alike = [pair for pair in pairs if pair.mixing.low >= ONE]
     if alike:
         one, other = (cut(images.class_names[i]) for i in (alike[0].first, alike[0].second))
         many = f"{len(alike)} pairs" if len(alike) > 1 else "1 pair"
-        warnings.append(f"{many} of classes cannot be told apart, such as {one} and {other}; circlet audit shows them")
+        warnings.append(f"{many} of classes cannot be told apart, such as {one} and {other}; {shown}")
     return ShortForm(
         tuple(warnings),
         {

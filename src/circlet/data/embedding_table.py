@@ -8,29 +8,37 @@ import numpy as np
 
 from circlet.data.images import ImageSet, Ints
 from circlet.files import write_atomically
+from circlet.optional import need
 from circlet.terminal import storable
 
 
 def write_embeddings(
-    path: Path, images: ImageSet, embeddings: np.ndarray[Any, np.dtype[np.float32]]
+    path: Path, images: ImageSet, embeddings: np.ndarray[Any, np.dtype[np.float32]], *, listing: str | None = None
 ) -> tuple[Path, Path]:
     """Write `path`.npy, float32 (images, embedding_dim), and `path`.parquet, in the same order; the two files.
 
     Columns of the table: path, class, label, embedding, and camera where it is known; a name that is not UTF-8 is
-    there as `storable` gives it. Both files are written in full before either is moved into its place; where one
-    cannot be, both are left as they were.
+    there as `storable` gives it. listing: the text of `path`.csv, which is written instead of the table. Both files are
+    written in full before either is moved into its place; where one cannot be, both are left as they were.
     """
-    npy, parquet = path.with_name(f"{path.name}.npy"), path.with_name(f"{path.name}.parquet")
+    suffix = ".parquet" if listing is None else ".csv"
+    npy, beside = path.with_name(f"{path.name}.npy"), path.with_name(f"{path.name}{suffix}")
     npy.parent.mkdir(parents=True, exist_ok=True)
+
+    def fill(file: BinaryIO) -> None:
+        if listing is None:
+            write_table(file, images, embeddings)
+        else:
+            file.write(listing.encode())
 
     def write_both(file: BinaryIO) -> None:
         np.save(file, embeddings)
         file.flush()
         os.fsync(file.fileno())  # now: nothing is left to fail once the table is in its place
-        write_atomically(parquet, lambda table: write_table(table, images, embeddings))
+        write_atomically(beside, fill)
 
     write_atomically(npy, write_both)
-    return npy, parquet
+    return npy, beside
 
 
 def write_table(
@@ -45,6 +53,7 @@ def write_table(
 
     labels: where the images are a part of others, whose labels count. notes: kept in the file's own metadata.
     """
+    need("pyarrow", "parquet")
     import pyarrow as pa
     import pyarrow.parquet
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from circlet.data.images import DataError, FileReader, ImageSet, SeenClassError, Splits, split_classes
 from circlet.data.notes import some
 from circlet.data.regular import NotAFileError, open_regular
+from circlet.optional import need
 
 _NUMBER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 
@@ -97,6 +98,7 @@ def _content(path: Path) -> bytes:
 
 def read_columns(path: Path, columns: dict[str, str], separator: str) -> dict[str, npt.NDArray[Any]]:
     """The columns {name: type} of a list of millions of lines without a header, "string" columns as object arrays."""
+    need("pyarrow", "parquet")
     import pyarrow as pa
     import pyarrow.csv
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from circlet.data.images import DataError
+from circlet.optional import need
 
 _MOST_BYTES = 2**31
 """Of all cells together, as Python holds them: some millions of rows."""
@@ -24,6 +25,7 @@ def read_columns(path: Path, source: io.BufferedReader, columns: Sequence[str], 
     path: what errors call the file. DataError for a cell of text of more than `longest` bytes, for lists and structs of
     texts, and for more than two gibibytes in all; what pyarrow raises for a file that is damaged.
     """
+    need("pyarrow", "parquet")
     import pyarrow as pa
     import pyarrow.parquet
 
@@ -45,6 +47,7 @@ def column_batches(
 
     Arguments and errors as of `read_columns`; the two gibibytes are of each table alone.
     """
+    need("pyarrow", "parquet")
     import pyarrow as pa
     import pyarrow.parquet
 

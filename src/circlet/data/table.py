@@ -16,6 +16,7 @@ from circlet.data.images import DataError, Ints
 from circlet.data.notes import shown
 from circlet.data.parquet_columns import read_columns
 from circlet.data.regular import NotAFileError, open_regular
+from circlet.optional import need
 
 TABLES = frozenset({".csv", ".parquet", ".pq"})
 LONGEST_CELL = 2**12  # characters
@@ -189,6 +190,7 @@ def _lines_of(path: Path, file: io.BufferedReader) -> Iterator[str]:
 def _read_parquet(
     path: Path, source: io.BufferedReader, columns: Sequence[str], required: Sequence[str], expected: str
 ) -> Table:
+    need("pyarrow", "parquet")
     import pyarrow as pa
     import pyarrow.parquet
 

@@ -16,6 +16,7 @@ from circlet.data.parquet_columns import column_batches
 from circlet.data.regular import NotAFileError, open_regular
 from circlet.data.table import Table, read_table
 from circlet.data.vector_reader import Rows, checked
+from circlet.optional import need
 
 FILES = frozenset({".parquet", ".pq", ".npy"})
 NAMES, LABELS, VECTORS = ("path", "id", "name"), ("label", "class"), ("embedding", "vector")
@@ -82,6 +83,14 @@ def vector_dim(path: str | Path) -> int:
     for rows in _parts(path, num_rows=1):  # of the others none is looked at
         return int(rows.shape[1])
     raise DataError(f"{path}: found no row, expected at least one vector")
+
+
+def has_vectors(path: Path) -> bool:
+    """Whether a file can be read as one of vectors; as much of it as `vector_dim` reads."""
+    try:
+        return vector_dim(path) > 0
+    except DataError:
+        return False
 
 
 def _table(path: Path) -> Table:
@@ -156,6 +165,7 @@ def _of_parquet(path: Path) -> Rows:
 
 def _parts(path: Path, num_rows: int = _ROWS_AT_ONCE) -> Iterator[np.ndarray[Any, np.dtype[Any]]]:
     """The vectors some rows at a time, (m, dim) in the precision that they have."""
+    need("pyarrow", "parquet")
     import pyarrow as pa
     import pyarrow.parquet
 

@@ -11,6 +11,7 @@
 | accepting             | the lowest threshold that lets in no more than so many                           |
 | pair_scores           | the pairs of a set of images, where thresholds lie                               |
 | intervals             | over classes, of means; open_set_intervals, pair_intervals: of rates             |
+| student               | Student's t, without SciPy                                                        |
 | neighbours, ranks, roc | what these share: nearest neighbours, ranks of positives, TAR at FAR            |
 | spread, spread_neighbours | rows that lie on several ranks, none of which holds all                      |
 | checks, asked         | input checked                                                                    |

@@ -18,6 +18,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from circlet.evaluate.student import student_t
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -111,14 +113,12 @@ def class_t_interval(values: Tensor, labels: Tensor, *, confidence: float = 0.95
     The error is that of a ratio of sums over classes: sqrt(C / (C - 1) sum_c (s_c - mean n_c)^2) / n (Cochran 1977,
     section 9A).
     """
-    from scipy import special  # scipy.stats takes a second to import
-
     sums, counts = _by_class(values, labels, confidence)
     num, mean = len(counts), float(sums.sum() / counts.sum())
     if num < 2:
         return Interval(mean, float("nan"), float("nan"))
     error = np.sqrt(num / (num - 1) * np.square(sums - mean * counts).sum()) / counts.sum()
-    half = float(special.stdtrit(num - 1, (1 + confidence) / 2) * error)
+    half = student_t(confidence, num - 1) * float(error)
     return Interval(mean, mean - half, mean + half)
 
 

@@ -13,7 +13,6 @@
 | card      | README.md: the model card; `licences` what is known of those of weights and images          |
 | pushing   | to the Hugging Face Hub; `hub` its errors in one line                                       |
 | pulling   | back from there; `fetching` one file of it                                                  |
-| optional  | libraries of the extras, imported when they are needed                                      |
 """
 
 from circlet.export.card import model_card

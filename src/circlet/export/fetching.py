@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from circlet.download import sha256_of
 from circlet.export.hub import is_of_client
-from circlet.export.optional import need
+from circlet.optional import need
 from circlet.progress import progress
 
 _CHUNK, _TIMEOUT_S, _TRIES = 1 << 18, 30.0, 3

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from circlet.export.optional import need
+from circlet.optional import need
 
 CLIENTS = ("huggingface_hub", "httpx2", "httpx", "httpcore", "requests", "urllib3")
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9]|[._-](?=[A-Za-z0-9_])|_){0,95}")

@@ -2,7 +2,7 @@
 
 Of a run, these are its test images, its training images and its test images again; test classes calibrate nothing.
 Images that are given stand in for all of them, half of their classes to calibrate on. For a network by its name there
-are two photographs that come with scikit-learn, which are enough to compare it.
+is a photograph that comes with matplotlib, which is enough to compare it.
 """
 
 from collections.abc import Collection
@@ -22,7 +22,10 @@ from circlet.experiments import Experiment, check_task, open_run, splits_of
 from circlet.inference import Model, image_set
 
 NUM_COMPARED, NUM_CALIBRATED, NUM_CHOSEN = 32, 128, 64
-_SAMPLES = ("china.jpg", "flower.jpg")
+_SAMPLE = "sample_data/grace_hopper.jpg"  # 512 x 600
+_CROPS = ((0, 0, 512), (0, 88, 512), (0, 0, 300), (200, 0, 300), (0, 200, 300), (212, 300, 300), (100, 40, 220),
+          (150, 60, 120), (20, 380, 220), (290, 380, 200))  # fmt: skip
+"""Left, top and side, of a picture, a face, a uniform."""
 
 
 class ExportImages(NamedTuple):
@@ -56,7 +59,7 @@ def images_of(
     if to_quantise:
         raise ValueError(f"{model.name}: int8 needs images to be calibrated and measured on, expected a folder with a "
                          "folder for each class (--images FOLDER)")  # fmt: skip
-    return ExportImages(_decoded(model, _samples(), 10), None, None, None, Experiment(), "crops of two photographs")
+    return ExportImages(_decoded(model, _samples(), 10), None, None, None, Experiment(), "crops of a photograph")
 
 
 def _of_run(model: Model, run: Path, trust: Collection[str], *, to_quantise: bool) -> ExportImages:
@@ -112,14 +115,9 @@ def _decoded(model: Model, images: ImageSet, count: int) -> Tensor:
 
 
 def _samples() -> ImageSet:
-    """Parts of the photographs of scikit-learn, at two sizes."""
-    import sklearn.datasets
+    """Parts of matplotlib's photograph, at several sizes."""
+    import matplotlib
 
-    folder = Path(sklearn.datasets.__file__).parent / "images"
-    crops = []
-    for name in _SAMPLES:
-        with Image.open(folder / name) as whole:
-            photo = whole.convert("RGB")
-        crops += [photo.crop((x, y, x + side, y + side)) for x, y, side in
-                  ((0, 0, 420), (200, 0, 300), (0, 200, 200), (220, 7, 420), (400, 150, 240))]  # fmt: skip
-    return image_set(crops)
+    with Image.open(Path(matplotlib.get_data_path()) / _SAMPLE) as whole:
+        photo = whole.convert("RGB")
+    return image_set([photo.crop((left, top, left + side, top + side)) for left, top, side in _CROPS])

@@ -27,10 +27,10 @@ from circlet.experiments.metrics import metrics_of
 from circlet.experiments.outcome import embedded_by, plainly
 from circlet.export.images import ExportImages
 from circlet.export.onnx_file import INPUT, _quiet, model_rows
-from circlet.export.optional import need
 from circlet.export.session import OnnxModel, channels_last
 from circlet.inference import Model
 from circlet.models import Embedded
+from circlet.optional import need
 from circlet.progress import progress
 from circlet.similarity import unit_rows
 

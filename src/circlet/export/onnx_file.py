@@ -19,10 +19,10 @@ from torch import Tensor
 
 import circlet
 from circlet.export.deployed import Deployed, deployed
-from circlet.export.optional import need
 from circlet.export.session import OnnxModel, channels_last
 from circlet.export.snippet import preparation_code, preparation_words
 from circlet.inference import Model
+from circlet.optional import need
 
 OPSET = 18
 TOLERANCE = 1e-4

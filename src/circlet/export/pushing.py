@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from circlet.export.hub import checked_repository, hub_api, hub_errors
 from circlet.export.licences import checked_licence
-from circlet.export.optional import need
 from circlet.export.record import (
     CARD,
     FILES,
@@ -24,6 +23,7 @@ from circlet.export.writing import counts_of, write_model_card
 from circlet.inference import Model
 from circlet.inference.safetensors_file import save_safetensors
 from circlet.locks import locked
+from circlet.optional import need
 
 
 class Pushed(NamedTuple):

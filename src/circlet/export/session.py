@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from circlet.export.optional import need
+from circlet.optional import need
 
 
 class OnnxModel:

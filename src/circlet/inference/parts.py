@@ -28,6 +28,7 @@ from circlet.files import read_json, write_atomically, write_json
 from circlet.inference.loading import load_model
 from circlet.inference.model import Model, OnError
 from circlet.locks import locked
+from circlet.optional import need
 from circlet.progress import progress, silenced
 from circlet.terminal import say
 
@@ -74,6 +75,7 @@ def embed_in_parts(
     """
     if part_images is not None and part_images < 1:
         raise ValueError(f"part_images: found {part_images}, expected at least 1")
+    need("pyarrow", "parquet")
     _loaded.cache_clear()  # the run may have been trained since
     model = _loaded(str(source), tuple(trust), str(device))
     folder.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@
 | examples        | best and worst queries, hardest confusions                                         |
 | training_charts | metrics.jsonl over the steps                                                       |
 | plane           | the (s_n, s_p) plane over training                                                 |
-| embedding_map   | t-SNE of the embedding                                                             |
+| embedding_map   | the embedding as a map; tsne computes it                                           |
 | charts          | line charts as SVG                                                                 |
 | suspicious      | labels that are contradicted, and duplicates, as the run found them                |
 | neighbours      | the picture of queries and their neighbours that stands alone                      |

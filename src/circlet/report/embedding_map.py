@@ -1,8 +1,8 @@
 """The embedding as a map: t-SNE of some query images (van der Maaten and Hinton, 2008), coloured by class.
 
-At most MAX_POINTS images: of MAX_CLASSES classes drawn at random, equally many at most of each; PCA to 50 dimensions
-first. Distances between far points of such a map mean little. map.js shows class and picture of a point, and picks a
-class out; without script the map is there without them.
+At most MAX_POINTS images: of MAX_CLASSES classes drawn at random, equally many at most of each. Distances between far
+points of such a map mean little. map.js shows class and picture of a point, and picks a class out; without script the
+map is there without them.
 """
 
 from typing import Any, NamedTuple
@@ -17,10 +17,10 @@ from circlet.data import ImageSet
 from circlet.data.thumbnails import sheet
 from circlet.evaluate.checks import unit_rows
 from circlet.pages import part
+from circlet.report.tsne import tsne
 
-MAX_POINTS, MAX_CLASSES = 2000, 100
+MAX_POINTS, MAX_CLASSES = 1000, 100
 MIN_POINTS = 5
-DIMENSIONS = 50
 SIDE, EDGE = 440, 10
 COLOURS = 8
 THUMBNAIL, COLUMNS = 48, 40
@@ -53,26 +53,14 @@ def chosen_points(labels: NDArray[np.int64], *, seed: int = 0) -> NDArray[np.int
 
 def places(embeddings: Tensor) -> NDArray[np.float64] | None:
     """(n, 2) places in [0, 1] of (n, dim) embeddings; None for fewer than MIN_POINTS, or if all are equal."""
-    from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
-
-    rows = unit_rows(embeddings).double().numpy()
-    rows = rows - rows.mean(axis=0)
-    if len(rows) < MIN_POINTS or np.abs(rows).max() < 1e-6:
+    rows = unit_rows(embeddings)
+    rows = rows - rows.mean(0)
+    if len(rows) < MIN_POINTS or float(rows.abs().max()) < 1e-6:
         return None
-    if _too_many_dimensions(rows.shape[1], len(rows)):
-        rows = PCA(DIMENSIONS, svd_solver="randomized", random_state=0).fit_transform(rows)
-    start = 1e-4 * np.random.default_rng(0).normal(size=(len(rows), 2))
-    perplexity = min(30.0, (len(rows) - 1) / 3)
-    model = TSNE(perplexity=perplexity, init=start.astype(np.float32), max_iter=500, random_state=0)
-    found = model.fit_transform(rows.astype(np.float32)).astype(np.float64)
+    found = tsne(rows).double().numpy()
     low, high = found.min(axis=0), found.max(axis=0)
     spread: NDArray[np.float64] = (found - low) / max(float((high - low).max()), 1e-9)
     return spread
-
-
-def _too_many_dimensions(dim: int, num_points: int) -> bool:
-    return min(dim, num_points) > DIMENSIONS
 
 
 def map_section(images: ImageSet, embeddings: Tensor) -> MapSection | None:
@@ -93,7 +81,6 @@ def map_section(images: ImageSet, embeddings: Tensor) -> MapSection | None:
         names=names,
         shown=len(chosen),
         all_images=len(images),
-        dimensions=DIMENSIONS if _too_many_dimensions(embeddings.shape[1], len(chosen)) else None,
         pictures=sheet(images, chosen.tolist(), side=THUMBNAIL, columns=COLUMNS),
     )
     data = {"classes": names, "labels": own.tolist(), "files": files, "columns": COLUMNS, "side": THUMBNAIL}

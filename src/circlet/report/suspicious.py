@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from circlet.data import DataError, ImageSet
 from circlet.data.thumbnails import Album
+from circlet.experiments.outcome import start_name
 from circlet.pages import part
 from circlet.report.data import ReportData
 
@@ -37,6 +38,7 @@ def suspicious_section(run: ReportData) -> Markup | None:
     ]
     return part(
         "report/templates/suspicious.html",
+        of_vectors=start_name(of_vectors=True) in run.metrics,
         likely=found["likely"],
         judged=found["judged"],
         rows=rows,

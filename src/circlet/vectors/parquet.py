@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from circlet.files import write_atomically
+from circlet.optional import need
 from circlet.vectors.checks import MAX_TEXT_BYTES
 from circlet.vectors.protocol import Floats, Item, Store
 
@@ -20,6 +21,7 @@ _SOURCES = {"name": ("name", "path"), "label": ("label", "class"), "content": ("
 
 def write_parquet(store: Store, path: Path) -> Path:
     """Write all items of a store with their vectors, atomically, in order of addition; the file."""
+    need("pyarrow", "parquet")
     import pyarrow as pa
     import pyarrow.parquet
 
@@ -60,6 +62,7 @@ def put_parquet(store: Store, path: Path) -> int:
 
 
 def _batches(path: Path, dim: int) -> Iterator[tuple[list[Item], Floats]]:
+    need("pyarrow", "parquet")
     import pyarrow as pa
     import pyarrow.parquet
 

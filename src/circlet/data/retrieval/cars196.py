@@ -11,6 +11,7 @@ from pathlib import Path
 from circlet.data.data_set import DataSet, role_counts
 from circlet.data.images import DataError, Splits
 from circlet.data.listing import find_folder, listed_images, make_splits, require_files
+from circlet.optional import need
 
 NUM_TRAIN_CLASSES = 98
 LAYOUT = """\
@@ -63,6 +64,7 @@ def _read(path: Path, field: str) -> list[tuple[str, int]]:
     """
     if not path.is_file():
         raise DataError(f"{path}: found no such list, expected it beside the images")
+    need("scipy", "matlab")
     done = subprocess.run(
         [sys.executable, "-P", "-c", _READ, str(path), field], capture_output=True, text=True, check=False
     )

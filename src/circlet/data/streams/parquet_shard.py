@@ -21,6 +21,7 @@ from circlet.data.parquet_columns import column_batches
 from circlet.data.regular import open_regular
 from circlet.data.streams.labels import LONGEST, label_of
 from circlet.data.streams.shard_index import ShardFile, ShardIndex
+from circlet.optional import need
 
 IMAGE = "image"
 MOST_GROUP_BYTES = 1 << 30
@@ -38,7 +39,7 @@ def index_parquet(path: Path, column: str) -> bytes:
             for table, _ in column_batches(path, source, [column], 4 * LONGEST):
                 for value in table[column].to_pylist():
                     labels.append(label_of(value, f"{path}, row {len(labels)} (column {column!r})"))
-    except DataError:
+    except (DataError, ImportError):
         raise
     except Exception as error:  # pyarrow has many kinds, of OSError, ValueError and KeyError
         raise _unreadable(path, error) from error
@@ -61,7 +62,7 @@ class RowGroups:
         try:
             group, place = self._place(shard, row)
             found = self._group(shard, group, column)[place].as_py()
-        except DataError:
+        except (DataError, ImportError):
             raise
         except Exception as error:
             raise _unreadable(Path(shard.path), error) from error
@@ -110,6 +111,7 @@ def _images(path: Path, source: io.BufferedReader, group: int, column: str) -> A
 
 
 def _opened(source: Any, **options: Any) -> Any:
+    need("pyarrow", "parquet")
     import pyarrow.parquet
 
     return pyarrow.parquet.ParquetFile(source, pre_buffer=False, **options)
