@@ -14,7 +14,7 @@ VERBS = {
     "train": "train an embedding and test it on classes that it has never seen",
     "recipes": "list the recipes of train, the paper's among them; show where each setting is from",
     "evaluate": "test a trained embedding again, on the same or on other images",
-    "embed": "write the embeddings of images to .npy and Parquet files, or in resumable parts",
+    "embed": "write the embeddings of images to .npy and a table, or in resumable parts",
     "index": "index images, to search, identify and serve them; without a training if you like",
     "search": "find the images of an index that are most similar to yours",
     "identify": "say which class of an index an image is of, or that it is unknown",
