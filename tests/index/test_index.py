@@ -1,5 +1,7 @@
 """An index finds what brute force finds, keeps to its model, and is the same wherever it is kept."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -245,6 +247,28 @@ def test_too_few_classes_for_a_threshold_are_told(tmp_path):
     with Index.build(tiny_model(trained=False), root, show_progress=False) as index:
         assert index.thresholds is None
         assert "found 2 classes, expected at least 3" in index.settle_thresholds()
+
+
+def test_thresholds_are_due_until_they_are_those_of_the_images(tmp_path):
+    root = photos(tmp_path / "photos", 5, 4)
+    location = tmp_path / "photos.index"
+    Index.build(tiny_model(trained=False), root, location=location, show_progress=False).close()
+    with Index.open(location, tiny_model(trained=False)) as index:
+        assert not index.thresholds_due
+        index.update(show_progress=False)
+        assert not index.thresholds_due
+        photos(tmp_path / "photos", 6, 4)
+        index.update(show_progress=False)  # and is killed
+    with Index.open(location, tiny_model(trained=False)) as index:
+        assert index.update(show_progress=False).new == 0
+        assert index.thresholds_due
+        assert index.settle_thresholds() == "thresholds: chosen on 6 classes of the index itself"
+        assert not index.thresholds_due
+        for number in range(2, 6):
+            shutil.rmtree(root / f"class {number}")
+        index.update(show_progress=False)
+        assert "found 2 classes, expected at least 3" in index.settle_thresholds()
+        assert index.thresholds is None
 
 
 def test_a_truncated_index_and_one_of_another_version(tmp_path, root):

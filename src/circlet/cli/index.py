@@ -87,7 +87,7 @@ def _index(parsed: IndexArguments, device: torch.device) -> None:
                                     "from there") from None  # fmt: skip
         seconds = time.monotonic() - looked
         told = []
-        if updated.new or updated.changed or updated.gone or index.thresholds is None:
+        if updated.new or updated.changed or updated.gone or index.thresholds_due:
             told = [make_ready(index.store, updated.new + updated.changed), index.settle_thresholds()]
         _say(index, updated, seconds, time.monotonic() - began, told)
 

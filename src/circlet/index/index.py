@@ -207,6 +207,8 @@ class Index:
             if root != self.root:
                 self._keep(replace(self._settings, root=root))
             plan = make_plan(self.items(), found, contents(found, FilesSeen(root)))
+            if plan.changes and self.thresholds is not None and not self.mark.trained:
+                self._keep(replace(self._settings, thresholds_due=True))
             return follow(self.store, model, found, plan, on_error=on_error)
 
     def _keep(self, settings: Settings) -> None:
@@ -243,6 +245,11 @@ class Index:
         thresholds = None if threshold is not None else self.thresholds
         return chosen_rule(self.location, thresholds, fpir, threshold, self.num_classes)
 
+    @property
+    def thresholds_due(self) -> bool:
+        """Whether `settle_thresholds` has something to do: none are there, or the images have changed since."""
+        return self.thresholds is None or self._settings.thresholds_due
+
     def settle_thresholds(self) -> str:
         """Choose thresholds where that is fair (`calibrate`) and possible; a sentence about those that there are."""
         try:
@@ -251,6 +258,8 @@ class Index:
             elif self.thresholds is None and self.model.thresholds is not None:  # of a run that got them later
                 self._keep(with_thresholds(self._settings, self.model))
         except ValueError as error:
+            if self.thresholds is not None:  # of images that are there no more
+                self._keep(replace(self._settings, thresholds=None, chosen_on="", thresholds_due=False))
             return f"thresholds: none ({error}); identify needs --threshold"
         return told(self._settings)
 
@@ -266,7 +275,7 @@ class Index:
         """
         require_unseen(self.mark, unseen=unseen)
         found, chosen_on = chosen_thresholds(self.store, fpirs, fars)
-        self._keep(replace(self._settings, thresholds=found.to_json(), chosen_on=chosen_on))
+        self._keep(replace(self._settings, thresholds=found.to_json(), chosen_on=chosen_on, thresholds_due=False))
         return found
 
     def save(self, location: str | Path) -> None:

@@ -16,7 +16,7 @@ from circlet.typed import naming, typed
 from circlet.vectors import Store
 
 FORMAT = "circlet index 1"
-_KNOWN = ("format", "model", "root", "roots", "thresholds", "chosen_on")
+_KNOWN = ("format", "model", "root", "roots", "thresholds", "chosen_on", "thresholds_due")
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Settings:
     """What is kept. root: the folder that is followed, an absolute path. roots: of indexes that were merged into it.
 
     thresholds: as JSON, of `circlet.evaluate.thresholds`. chosen_on: which classes they were chosen on.
+    thresholds_due: the images have changed since, or began to: who was killed in between must not keep the old ones.
     """
 
     model: ModelMark
@@ -50,6 +51,7 @@ class Settings:
     roots: tuple[str, ...] = ()
     thresholds: dict[str, Any] | None = None
     chosen_on: str = ""
+    thresholds_due: bool = False
     format: str = FORMAT
 
     @property

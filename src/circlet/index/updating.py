@@ -48,6 +48,11 @@ class Plan(NamedTuple):
     skipped: list[tuple[str, str]]
     new: set[str]
 
+    @property
+    def changes(self) -> bool:
+        """Whether anything in the store will be another."""
+        return bool(self.embed or self.known or self.gone)
+
 
 def label_of(name: str) -> str:
     """A class as an index has it, of its name in an `ImageSet`: none is ""."""
