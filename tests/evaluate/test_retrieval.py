@@ -245,7 +245,8 @@ def test_a_query_passes_over_its_group_in_the_gallery(query, gallery, data, bloc
         alone = retrieval_by_query(query[0][q : q + 1], query[1][q : q + 1], **rest)
         assert found.has_match[q] == alone.has_match[0]
         if alone.has_match[0]:
-            assert (found.rank[q], found.map_at_r[q]) == (alone.rank[0], alone.map_at_r[0])
+            assert found.rank[q] == alone.rank[0]
+            assert found.map_at_r[q].item() == pytest.approx(alone.map_at_r[0].item(), rel=1e-12)  # another sum's order
             assert found.r_precision[q] == alone.r_precision[0]
 
 

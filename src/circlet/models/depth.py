@@ -84,9 +84,9 @@ def _by_timm(module: nn.Module) -> list[list[str]] | None:
         return None
     try:
         import_timm()
+        from timm.models import group_parameters
     except ImportError:  # or a torchvision that does not fit: this is no model of timm
         return None
-    from timm.models import group_parameters
 
     groups: dict[int, list[str]] = group_parameters(module, matcher(coarse=False))
     return [groups[place] for place in sorted(groups)]
