@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from docs.hooks.notebooks import NOTEBOOKS
+from docs.hooks.notebooks import NOTEBOOKS, notebooks
 
 TIMEOUT_S = 1200  # of a cell, on a machine that has much else to do
 
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="such as photos; by default all")
     parser.add_argument("--out", type=Path, default=NOTEBOOKS, help="folder to write to")
     told = parser.parse_args()
-    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
+    for path in notebooks():
         if not told.names or path.stem in told.names:
             notebook = executed(path)
             (told.out / path.name).write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")

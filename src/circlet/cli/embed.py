@@ -11,7 +11,7 @@ import tyro
 from circlet.cli.common import Trust, by_all_ranks, outputs
 from circlet.curate.spreadsheet import csv_text
 from circlet.data import DataError, ImageSet
-from circlet.data.embedding_table import write_embeddings
+from circlet.data.embedding_table import described_by, write_embeddings
 from circlet.data.images import FileReader
 from circlet.data.table import TABLES
 from circlet.distributed import silence_other_ranks
@@ -98,11 +98,7 @@ def _embed(parsed: EmbedArguments, device: torch.device) -> None:
 
 def _listing(images: ImageSet) -> str:
     """The table without the embeddings, as CSV."""
-    names = [storable(name) for name in images.names]
-    classes = [storable(images.class_names[label]) for label in images.labels]
-    columns = {"path": names, "class": classes, "label": images.labels.tolist()}
-    if images.cameras is not None:
-        columns["camera"] = images.cameras.tolist()
+    columns = described_by(images)
     return csv_text(list(columns), zip(*columns.values(), strict=True), paths=("path",))
 
 

@@ -13,6 +13,7 @@ import torch
 from circlet.curate.nearest import Nearest
 from circlet.curate.overlay import SAME, same_picture
 from circlet.curate.small_pictures import SmallPictures
+from circlet.data.groups import connected
 from circlet.data.images import Floats, Ints
 from circlet.progress import progress
 
@@ -100,7 +101,7 @@ def grouped(
     best = np.zeros(number)
     for column in (0, 1):
         np.maximum.at(best, pairs[:, column], score)
-    whole, alike = _components(number, pairs), _components(number, exact.indices)
+    whole, alike = connected(number, pairs), connected(number, exact.indices)
     involved = np.unique(pairs)
     pixels = np.zeros(number, np.int64)
     if sizes is not None and len(involved):
@@ -136,19 +137,3 @@ def copies_of(groups: Sequence[Group], number: int) -> Ints:
     for place, group in enumerate(groups):
         found[list(group.images)] = place
     return found
-
-
-def _components(number: int, pairs: Ints) -> Ints:
-    """(number,) the first image of those that each is connected with, by union-find."""
-    first = list(range(number))
-
-    def of(image: int) -> int:
-        while first[image] != image:
-            first[image] = first[first[image]]
-            image = first[image]
-        return image
-
-    for one, other in pairs.tolist():
-        low, high = sorted((of(one), of(other)))
-        first[high] = low
-    return np.array([of(image) for image in range(number)], np.int64)

@@ -11,10 +11,14 @@ T = TypeVar("T")
 _MOST_THREADS = 8
 
 
+def num_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def num_threads() -> int:
-    """How many threads decode: one for each core that this process may use, at most eight."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, _MOST_THREADS)
+    """How many threads decode: one for each core, at most eight."""
+    return min(num_cores(), _MOST_THREADS)
 
 
 def map_ahead(function: Callable[[int], T], count: int, *, threads: int, ahead: int) -> Generator[T, None, None]:

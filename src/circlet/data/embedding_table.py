@@ -41,6 +41,17 @@ def write_embeddings(
     return npy, beside
 
 
+def described_by(images: ImageSet) -> dict[str, list[str] | Ints]:
+    """Columns of the table beside the embeddings: path, class, label, and camera where it is known."""
+    class_names = [storable(name) for name in images.class_names]
+    columns: dict[str, list[str] | Ints] = {
+        "path": [storable(name) for name in images.names],
+        "class": [class_names[label] for label in images.labels],
+        "label": images.labels,
+    }
+    return columns if images.cameras is None else {**columns, "camera": images.cameras}
+
+
 def write_table(
     file: BinaryIO,
     images: ImageSet,
@@ -57,13 +68,9 @@ def write_table(
     import pyarrow as pa
     import pyarrow.parquet
 
-    class_names = [storable(name) for name in images.class_names]
-    columns = {
-        "path": pa.array([storable(name) for name in images.names]),
-        "class": pa.array([class_names[label] for label in images.labels]),
-        "label": pa.array(images.labels if labels is None else labels),
-        "embedding": pa.FixedSizeListArray.from_arrays(pa.array(embeddings.ravel()), embeddings.shape[1]),
-    }
-    if images.cameras is not None:
-        columns["camera"] = pa.array(images.cameras)
+    described = described_by(images) | ({} if labels is None else {"label": labels})
+    columns = {name: pa.array(values) for name, values in described.items()}
+    cameras = {"camera": columns.pop("camera")} if images.cameras is not None else {}
+    columns["embedding"] = pa.FixedSizeListArray.from_arrays(pa.array(embeddings.ravel()), embeddings.shape[1])
+    columns |= cameras
     pyarrow.parquet.write_table(pa.table(columns, metadata=notes), file)

@@ -1,4 +1,4 @@
-"""Which classes hang together: those that share a group, directly or through other classes.
+"""What hangs together: classes that share a group, directly or through other classes; whatever pairs connect.
 
 Here are numbers alone; splits that keep groups whole are in `circlet.data.images` and `circlet.data.folds`.
 """
@@ -17,22 +17,31 @@ def joined_classes(labels: Ints, groups: Ints | None, num_classes: int) -> Ints:
 
     labels, groups: (N,) of each image. Without groups every class is a part of its own.
     """
-    root = list(range(num_classes))
     if groups is None:
-        return np.array(root, dtype=np.int64)
-
-    def find(label: int) -> int:
-        while root[label] != label:
-            root[label] = root[root[label]]
-            label = root[label]
-        return label
-
+        return np.arange(num_classes, dtype=np.int64)
     pairs = np.unique(np.stack([groups, labels], axis=1), axis=0)
     same_group = np.flatnonzero(pairs[1:, 0] == pairs[:-1, 0])
-    for one, other in zip(pairs[same_group, 1].tolist(), pairs[same_group + 1, 1].tolist(), strict=True):
+    return connected(num_classes, np.stack([pairs[same_group, 1], pairs[same_group + 1, 1]], axis=1))
+
+
+def connected(number: int, pairs: Ints) -> Ints:
+    """The first of those that each of 0 to number - 1 is connected with, directly or through others, by union-find.
+
+    >>> connected(5, np.array([[3, 1], [3, 4]])).tolist()
+    [0, 1, 2, 1, 1]
+    """
+    root = list(range(number))
+
+    def find(one: int) -> int:
+        while root[one] != one:
+            root[one] = root[root[one]]
+            one = root[one]
+        return one
+
+    for one, other in pairs.tolist():
         low, high = sorted((find(one), find(other)))
         root[high] = low
-    return np.array([find(label) for label in range(num_classes)], dtype=np.int64)
+    return np.array([find(one) for one in range(number)], dtype=np.int64)
 
 
 def two_classes_of_a_group(labels: Ints, groups: Ints) -> tuple[int, int]:

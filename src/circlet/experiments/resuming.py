@@ -24,8 +24,8 @@ MAY_CHANGE = frozenset(
     {
         *LENGTH,
         *PLACES,
-        *(f"loop.{name}" for name in ("log_every", "checkpoint_every", "validate_every", "fsdp", "grad_checkpointing")),
-        "loop.compile",
+        *(f"loop.{name}" for name in ("log_every", "checkpoint_every", "validate_every")),
+        *(f"loop.{name}" for name in ("fsdp", "grad_checkpointing", "compile")),
     }
 )
 # What a run leaves at its end, the result first: that of another length is not its own.

@@ -3,7 +3,6 @@
 The order depends on the seed and the epoch alone, so a resumed run goes on with the batches it would have had.
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
+from circlet.data.ahead import num_cores
 from circlet.data.pixels import Pixels
 from circlet.data.worker_batches import WorkerBatches
 from circlet.distributed.collectives import num_ranks, rank_in
@@ -97,7 +97,7 @@ def faster_decoding(pixels: Pixels, *, may_keep: bool = True) -> str:
     """
     if pixels.memory is not None:
         return "smaller images"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = num_cores()
     first = "more cores" if pixels.workers >= cores else f"--data.workers {min(2 * pixels.workers or 1, cores)}"
     kept = ", or --data.in-memory where they fit" if may_keep else ""
     return f"{first} (found {pixels.workers} workers on {cores} cores), originals that are no larger than need be{kept}"
