@@ -387,7 +387,7 @@ TIME: dict[str, tuple[str, Scale]] = {
     "EfficientNet-Lite0, 32 of 96 x 96, pairs": ("efficientnet_lite0", replace(ONE, batch=32, size=(96, 96))),
     "IR-ResNet-18, 16 of 112 x 112, and 20,000 classes": ("ir_resnet18", replace(
         ONE, images=1e6, classes=20_000, size=(112, 112), level="joint")),
-    "next to no network, 2,048 of 512, pairs": ("small", replace(SMALL, images=1e6, batch=2048, dim=512, size=(8, 8))),
+    "next to no network, 4,096 of 512, pairs": ("small", replace(SMALL, images=1e6, batch=4096, dim=512, size=(8, 8))),
     "next to no network, 128 of 256, 100,000 classes": ("small", replace(
         SMALL, images=1e6, classes=100_000, batch=128, dim=256, size=(8, 8), level="class")),
 }  # fmt: skip

@@ -57,7 +57,7 @@ CPU = torch.device("cpu")
 SIZE = (160, 160)  # what the recipe trains efficientnet_lite0 at
 WORKERS, LEFT_OUT = 2, 2
 TIMM_LINE = re.compile(r"Time: ([\d.]+)s")
-NETWORKS = {"efficientnet_lite0": "efficientnet_lite0", "timm/resnet18": "resnet18"}
+NETWORKS = {"efficientnet_lite0": "tf_efficientnet_lite0", "timm/resnet18": "resnet18"}
 
 
 class Case(NamedTuple):

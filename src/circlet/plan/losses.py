@@ -8,7 +8,7 @@ from circlet.plan import exchange
 from circlet.plan.part import Part
 from circlet.plan.rates import Rates
 from circlet.plan.scale import MOMENTS, Scale
-from circlet.similarity.blocks import BLOCK, Tiling
+from circlet.similarity.blocks import BLOCK, Tiling, cpu_tiling
 from circlet.similarity.kept import SLAB_BYTES
 
 GPU_SCRATCH = 200 * 2**20  # benchmarks/results/gpu.md: beyond operands and gradients, at a million classes
@@ -63,7 +63,7 @@ def classes(scale: Scale, rates: Rates) -> list[Part]:
     return [
         Part("class weights and optimiser", held=held, passes=gradient + sampled, seconds=moved,
              update=weights + update_scratch(scale, weights)),
-        Part("loss: class weights", passes=rows + _scratch(scale), seconds=seconds),
+        Part("loss: class weights", passes=rows + _scratch(scale) + _references(scale), seconds=seconds),
     ]  # fmt: skip
 
 
@@ -98,6 +98,12 @@ def memory_bank(scale: Scale) -> Part:
     """M rows of the last batches, 4 M D + 8 M, on every rank."""
     traffic = exchange.of_memory(scale)
     return Part("memory bank", held=scale.memory * (4.0 * scale.dim + 8), sent=traffic.sent, messages=traffic.messages)
+
+
+def _references(scale: Scale) -> float:
+    """Bytes of the class weights of a tile in unit length."""
+    width = min(cpu_tiling(int(scale.batch), scale.dim).width, scale.own_classes)
+    return 0.0 if scale.on_gpu else 4.0 * width * scale.dim
 
 
 def _scratch(scale: Scale) -> float:
