@@ -82,12 +82,19 @@ def sample(images: Tensor, grid: Tensor, fill: float | None, halved: Tensor | No
         sampled = images.new_empty(*images.shape[:2], *grid.shape[1:3])
         for times in halved.unique().tolist():
             rows = (halved == times).nonzero()[:, 0]
-            smaller = [math.ceil(side / 2**times) for side in images.shape[2:]]
-            sampled[rows] = sample(F.interpolate(images[rows], smaller, mode="area"), grid[rows], fill)
+            chosen = images.index_select(0, rows), grid.index_select(0, rows)  # whole images, faster than by [rows]
+            sampled.index_copy_(0, rows, sample(_averaged(chosen[0], 2**times), chosen[1], fill))
         return sampled
     if fill is None:
         return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     return F.grid_sample(images - fill, grid, align_corners=False) + fill
+
+
+def _averaged(images: Tensor, step: int) -> Tensor:
+    """The images with sides of a `step`-th, rounded up; each pixel is a mean of those it stands for."""
+    if images.shape[2] % step or images.shape[3] % step:
+        return F.interpolate(images, [math.ceil(side / step) for side in images.shape[2:]], mode="area")
+    return images if step == 1 else F.avg_pool2d(images, step)  # the same, on a CPU ten times as fast
 
 
 def _matrix(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
