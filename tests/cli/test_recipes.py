@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from circlet.cli import main
 from circlet.experiments import Experiment
 from circlet.recipes import RECIPES
 from circlet.recipes.names import OWN
+from tests.cli.ranks import verb_on_ranks
 from tests.data import miniature
 
 WRITERS = {
@@ -85,6 +87,22 @@ def test_face_test_sets_join_the_result_and_the_table(data, capsys):
     assert again["lfw"] == result["test"]["lfw"]
     assert "ijb-c@1e-4" in again
     assert main(["report", run]) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.subprocess
+def test_records_on_two_ranks_train_as_on_one(data):
+    losses = []
+    for ranks in (1, 2):
+        verb_on_ranks(ranks, [
+            "train", "circle-r34-ms1m", "--root", data / "ms1mv2", "--run-dir", f"on{ranks}", *TINY, "--steps", "4",
+            "--loss.level", "pair", "--batch.sampler", "pk", "--data.test-share", "2", "--model.pooling", "average",
+            "--model.head", "linear", "--model.dropout", "0", "--loop.optimizer.freeze-batchnorm", "--augment.no-flip",
+            "--no-report",
+        ])  # fmt: skip
+        losses.append([json.loads(line)["loss"] for line in Path(f"on{ranks}/metrics.jsonl").read_text().splitlines()])
+    assert len(losses[0]) == 4
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
 def test_a_missing_face_test_set_is_found_before_the_run(data, tmp_path, capsys):
