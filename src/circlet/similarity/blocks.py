@@ -50,10 +50,10 @@ def tiling_of(x: Tensor) -> Tiling:
 def cpu_tiling(batch: int, dim: int) -> Tiling:
     """The tiles of half a million pairs (2 MiB in fp32) that two cores like best for their products.
 
-    Those of a small batch are wider, as long as their references stay within 8 MiB.
-
     >>> [cpu_tiling(batch, dim)[:2] for batch, dim in ((4096, 512), (128, 512), (64, 2048))]
     [(512, 1024), (128, 4096), (64, 1024)]
+
+    Those of a small batch are wider, as long as their references stay within 8 MiB.
     """
     usual = Tiling()
     rows = min(max(batch, 1), usual.height)
