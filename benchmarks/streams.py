@@ -21,6 +21,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -145,7 +146,7 @@ def memory(work: Path, images: int) -> dict[str, Any]:
     """Resident memory of a training run over all images once, looked at as metrics.jsonl grows."""
     shards, steps = work / f"shards-{images}", images * 4 // 5 // (P * K)
     write_shards(shards, images, images // 100)
-    run = work / f"memory-{images}"
+    run = new_folder(work / f"memory-{images}")
     command = [sys.executable, "-P", "-m", "circlet", "train", "shards", "--root", str(shards), *SMALL]
     command += ["--batch.classes", str(P), "--batch.samples", str(K), "--steps", str(steps), "--data.test-share", "0.2",
                 "--data.validation-share", "0", "--loop.log-every", str(max(steps // 40, 1)), "--no-report", "--device",
@@ -169,7 +170,7 @@ def memory(work: Path, images: int) -> dict[str, Any]:
             "seconds": time.perf_counter() - began}  # fmt: skip
 
 
-def recalls(work: Path, omniglot: Path | None, seeds: int = 3, steps: int = 400) -> list[dict[str, Any]]:
+def recalls(work: Path, omniglot: Path | None, seeds: int = 3, steps: int = 200) -> list[dict[str, Any]]:
     """Recall@1 of equal runs from files and from shards."""
     import circlet
     from circlet.training import OptimizerConfig
@@ -191,7 +192,7 @@ def recalls(work: Path, omniglot: Path | None, seeds: int = 3, steps: int = 400)
                 batch__samples=4, batch__buffer=images // 5, loop__seed=seed,
                 loop__optimizer=OptimizerConfig(learning_rate=1e-3, backbone_lr_scale=1.0),
             )  # fmt: skip
-            folder = work / f"recall-{root}-{seed}"
+            folder = new_folder(work / f"recall-{root}-{seed}")
             found.append(circlet.train(settings, run_dir=folder, device="cpu", report=False).metrics["recall@1"])
         rows.append({"order": order, "images": images, "steps": steps, "recall@1": found})
     return rows
@@ -222,6 +223,12 @@ def write_omniglot(work: Path, omniglot: Path | None) -> int:
                     put(tar, f"{row:05d}.png", png(rows[row][1]))
                     put(tar, f"{row:05d}.cls", rows[row][0].replace("/", " ").encode())
     return len(images)
+
+
+def new_folder(path: Path) -> Path:
+    """The path, without what an earlier measurement has left there."""
+    shutil.rmtree(path, ignore_errors=True)
+    return path
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -279,18 +286,18 @@ def main() -> None:
     path = RESULTS / "streams.json"
     before = json.loads(path.read_text()) if path.exists() else {"batches": [], "memory": []}
     before.setdefault("recall", [])
-    only = given.only or ["batches", "memory", "recall"]
     found = {**before, "machine": machine("torch", "pyarrow", "pillow")}
-    if "batches" in only:
-        found["batches"] = batches()
-    if "memory" in only:
-        others = [row for row in before["memory"] if row["images"] not in given.images]
-        rows = [memory(given.work, images) for images in given.images]
-        found["memory"] = sorted(others + rows, key=lambda row: row["images"])
-    if "recall" in only:
-        found["recall"] = recalls(given.work, given.omniglot)
-    path.write_text(json.dumps(found, indent=1) + "\n")
-    path.with_suffix(".md").write_text(table(found))
+    for part in given.only or ["batches", "memory", "recall"]:
+        if part == "batches":
+            found["batches"] = batches()
+        elif part == "memory":
+            others = [row for row in before["memory"] if row["images"] not in given.images]
+            rows = [memory(given.work, images) for images in given.images]
+            found["memory"] = sorted(others + rows, key=lambda row: row["images"])
+        else:
+            found["recall"] = recalls(given.work, given.omniglot)
+        path.write_text(json.dumps(found, indent=1) + "\n")  # after each: they take long
+        path.with_suffix(".md").write_text(table(found))
     print(table(found))
 
 
