@@ -39,7 +39,7 @@ class Tiling(NamedTuple):
 
 
 GPU_TILING = Tiling(2048, 4096, 0)  # on an H100 a step from tile to tile costs as much as 8 million pairs
-PAIRS, NUMBERS = 2**19, 2**21
+PAIRS, NUMBERS = 2**19, 2**21  # of a tile, and in its references
 
 
 def tiling_of(x: Tensor) -> Tiling:
