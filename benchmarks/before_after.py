@@ -60,6 +60,22 @@ print(time.perf_counter() - started, (resource.getrusage(resource.RUSAGE_SELF).r
 """
 
 
+AUGMENT = """
+import time, torch
+from circlet.augment import Augment
+from circlet.recipes import folder
+torch.set_num_threads(1)
+images, labels = torch.randint(0, 256, (64, 3, 256, 256), dtype=torch.uint8), torch.arange(64)
+augment, times = Augment(folder(root=".").augment, (160, 160)), []
+for turn in range(10):
+    torch.manual_seed(turn)
+    started = time.thread_time()
+    augment(images, labels)
+    times.append(time.thread_time() - started)
+print(sum(times[1:]) / 9)
+"""
+
+
 def python(checkout: Path, *arguments: str, cwd: Path | None = None) -> str:
     """What a process prints that imports circlet from a checkout."""
     environment = {**os.environ, "PYTHONPATH": str(checkout / "src"), "OMP_NUM_THREADS": "1"}
@@ -76,6 +92,11 @@ def first_call(checkout: Path) -> dict[str, float]:
     """The first tiled loss of a process."""
     seconds, mib = map(float, python(checkout, "-c", FIRST).split())
     return {"": seconds, ", MiB": mib}
+
+
+def augmentation(checkout: Path) -> dict[str, float]:
+    """Seconds for a batch of the recipe for folders."""
+    return {"": float(python(checkout, "-c", AUGMENT))}
 
 
 def training_step(checkout: Path) -> dict[str, float]:
@@ -102,7 +123,11 @@ def started(*arguments: str):
 CASES = {
     "pair-wise loss, B = 80": loss(80, 0, 400),
     "pair-wise loss, B = 4,096": loss(4096, 0, 5),
+    "class-level loss, B = 64, C = 20,000": loss(64, 20_000, 10),
+    "class-level loss, B = 128, C = 100,000": loss(128, 100_000, 5),
+    "class-level loss, B = 512, C = 10,000": loss(512, 10_000, 5),
     "class-level loss, B = 512, C = 100,000": loss(512, 100_000, 3),
+    "augmentation of 64 photographs of 256 x 256": augmentation,
     "first call of a tiled loss (B = 1,024)": first_call,
     "one step of circlet train (glyphs)": training_step,
     "python -c 'import circlet'": started("-c", "import circlet"),
