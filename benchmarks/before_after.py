@@ -4,8 +4,8 @@
     python benchmarks/before_after.py --before /tmp/before
 
 Each measurement is a process of its own; the two checkouts take turns, and the median over the rounds is shown with the
-range. Writes benchmarks/results/before_after.json and .md. CPU seconds of the process where a case is computed, wall
-seconds where it is started.
+range. Writes benchmarks/results/before_after.json and .md, with --threads 2 before_after_2.json and .md. CPU seconds of
+the process where a case is computed by one thread, wall seconds where several do or where a process is started.
 """
 
 import argparse
@@ -26,8 +26,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 LOSS = """
 import sys, time, torch, circlet
 batch, classes, repeats = map(int, sys.argv[1:])
-torch.set_num_threads(1)
 torch.manual_seed(0)
+clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
 x = torch.randn(batch, 512, requires_grad=True)
 loss = circlet.CircleLoss(margin=0.25, gamma=256.0)
 if classes:
@@ -43,14 +43,13 @@ for _ in range(repeats):
     x.grad = None
     if classes:
         w.grad = None
-    started = time.thread_time()
+    started = clock()
     step()
-    times.append(time.thread_time() - started)
+    times.append(clock() - started)
 print(min(times))  # what the machine's other work has disturbed least
 """
 FIRST = """
 import resource, time, torch, circlet
-torch.set_num_threads(1)
 x, labels = torch.randn(1024, 512, requires_grad=True), torch.arange(1024) // 5
 (x @ x.T).sum().backward()
 loss = circlet.CircleLoss(margin=0.25, gamma=256.0)
@@ -64,21 +63,21 @@ AUGMENT = """
 import time, torch
 from circlet.augment import Augment
 from circlet.recipes import folder
-torch.set_num_threads(1)
+clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
 images, labels = torch.randint(0, 256, (64, 3, 256, 256), dtype=torch.uint8), torch.arange(64)
 augment, times = Augment(folder(root=".").augment, (160, 160)), []
 for turn in range(10):
     torch.manual_seed(turn)
-    started = time.thread_time()
+    started = clock()
     augment(images, labels)
-    times.append(time.thread_time() - started)
+    times.append(clock() - started)
 print(sum(times[1:]) / 9)
 """
 
 
 def python(checkout: Path, *arguments: str, cwd: Path | None = None) -> str:
     """What a process prints that imports circlet from a checkout."""
-    environment = {**os.environ, "PYTHONPATH": str(checkout / "src"), "OMP_NUM_THREADS": "1"}
+    environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": str(checkout / "src")}
     command = [sys.executable, *arguments]
     return subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, check=True).stdout
 
@@ -141,7 +140,9 @@ def main() -> None:
     parser.add_argument("--before", type=Path, required=True, help="another checkout of this repository")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs="*", default=list(CASES), help="names of cases")
+    parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = str(given.threads)
     found: dict[str, dict[str, list[float]]] = {}
     for turn in range(given.rounds):
         for name in given.only:
@@ -154,21 +155,22 @@ def main() -> None:
                              check=True).stdout.strip()
         for side, checkout in (("before", given.before), ("now", ROOT))
     }  # fmt: skip
-    path = RESULTS / "before_after.json"
+    path = RESULTS / f"before_after{f'_{given.threads}' if given.threads > 1 else ''}.json"
     earlier = json.loads(path.read_text()) if path.exists() else {}
     if earlier.get("revisions") == revisions:  # cases that were not measured this time keep their figures
         found = {**earlier["measured"], **found}
-    content = {"machine": machine("torch"), "revisions": revisions, "rounds": given.rounds, "measured": found}
+    content = {"machine": machine("torch"), "revisions": revisions, "rounds": given.rounds, "threads": given.threads,
+               "measured": found}  # fmt: skip
     path.write_text(json.dumps(content, indent=1) + "\n")
     text = markdown(content)
-    (RESULTS / "before_after.md").write_text(text)
+    path.with_suffix(".md").write_text(text)
     print(text)
 
 
 def markdown(content: dict) -> str:
     """The table."""
     where, revisions = content["machine"], content["revisions"]
-    lines = [f"{where.get('cpu')}, {where.get('vectors')}, one thread, torch {where.get('torch')}; in turns, median "
+    lines = [f"{where.get('cpu')}, {where.get('vectors')}, threads: {content['threads']}, torch {where.get('torch')}; in turns, median "
              f"of {content['rounds']} rounds (range); before: {revisions['before']}, now: {revisions['now']}\n",
              "| case | before | now | now / before |", "|---|---|---|---|"]  # fmt: skip
     for name, sides in content["measured"].items():
