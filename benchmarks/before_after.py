@@ -170,8 +170,9 @@ def main() -> None:
 def markdown(content: dict) -> str:
     """The table."""
     where, revisions = content["machine"], content["revisions"]
-    lines = [f"{where.get('cpu')}, {where.get('vectors')}, threads: {content['threads']}, torch {where.get('torch')}; in turns, median "
-             f"of {content['rounds']} rounds (range); before: {revisions['before']}, now: {revisions['now']}\n",
+    lines = [f"{where.get('cpu')}, {where.get('vectors')}, threads: {content['threads']}, torch {where.get('torch')}; in "
+             f"turns, median of {content['rounds']} rounds (range); before: {revisions['before']}, now: "
+             f"{revisions['now']}\n",
              "| case | before | now | now / before |", "|---|---|---|---|"]  # fmt: skip
     for name, sides in content["measured"].items():
         before, now = (statistics.median(sides[side]) for side in ("before", "now"))

@@ -78,7 +78,7 @@ def test_nothing_is_kept_without_a_gradient():
     leaves, make = operands("pair", 37)
     pairs = make(*leaves)
     order, labels = sort_by_label(pairs.labels)
-    assert not symmetric_lse(pairs.anchors, order, ranges(labels, labels), Circle(), True, Tiling(8, 16, 0))[1].slabs
+    assert not symmetric_lse(pairs.anchors, order, ranges(labels, labels), Circle(), True, Tiling(8, 16, 0))[1]
     lse = tiled(pairs, Circle())
     assert not lse.pos.requires_grad
 

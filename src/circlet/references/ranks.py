@@ -28,8 +28,7 @@ from torch import Tensor
 
 from circlet.distributed.collectives import Group, agree, all_gather, gather_rows, num_ranks, rank_in
 from circlet.similarity import PairLse, Pairs, Rule, Statistic, is_transformed, pair_lse, union
-from circlet.similarity.across import KeptOfRanks, RankRows, own_gradient, own_lse
-from circlet.similarity.kept import Kept
+from circlet.similarity.across import KeptSlabs, RankRows, own_gradient, own_lse
 from circlet.similarity.operators import first_order, refuse_batched
 from circlet.similarity.rows import compute_dtype
 
@@ -208,17 +207,15 @@ class _Across(torch.autograd.Function):
         others, other_labels = batch.of_others(batch.embeddings_of).detach(), batch.of_others(batch.labels_of)
         own, kept = own_lse(RankRows(embeddings, batch.labels, others, other_labels, rule, normalize))
         lse = torch.cat(gather_rows(own.T, batch.sizes, batch.group, "log-sum-exps")).T
-        ctx.batch, ctx.rule, ctx.normalize = batch, rule, normalize
-        ctx.num_own, ctx.finished = len(kept.own.slabs), [part.finished for part in kept]
-        ctx.save_for_backward(embeddings, others, other_labels, lse, *kept.own.slabs, *kept.others.slabs)
+        ctx.batch, ctx.rule, ctx.normalize, ctx.num_own = batch, rule, normalize, len(kept.own)
+        ctx.save_for_backward(embeddings, others, other_labels, lse, *kept.own, *kept.others)
         return lse
 
     @staticmethod
     def backward(ctx: Any, grads: Tensor) -> tuple[Tensor | None, ...]:
         embeddings, others, other_labels, lse, *slabs = ctx.saved_tensors
         refuse_batched(grads)
-        batch, parts = ctx.batch, (slabs[: ctx.num_own], slabs[ctx.num_own :])
-        kept = KeptOfRanks(*map(Kept, parts, ctx.finished))
+        batch, kept = ctx.batch, KeptSlabs(slabs[: ctx.num_own], slabs[ctx.num_own :])
         rank_rows = RankRows(embeddings, batch.labels, others, other_labels, ctx.rule, ctx.normalize)
         of_own, of_others = [], []
         for per_row in (lse, grads):

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from circlet.similarity.blocks import Gradient, Scratch, Sums, Tile, Tiling, tiling_of
 from circlet.similarity.cross import spans, tile_of
-from circlet.similarity.kept import Kept, KeptTiles, new_kept
+from circlet.similarity.kept import KeptTiles, new_slabs
 from circlet.similarity.pairs import Rule
 from circlet.similarity.positives import Positives, ranges, sort_by_label
 from circlet.similarity.rows import compute_dtype, prepare, through_norm_, without_autocast
@@ -40,41 +40,41 @@ class RankRows(NamedTuple):
     normalize: bool
 
 
-class KeptOfRanks(NamedTuple):
-    """The tiles that the forward pass leaves to the backward pass, of the own rows and of the others."""
+class KeptSlabs(NamedTuple):
+    """Slabs of the tiles that the forward pass leaves to the backward pass, of the own rows and of the others."""
 
-    own: Kept
-    others: Kept
+    own: list[Tensor]
+    others: list[Tensor]
 
 
-def own_lse(rank_rows: RankRows) -> tuple[Tensor, KeptOfRanks]:
+def own_lse(rank_rows: RankRows) -> tuple[Tensor, KeptSlabs]:
     """Log-sum-exps (2, B) of the positives and of the negatives of the own rows, in fp64; and what is kept."""
     x, y = rank_rows.x, rank_rows.y
     tiling = TILING or tiling_of(x)
     order, sorted_labels = sort_by_label(rank_rows.labels)
     own_ranges = ranges(sorted_labels, sorted_labels)
     with without_autocast(x):
-        within, own_kept = symmetric_lse(x, order, own_ranges, rank_rows.rule, rank_rows.normalize, tiling)
+        within, own_slabs = symmetric_lse(x, order, own_ranges, rank_rows.rule, rank_rows.normalize, tiling)
         y_order, positives = _positives(sorted_labels, rank_rows.other_labels)
         dtype = compute_dtype(x)
         rows = prepare(x, order, dtype, normalize=rank_rows.normalize).unit
         sums = Sums(len(x), Scratch(dtype, x.device), rank_rows.rule.short_form(), positives)
-        kept = new_kept(x, dtype, len(x) * len(y), tiling.keep_bytes)
-        tiles = KeptTiles(kept)
+        slabs = new_slabs(x, dtype, len(x) * len(y), tiling.keep_bytes)
+        kept = KeptTiles(slabs)
         scratch = _scratch(rows, y, tiling)
         for c, d in spans(len(y), tiling.width):
             columns = prepare(y, y_order[c:d], dtype, normalize=rank_rows.normalize).unit
             for a, b in spans(len(x), tiling.height):
-                s = tiles.take(b - a, d - c)
+                s = kept.take(b - a, d - c)
                 s = tile_of(scratch, b - a, d - c) if s is None else s
                 sums.add(torch.mm(rows[a:b], columns.T, out=s), Tile(a, b, len(x) + c, len(x) + d), mirrored=False)
         across = sums.result()
         across[:, order] = across.clone()
-        return torch.logaddexp(within, across), KeptOfRanks(own_kept, kept)
+        return torch.logaddexp(within, across), KeptSlabs(own_slabs, slabs)
 
 
 def own_gradient(
-    rank_rows: RankRows, kept: KeptOfRanks, lse: Tensor, grads: Tensor, other_lse: Tensor, other_grads: Tensor
+    rank_rows: RankRows, kept: KeptSlabs, lse: Tensor, grads: Tensor, other_lse: Tensor, other_grads: Tensor
 ) -> Tensor:
     """Gradient of the own rows (B, D), in their dtype.
 

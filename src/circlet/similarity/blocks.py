@@ -8,10 +8,6 @@ its similarities, where A_i is the gradient arriving at the log-sum-exp of ancho
 In the symmetric form the columns are anchors too, and the block stands for its mirror image as well:
 
     H_ij = slope(s_ij) [A_i exp(e_ij - lse_i) + A_j exp(e_ij - lse_j)].
-
-What depends on the pair alone, slope(s_ij) 2^(rate q_ij + shift), the forward pass has at hand. Of kept tiles (`kept`)
-it leaves that to the backward pass in the place of the similarity: in *finished* blocks, of negatives, where one shift
-does for all anchors.
 """
 
 from collections.abc import Iterator
@@ -98,9 +94,6 @@ class Scratch:
         return first, second, third
 
 
-FINISHED = 2.0**80  # a sum of a finished block at most, for its inverse goes into a factor that must not vanish
-
-
 class Sums:
     """Forward: running log-sum-exps of all anchors, (batch,) in fp64, so that the tiles add up without rounding."""
 
@@ -114,44 +107,29 @@ class Sums:
         """(2, batch) log-sum-exps of the positives and of the negatives."""
         return torch.stack([self.pos, self.neg])
 
-    def add(self, s: Tensor, tile: Tile, *, mirrored: bool, finished: dict[Tile, int] | None = None) -> None:
-        """Add a tile of similarities to its rows and, if mirrored, to its columns (which are anchors too).
-
-        finished: takes the blocks that are finished in their place, and their shifts; None: `s` stays as it is.
-        """
+    def add(self, s: Tensor, tile: Tile, *, mirrored: bool) -> None:
+        """Add a tile of similarities to its rows and, if mirrored, to its columns (which are anchors too)."""
         for a, b, c, d in tile.blocks(self._positives, self._scratch.size):
             for start, stop, mixed in self._positives.split(a, b, c, d):
                 block = s[start - tile.a : stop - tile.a, c - tile.c : d - tile.c]
-                place = Tile(start, stop, c, d)
-                if mixed or not self._scratch.looks or not self._add_plain(block, place, mirrored, finished):
-                    masks = self._positives.masks(*place) if mixed else None
-                    self._add_any(block, slice(start, stop), slice(c, d) if mirrored else None, masks)
+                rows, columns = slice(start, stop), slice(c, d) if mirrored else None
+                if mixed or not self._scratch.looks or not self._add_plain(block, rows, columns):
+                    self._add_any(block, rows, columns, self._positives.masks(start, stop, c, d) if mixed else None)
 
-    def _add_plain(self, block: Tensor, place: Tile, mirrored: bool, finished: dict[Tile, int] | None) -> bool:
+    def _add_plain(self, block: Tensor, rows: slice, columns: slice | None) -> bool:
         """Add a block of negatives with one exponential a pair, and one shift for all; False if that is too coarse."""
         side = self._sides.neg
         factor = rate(side, block.dtype)
         shift = block.new_tensor(self._shift)
-        first, second, _ = self._scratch.like(block)
-        if finished is None:
-            terms, slope = side.affine(block, factor, shift, first), None
-        else:
-            terms, slope = side.affine_and_slope(block, factor, shift, (first, second))
-        terms.exp2_()
-        sums = [terms.sum(1), terms.sum(0)] if mirrored else [terms.sum(1)]
+        terms = side.affine(block, factor, shift, self._scratch.like(block)[0]).exp2_()
+        sums = [terms.sum(1)] if columns is None else [terms.sum(1), terms.sum(0)]
         low, high = torch.cat(sums).aminmax()
         # What is lost below the smallest number must be nothing beside each sum.
         if not (float(low) > 2.0**-80 and float(high) < torch.inf):
             return False
-        for total, (start, stop) in zip(sums, (place[:2], place[2:]), strict=False):
+        for total, place in zip(sums, (rows, columns), strict=False):
             part = (total.double().log2() - self._shift) * (side.scale / factor) + side.offset
-            _add(self.neg[start:stop], part)
-        if finished is not None and float(high) < FINISHED:
-            finished[place] = self._shift
-            if slope is None:
-                block.copy_(terms)
-            else:
-                torch.mul(terms, slope, out=block)
+            _add(self.neg[place], part)
         return True
 
     def _add_any(self, block: Tensor, rows: slice, columns: slice | None, masks: tuple[Tensor, Tensor] | None) -> None:
@@ -166,7 +144,7 @@ class Sums:
                 q = torch.where(mask, q, -torch.inf)
             elif self._scratch.looks:
                 peak = rate(side, q.dtype) * float(q.amax())
-                self._shift = 60 - round(peak) if isfinite(peak) else 0  # for the next blocks
+                self._shift = 90 - round(peak) if isfinite(peak) else 0  # for the next blocks
             _add(total[rows], logsumexp(q, 1, side, buffers[1]))
             if columns is not None:
                 _add(total[columns], logsumexp(q, 0, side, buffers[1]))
@@ -214,18 +192,6 @@ class SideGradient(NamedTuple):
         if slope is not None:
             out.mul_(slope)
 
-    def write_finished(self, out: Tensor, terms: Tensor, rows: slice, columns: slice | None, shift: int) -> None:
-        """G of a finished block into `out`, which is another tensor; H if the columns are anchors too."""
-        factors = self._factors(rows, shift)[:, None]
-        if columns is None:
-            torch.mul(terms, factors, out=out)
-        else:
-            torch.add(factors, self._factors(columns, shift), out=out).mul_(terms)
-
-    def _factors(self, anchors: slice, shift: int) -> Tensor:
-        """Factors beside exponentials that were shifted by so much."""
-        return (self.shift[anchors] - shift).exp2_().mul_(self.factor[anchors])
-
     def _write_plain(self, out: Tensor, s: Tensor, rows: slice, columns: slice, scratch: Scratch) -> bool:
         """H with one exponential a pair, 2^(rate q + middle) (factor_i 2^(shift_i - middle) + the same of j).
 
@@ -257,19 +223,13 @@ class Gradient:
         self._neg = SideGradient.of(sides.neg, lse[1], grads[1], dtype)
         self._scratch, self._positives = scratch, positives
 
-    def write(
-        self, out: Tensor, s: Tensor, tile: Tile, *, mirrored: bool, finished: dict[Tile, int] | None = None
-    ) -> None:
-        """Gradient of tile `s` into `out` (which may be `s`); finished: its finished blocks, and their shifts."""
+    def write(self, out: Tensor, s: Tensor, tile: Tile, *, mirrored: bool) -> None:
+        """Gradient of tile `s` into `out` (which may be `s`)."""
         for a, b, c, d in tile.blocks(self._positives, self._scratch.size):
             columns = slice(c, d) if mirrored else None
             for start, stop, mixed in self._positives.split(a, b, c, d):
                 place = slice(start - tile.a, stop - tile.a), slice(c - tile.c, d - tile.c)
                 block, rows = s[place], slice(start, stop)
-                shift = None if finished is None else finished.get(Tile(start, stop, c, d))
-                if shift is not None:
-                    self._neg.write_finished(out[place], block, rows, columns, shift)
-                    continue
                 if not mixed:
                     self._neg.write(out[place], block, rows, columns, self._scratch)
                     continue

@@ -11,14 +11,14 @@ labels are no special case: sorted by label, each anchor has a range of one refe
 Legend: B batch, C references, D dim. x (B, D) anchors, y (C, D) references.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from circlet.similarity.blocks import Gradient, Scratch, Sums, Tile, Tiling
-from circlet.similarity.kept import Kept, KeptTiles, new_kept
+from circlet.similarity.kept import KeptTiles, new_slabs
 from circlet.similarity.pairs import Rule
 from circlet.similarity.positives import Positives
 from circlet.similarity.rows import compute_dtype, prepare, through_norm_
@@ -40,27 +40,25 @@ class CrossPairs(NamedTuple):
 
 def cross_lse(
     x: Tensor, y: Tensor, pairs: CrossPairs, rule: Rule, normalize: bool, tiling: Tiling
-) -> tuple[Tensor, Kept]:
-    """Log-sum-exps (2, B) of the positives and of the negatives in fp64, and the kept tiles."""
+) -> tuple[Tensor, list[Tensor]]:
+    """Log-sum-exps (2, B) of the positives and of the negatives in fp64, and the slabs of the kept tiles."""
     dtype, (height, width, keep_bytes) = compute_dtype(x, y), tiling
     anchors = prepare(x, pairs.x_order, dtype, normalize=normalize).unit
     positives = Positives(pairs.ranges, pairs.mask, own=pairs.own)
     sums = Sums(len(x), Scratch(dtype, x.device), rule.short_form(), positives)
-    kept = new_kept(x, dtype, len(x) * len(y), keep_bytes)
-    tiles = KeptTiles(kept)
+    slabs = new_slabs(x, dtype, len(x) * len(y), keep_bytes)
+    kept = KeptTiles(slabs)
     scratch = anchors.new_empty(min(height, len(x)) * min(width, len(y)))
     for c, d in spans(len(y), width):
         references = prepare(y, span(pairs.y_order, c, d), dtype, normalize=normalize)
         for a, b in spans(len(x), height):
-            place = tiles.take(b - a, d - c)
-            s = tile_of(scratch, b - a, d - c) if place is None else place
-            finished = None if place is None else kept.finished
-            torch.mm(anchors[a:b], references.unit.T, out=s)
-            sums.add(s, Tile(a, b, c, d), mirrored=False, finished=finished)
+            s = kept.take(b - a, d - c)
+            s = tile_of(scratch, b - a, d - c) if s is None else s
+            sums.add(torch.mm(anchors[a:b], references.unit.T, out=s), Tile(a, b, c, d), mirrored=False)
     lse = sums.result()
     if pairs.x_order is not None:
         lse[:, pairs.x_order] = lse.clone()
-    return lse, kept
+    return lse, slabs
 
 
 def cross_lse_backward(
@@ -69,7 +67,7 @@ def cross_lse_backward(
     pairs: CrossPairs,
     lse: Tensor,
     grads: Tensor,
-    kept: Kept,
+    slabs: Sequence[Tensor],
     release: bool,
     needs: tuple[bool, bool],
     rule: Rule,
@@ -78,8 +76,8 @@ def cross_lse_backward(
 ) -> tuple[Tensor, Tensor]:
     """Gradients of x (B, D) and of y (C, D), each in its dtype; without rows where not needed.
 
-    lse: (2, B) as `cross_lse` gave them. grads: (2, B), what arrived there. release: give the memory of the kept tiles
-    back as they are used up.
+    lse: (2, B) as `cross_lse` gave them. grads: (2, B), what arrived there. release: give the memory of the slabs back
+    as they are used up.
     """
     dtype, (height, width, _), (needs_x, needs_y) = compute_dtype(x, y), tiling, needs
     anchors = prepare(x, pairs.x_order, dtype, normalize=normalize)
@@ -87,7 +85,7 @@ def cross_lse_backward(
         lse, grads = lse[:, pairs.x_order], grads[:, pairs.x_order]
     positives = Positives(pairs.ranges, pairs.mask, own=pairs.own)
     gradient = Gradient(lse, grads.to(dtype), Scratch(dtype, x.device), rule.short_form(), positives)
-    tiles = KeptTiles(kept, release=release, arrived=grads)
+    kept = KeptTiles(slabs, release=release)
     scratch = anchors.unit.new_empty(min(height, len(x)) * min(width, len(y)))
     total = torch.zeros_like(anchors.unit) if needs_x else None
     new = torch.empty_like if len(x) else torch.zeros_like
@@ -97,10 +95,9 @@ def cross_lse_backward(
         part = _place(out, pairs.y_order, c, d, dtype) if needs_y else None
         for a, b in spans(len(x), height):
             g = tile_of(scratch, b - a, d - c)
-            place = tiles.take(b - a, d - c)
-            s = torch.mm(anchors.unit[a:b], references.unit.T, out=g) if place is None else place
-            finished = None if place is None else kept.finished
-            gradient.write(g, s, Tile(a, b, c, d), mirrored=False, finished=finished)
+            s = kept.take(b - a, d - c)
+            s = torch.mm(anchors.unit[a:b], references.unit.T, out=g) if s is None else s
+            gradient.write(g, s, Tile(a, b, c, d), mirrored=False)
             if total is not None:
                 total[a:b].addmm_(g, references.unit)
             if part is not None:
@@ -111,7 +108,7 @@ def cross_lse_backward(
                 out[pairs.y_order[c:d]] = part.to(out.dtype)
             elif part.dtype != out.dtype:
                 out[c:d] = part
-    tiles.finish()
+    kept.finish()
     if total is None:
         return x.new_empty(0, x.shape[1]), out
     grad_x = through_norm_(total, anchors).to(x.dtype)

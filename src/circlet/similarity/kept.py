@@ -1,42 +1,26 @@
-"""Kept tiles: what the forward pass leaves to the backward pass, instead of computing it twice.
+"""Kept tiles: similarities that the forward pass leaves to the backward pass, instead of computing them twice.
 
-They hold similarities or, in finished blocks (see `blocks`), the gradient but for a factor of each anchor. They live in
-a few slabs and are used in the order in which they were made. The backward pass frees a slab when it has used it up
-(and computes its tiles anew if it is asked a second time), so the memory goes over, slab by slab, to the gradient that
-is being written. So nobody but the two passes may look at a slab. Its size is above the one from which malloc gives
-every block back to the system.
+They live in a few slabs and are used in the order in which they were made. The backward pass frees a slab when it
+has used it up (and computes its tiles anew if it is asked a second time), so the memory goes over, slab by slab, to
+the gradient that is being written. So nobody but the two passes may look at a slab. Its size is above the one from
+which malloc gives every block back to the system.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from circlet.similarity.blocks import Tile
-
 SLAB_BYTES = 33 * 2**20
-SMALL = 2.0**-40  # a gradient that would leave nothing of the factors of finished blocks
-
-
-class Kept(NamedTuple):
-    """Flat tensors, and the finished blocks with their shifts."""
-
-    slabs: list[Tensor]
-    finished: dict[Tile, int]
 
 
 class KeptTiles:
-    """Hands out the tiles of `kept` one after another.
+    """Hands out the tiles of `slabs` (flat tensors) one after another."""
 
-    release: free a slab that is used up. arrived: the gradient of the log-sum-exps; if it is small, none is handed out.
-    """
-
-    def __init__(self, kept: Kept, *, release: bool = False, arrived: Tensor | None = None) -> None:
-        self._slabs = list(kept.slabs)
+    def __init__(self, slabs: Sequence[Tensor], *, release: bool = False) -> None:
+        self._slabs = list(slabs)
         self._used = 0
         self._release = release
-        if kept.finished and arrived is not None and not float(arrived.abs().amax()) > SMALL:
-            self.finish()
 
     def take(self, rows: int, columns: int) -> Tensor | None:
         """The place of the next tile (rows, columns); None if it is not kept, or no more."""
@@ -62,7 +46,7 @@ class KeptTiles:
         self._slabs = []
 
 
-def new_kept(like: Tensor, dtype: torch.dtype, pairs: int, keep_bytes: int) -> Kept:
+def new_slabs(like: Tensor, dtype: torch.dtype, pairs: int, keep_bytes: int) -> list[Tensor]:
     """Empty slabs for at most `keep_bytes` of a loss over so many pairs."""
     left = min(keep_bytes // dtype.itemsize, pairs)
     slabs = []
@@ -70,4 +54,4 @@ def new_kept(like: Tensor, dtype: torch.dtype, pairs: int, keep_bytes: int) -> K
         size = min(left, SLAB_BYTES // dtype.itemsize)
         slabs.append(torch.empty(size, dtype=dtype, device=like.device))
         left -= size
-    return Kept(slabs, {})
+    return slabs

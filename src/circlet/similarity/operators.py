@@ -17,7 +17,6 @@ from torch import Tensor
 from circlet.similarity import cross, hardest, symmetric
 from circlet.similarity.blocks import Tiling
 from circlet.similarity.cross import CrossPairs
-from circlet.similarity.kept import Kept
 from circlet.similarity.pairs import Rule
 from circlet.similarity.rows import is_transformed, without_autocast
 from circlet.similarity.spec import rule_of, spec_of
@@ -79,27 +78,26 @@ def first_order(grad: Tensor | None, of: Tensor) -> Tensor | None:
 class _Symmetric(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, order: Tensor, ranges: Tensor, *settings: Any) -> Tensor:
-        lse, kept = symmetric.symmetric_lse(x, order, ranges, *settings)
-        ctx.settings, ctx.finished = settings, kept.finished
-        ctx.save_for_backward(x, order, ranges, lse, *kept.slabs)
+        lse, slabs = symmetric.symmetric_lse(x, order, ranges, *settings)
+        ctx.settings = settings
+        ctx.save_for_backward(x, order, ranges, lse, *slabs)
         return lse
 
     @staticmethod
     def backward(ctx: Any, grads: Tensor) -> tuple[Tensor | None, ...]:
         x, order, ranges, lse, *slabs = ctx.saved_tensors
         refuse_batched(grads)
-        kept = Kept(slabs, ctx.finished)
         with without_autocast(x), torch.no_grad():
-            grad = symmetric.symmetric_lse_backward(x, order, ranges, lse, grads, kept, True, *ctx.settings)
+            grad = symmetric.symmetric_lse_backward(x, order, ranges, lse, grads, slabs, True, *ctx.settings)
         return first_order(grad, x), *[None] * 5
 
 
 class _Cross(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, pairs: CrossPairs, *settings: Any) -> Tensor:
-        lse, kept = cross.cross_lse(x, y, pairs, *settings)
-        ctx.pairs, ctx.settings, ctx.finished = pairs, settings, kept.finished
-        ctx.save_for_backward(x, y, lse, *kept.slabs)
+        lse, slabs = cross.cross_lse(x, y, pairs, *settings)
+        ctx.pairs, ctx.settings = pairs, settings
+        ctx.save_for_backward(x, y, lse, *slabs)
         return lse
 
     @staticmethod
@@ -107,9 +105,8 @@ class _Cross(torch.autograd.Function):
         x, y, lse, *slabs = ctx.saved_tensors
         needs = ctx.needs_input_grad[:2]
         refuse_batched(grads)
-        kept = Kept(slabs, ctx.finished)
         with without_autocast(x), torch.no_grad():
-            found = cross.cross_lse_backward(x, y, ctx.pairs, lse, grads, kept, True, needs, *ctx.settings)
+            found = cross.cross_lse_backward(x, y, ctx.pairs, lse, grads, slabs, True, needs, *ctx.settings)
         grad_x, grad_y = (grad if need else None for grad, need in zip(found, needs, strict=True))
         return first_order(grad_x, x), first_order(grad_y, y), *[None] * 4
 
@@ -162,7 +159,7 @@ def symmetric_operator_backward(
     """`symmetric.symmetric_lse_backward`."""
     settings = _settings(rule, numbers, normalize, height, width)
     with without_autocast(x):
-        return symmetric.symmetric_lse_backward(x, order, ranges, lse, grads, Kept([], {}), False, *settings)
+        return symmetric.symmetric_lse_backward(x, order, ranges, lse, grads, [], False, *settings)
 
 
 @torch.library.custom_op("circlet::cross_lse", mutates_args=())
@@ -209,7 +206,7 @@ def cross_operator_backward(
     pairs = CrossPairs(x_order, y_order, ranges, mask, own)
     settings = _settings(rule, numbers, normalize, height, width)
     with without_autocast(x):
-        return cross.cross_lse_backward(x, y, pairs, lse, grads, Kept([], {}), False, (needs_x, needs_y), *settings)
+        return cross.cross_lse_backward(x, y, pairs, lse, grads, [], False, (needs_x, needs_y), *settings)
 
 
 @torch.library.custom_op("circlet::hardest_pairs", mutates_args=())

@@ -8,13 +8,13 @@ kept. Memory: the sorted unit rows, their gradient, one tile, O(B), and the tile
 Legend: B batch, D dim. x (B, D) anchors; order (B,) sorts them by label; ranges (2, B), see `positives`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from circlet.similarity.blocks import Gradient, Scratch, Sums, Tile, Tiling
-from circlet.similarity.kept import Kept, KeptTiles, new_kept
+from circlet.similarity.kept import KeptTiles, new_slabs
 from circlet.similarity.pairs import Rule
 from circlet.similarity.positives import Positives
 from circlet.similarity.rows import compute_dtype, prepare, through_norm_
@@ -31,24 +31,22 @@ def triangle(batch: int, height: int, width: int) -> Iterator[Tile]:
 
 def symmetric_lse(
     x: Tensor, order: Tensor, ranges: Tensor, rule: Rule, normalize: bool, tiling: Tiling
-) -> tuple[Tensor, Kept]:
-    """Log-sum-exps (2, B) of the positives and of the negatives in fp64, and the kept tiles."""
+) -> tuple[Tensor, list[Tensor]]:
+    """Log-sum-exps (2, B) of the positives and of the negatives in fp64, and the slabs of the kept tiles."""
     dtype, (height, width, keep_bytes) = compute_dtype(x), tiling
     unit = prepare(x, order, dtype, normalize=normalize).unit
     positives = Positives(ranges, None, own=True)
     sums = Sums(len(x), Scratch(dtype, x.device), rule.short_form(), positives)
-    kept = new_kept(x, dtype, len(x) * (len(x) + height) // 2, keep_bytes)
-    tiles = KeptTiles(kept)
+    slabs = new_slabs(x, dtype, len(x) * (len(x) + height) // 2, keep_bytes)
+    kept = KeptTiles(slabs)
     scratch = unit.new_empty(height * max(height, width))
     for tile in triangle(len(x), height, width):
-        place = tiles.take(tile.b - tile.a, tile.d - tile.c)
-        s = _similarities(unit, tile, _tile_of(scratch, tile) if place is None else place)
-        mirrored = tile.a != tile.c
-        # On the diagonal only rows are summed up, so nobody has looked whether sums of columns are large enough.
-        sums.add(s, tile, mirrored=mirrored, finished=kept.finished if mirrored and place is not None else None)
+        s = kept.take(tile.b - tile.a, tile.d - tile.c)
+        s = _similarities(unit, tile, _tile_of(scratch, tile) if s is None else s)
+        sums.add(s, tile, mirrored=tile.a != tile.c)
     lse = sums.result()
     lse[:, order] = lse.clone()
-    return lse, kept
+    return lse, slabs
 
 
 def symmetric_lse_backward(
@@ -57,7 +55,7 @@ def symmetric_lse_backward(
     ranges: Tensor,
     lse: Tensor,
     grads: Tensor,
-    kept: Kept,
+    slabs: Sequence[Tensor],
     release: bool,
     rule: Rule,
     normalize: bool,
@@ -65,7 +63,7 @@ def symmetric_lse_backward(
 ) -> Tensor:
     """Gradient of x (B, D), in its dtype, from the gradients (2, B) of the two log-sum-exps.
 
-    release: give the memory of the kept tiles back as they are used up.
+    release: give the memory of the slabs back as they are used up.
     """
     dtype, (height, width, _) = compute_dtype(x), tiling
     rows = prepare(x, order, dtype, normalize=normalize)
@@ -73,19 +71,18 @@ def symmetric_lse_backward(
     positives = Positives(ranges, None, own=True)
     arrived = grads[:, order].to(dtype)
     gradient = Gradient(lse[:, order], arrived, Scratch(dtype, x.device), rule.short_form(), positives)
-    tiles = KeptTiles(kept, release=release, arrived=grads)
+    kept = KeptTiles(slabs, release=release)
     scratch = unit.new_empty(height * max(height, width))
     total = torch.zeros_like(unit)
     for tile in triangle(len(x), height, width):
         a, b, c, d = tile
         h = _tile_of(scratch, tile)
-        place = tiles.take(b - a, d - c)
-        s = _similarities(unit, tile, h) if place is None else place
-        gradient.write(h, s, tile, mirrored=True, finished=None if place is None else kept.finished)
+        s = kept.take(b - a, d - c)
+        gradient.write(h, _similarities(unit, tile, h) if s is None else s, tile, mirrored=True)
         total[a:b].addmm_(h, unit[c:d])
         if a != c:
             total[c:d].addmm_(h.T, unit[a:b])
-    tiles.finish()
+    kept.finish()
     del scratch
     out = torch.empty_like(x, memory_format=torch.contiguous_format)
     for a in range(0, len(x), height):
