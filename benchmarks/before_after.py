@@ -170,8 +170,8 @@ def main() -> None:
 def markdown(content: dict) -> str:
     """The table."""
     where, revisions = content["machine"], content["revisions"]
-    lines = [f"{where.get('cpu')}, {where.get('vectors')}, threads: {content['threads']}, torch {where.get('torch')}; in "
-             f"turns, median of {content['rounds']} rounds (range); before: {revisions['before']}, now: "
+    lines = [f"{where.get('cpu')}, {where.get('vectors')}, threads: {content['threads']}, torch {where.get('torch')}; "
+             f"in turns, median of {content['rounds']} rounds (range); before: {revisions['before']}, now: "
              f"{revisions['now']}\n",
              "| case | before | now | now / before |", "|---|---|---|---|"]  # fmt: skip
     for name, sides in content["measured"].items():
