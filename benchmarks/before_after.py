@@ -23,11 +23,14 @@ from circlet.environment import machine
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 
-LOSS = """
-import sys, time, torch, circlet
+CLOCK = """
+import time, torch
+clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
+"""
+LOSS = f"""{CLOCK}
+import sys, circlet
 batch, classes, repeats = map(int, sys.argv[1:])
 torch.manual_seed(0)
-clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
 x = torch.randn(batch, 512, requires_grad=True)
 loss = circlet.CircleLoss(margin=0.25, gamma=256.0)
 if classes:
@@ -59,11 +62,9 @@ print(time.perf_counter() - started, (resource.getrusage(resource.RUSAGE_SELF).r
 """
 
 
-AUGMENT = """
-import time, torch
+AUGMENT = f"""{CLOCK}
 from circlet.augment import Augment
 from circlet.recipes import folder
-clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
 images, labels = torch.randint(0, 256, (64, 3, 256, 256), dtype=torch.uint8), torch.arange(64)
 augment, times = Augment(folder(root=".").augment, (160, 160)), []
 for turn in range(10):
@@ -77,7 +78,7 @@ print(sum(times[1:]) / 9)
 
 def python(checkout: Path, *arguments: str, cwd: Path | None = None) -> str:
     """What a process prints that imports circlet from a checkout."""
-    environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": str(checkout / "src")}
+    environment = {**os.environ, "PYTHONPATH": str(checkout / "src")}
     command = [sys.executable, *arguments]
     return subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, check=True).stdout
 
@@ -155,7 +156,7 @@ def main() -> None:
                              check=True).stdout.strip()
         for side, checkout in (("before", given.before), ("now", ROOT))
     }  # fmt: skip
-    path = RESULTS / f"before_after{f'_{given.threads}' if given.threads > 1 else ''}.json"
+    path = RESULTS / ("before_after.json" if given.threads == 1 else f"before_after_{given.threads}.json")
     earlier = json.loads(path.read_text()) if path.exists() else {}
     if earlier.get("revisions") == revisions:  # cases that were not measured this time keep their figures
         found = {**earlier["measured"], **found}

@@ -34,6 +34,7 @@ import numpy as np
 from PIL import Image
 
 RESULTS = Path(__file__).parent / "results"
+PARTS = ("batches", "memory", "recall")
 P, K, SHARDS, IMAGES = 64, 4, 50, 200_000
 SMALL = shlex.split(
     "--data.size 28 28 --data.channels 1 --data.workers 1 --model.backbone small --model.no-pretrained --model.size 28 "
@@ -278,7 +279,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder for shards and runs; kept")
     parser.add_argument("--images", type=int, nargs="+", default=[IMAGES // 10, IMAGES], help="of the memory")
-    parser.add_argument("--only", choices=["batches", "memory", "recall"], nargs="*")
+    parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS)
     parser.add_argument("--omniglot", type=Path, help="folder with its two archives; without, they are downloaded")
     given = parser.parse_args()
     from circlet.environment import machine
@@ -287,7 +288,7 @@ def main() -> None:
     before = json.loads(path.read_text()) if path.exists() else {"batches": [], "memory": []}
     before.setdefault("recall", [])
     found = {**before, "machine": machine("torch", "pyarrow", "pillow")}
-    for part in given.only or ["batches", "memory", "recall"]:
+    for part in given.only:
         if part == "batches":
             found["batches"] = batches()
         elif part == "memory":

@@ -82,8 +82,8 @@ def sample(images: Tensor, grid: Tensor, fill: float | None, halved: Tensor | No
         sampled = images.new_empty(*images.shape[:2], *grid.shape[1:3])
         for times in halved.unique().tolist():
             rows = (halved == times).nonzero()[:, 0]
-            chosen = images.index_select(0, rows), grid.index_select(0, rows)  # whole images, faster than by [rows]
-            sampled.index_copy_(0, rows, sample(_averaged(chosen[0], 2**times), chosen[1], fill))
+            smaller = _averaged(images.index_select(0, rows), 2**times)  # whole images: faster than by [rows]
+            sampled.index_copy_(0, rows, sample(smaller, grid.index_select(0, rows), fill))
         return sampled
     if fill is None:
         return F.grid_sample(images, grid, padding_mode="border", align_corners=False)

@@ -70,7 +70,7 @@ def write_table(
 
     described = described_by(images) | ({} if labels is None else {"label": labels})
     columns = {name: pa.array(values) for name, values in described.items()}
-    cameras = {"camera": columns.pop("camera")} if images.cameras is not None else {}
     columns["embedding"] = pa.FixedSizeListArray.from_arrays(pa.array(embeddings.ravel()), embeddings.shape[1])
-    columns |= cameras
+    if "camera" in columns:
+        columns["camera"] = columns.pop("camera")  # the last column
     pyarrow.parquet.write_table(pa.table(columns, metadata=notes), file)

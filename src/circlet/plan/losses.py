@@ -102,7 +102,7 @@ def memory_bank(scale: Scale) -> Part:
 
 def _references(scale: Scale) -> float:
     """Bytes of the class weights of a tile in unit length."""
-    width = min(cpu_tiling(int(scale.batch), scale.dim).width, scale.own_classes)
+    width = min(cpu_tiling(scale.batch, scale.dim).width, scale.met_classes)
     return 0.0 if scale.on_gpu else 4.0 * width * scale.dim
 
 

@@ -28,7 +28,7 @@ from circlet.training.clip import clip_grad_norm_
 from circlet.training.optimizer import OptimizerConfig, build_optimizer
 
 SECONDS = 1.0  # of each
-_IMAGES, _ROWS, _CLASSES, _VECTORS = 16, 2048, 20_000, 8192
+_IMAGES, _PAIRED, _ROWS, _CLASSES, _VECTORS = 16, 2048, 512, 20_000, 8192
 _OPERATIONS = 5e9  # at least, for a network of so few that starting them takes the time
 _WEIGHTS = 2**24  # more than a cache holds, and than malloc keeps
 _DECODED = 200
@@ -66,7 +66,7 @@ def _network(model: nn.Module, network: Network, scale: Scale, device: torch.dev
 
 
 def _pairs(scale: Scale, device: torch.device) -> float:
-    rows = min(_ROWS, scale.batch)
+    rows = min(_PAIRED, scale.batch)
     small = Scale(batch=rows, dim=scale.dim, on_gpu=device.type == "cuda")
     embeddings = torch.randn(rows, scale.dim, device=device, requires_grad=True)
     labels = torch.arange(rows, device=device) // 4
@@ -76,7 +76,7 @@ def _pairs(scale: Scale, device: torch.device) -> float:
 def _classes(scale: Scale, device: torch.device) -> float:
     if scale.level == "pair":
         return 0.0
-    rows, number = min(_ROWS // 4, scale.batch), min(max(_CLASSES, _WEIGHTS // scale.dim), scale.own_classes)
+    rows, number = min(_ROWS, scale.batch), min(max(_CLASSES, _WEIGHTS // scale.dim), scale.own_classes)
     small = Scale(classes=number, batch=rows, dim=scale.dim, on_gpu=device.type == "cuda")
     weights = ClassWeights(number, scale.dim).to(device)
     embeddings = torch.randn(rows, scale.dim, device=device, requires_grad=True)
