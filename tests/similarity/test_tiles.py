@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from circlet import similarity
 from circlet.rules import Circle, ConstantMargin
+from circlet.similarity import positives
 from circlet.similarity.blocks import Tiling
 from circlet.similarity.pairs import Pairs, Rule
 from circlet.similarity.spec import rule_of, spec_of
@@ -19,10 +20,16 @@ every_form = pytest.mark.parametrize("form", FORMS)
 both = pytest.mark.parametrize("statistic", ["logsumexp", "max"])
 
 
+@pytest.fixture(params=[positives.FEW, 3, 0], ids=["holes", "holes_to_3", "masks"])
+def few(request, monkeypatch):
+    """Where few positives are taken out of a tile one by one, and where it has masks."""
+    monkeypatch.setattr(positives, "FEW", request.param)
+
+
 @every_rule
 @every_form
 @both
-def test_equals_dense_in_fp64(rule, form, statistic):
+def test_equals_dense_in_fp64(rule, form, statistic, few):
     for batch in SIZES:
         case = operands(form, batch, seed=batch)
         assert_same(run(tiled, *case, rule, statistic=statistic), run(dense_lse, *case, rule, statistic=statistic))
@@ -75,7 +82,7 @@ LABELS = {
 @pytest.mark.parametrize("make_labels", LABELS.values(), ids=LABELS.keys())
 @pytest.mark.parametrize("form", ["pair", "cross"])
 @both
-def test_labels(make_labels, form, statistic):
+def test_labels(make_labels, form, statistic, few):
     leaves, _ = operands("cross", 41)
     labels, reference_labels = make_labels(41), make_labels(len(leaves[1])).flip(0)
     case = (leaves[:1], lambda x: Pairs(x, None, labels, None))
@@ -86,7 +93,7 @@ def test_labels(make_labels, form, statistic):
 
 @every_form
 @every_rule
-def test_zero_rows_and_duplicates(form, rule):
+def test_zero_rows_and_duplicates(form, rule, few):
     leaves, make = operands(form, 23)
     for leaf in leaves:
         leaf[3] = 0
@@ -176,10 +183,13 @@ def test_backward_twice_over_kept_tiles(form):
     height=st.integers(1, 20),
     width=st.integers(1, 40),
     keep=st.integers(0, 4000),
+    few=st.sampled_from([0, 3, 64]),
 )
-def test_any_tiling(seed, batch, form, rule, height, width, keep):
+def test_any_tiling(seed, batch, form, rule, height, width, keep, few):
     case = operands(form, batch, seed=seed)
-    found = run(tiled, *case, rule, tiling=Tiling(height, width, keep))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(positives, "FEW", few)
+        found = run(tiled, *case, rule, tiling=Tiling(height, width, keep))
     assert_same(found, run(dense_lse, *case, rule), rtol=1e-9)
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from circlet.similarity.exponentials import logsumexp, rate
-from circlet.similarity.positives import Positives
+from circlet.similarity.positives import Holes, Positives
 from circlet.similarity.short_form import ShortForm, Sides
 
 BLOCK = 524288  # elements; measured: larger than a cache would like, as each operation costs microseconds to start
@@ -65,8 +65,8 @@ class Tile(NamedTuple):
     d: int
 
     def blocks(self, positives: Positives, size: int = BLOCK) -> Iterator["Tile"]:
-        """Column blocks of about `size` elements; on the diagonal narrow ones, of which less is mixed."""
-        diagonal = positives.own and self.a < self.d and self.c < self.b
+        """Column blocks of about `size` elements; on the diagonal narrow ones, if of these less is mixed."""
+        diagonal = positives.own and not positives.few and self.a < self.d and self.c < self.b
         width = DIAGONAL if diagonal and size == BLOCK else max(64, size // (self.b - self.a))
         for c in range(self.c, self.d, width):
             yield self._replace(c=c, d=min(c + width, self.d))
@@ -110,18 +110,32 @@ class Sums:
     def add(self, s: Tensor, tile: Tile, *, mirrored: bool) -> None:
         """Add a tile of similarities to its rows and, if mirrored, to its columns (which are anchors too)."""
         for a, b, c, d in tile.blocks(self._positives, self._scratch.size):
-            for start, stop, mixed in self._positives.split(a, b, c, d):
-                block = s[start - tile.a : stop - tile.a, c - tile.c : d - tile.c]
-                rows, columns = slice(start, stop), slice(c, d) if mirrored else None
-                if mixed or not self._scratch.looks or not self._add_plain(block, rows, columns):
-                    self._add_any(block, rows, columns, self._positives.masks(start, stop, c, d) if mixed else None)
+            for first, last, masks, holes in self._positives.pieces(a, b, c, d):
+                block = s[first - tile.a : last - tile.a, c - tile.c : d - tile.c]
+                rows, columns = slice(first, last), slice(c, d) if mirrored else None
+                if holes is not None:
+                    self._add_positives(block, holes)
+                    if mirrored:
+                        self._add_positives(block.T, self._positives.holes(c, d, first, last))
+                if masks or not self._scratch.looks or not self._add_plain(block, rows, columns, holes):
+                    self._add_any(block, rows, columns, masks, holes)
 
-    def _add_plain(self, block: Tensor, rows: slice, columns: slice | None) -> bool:
+    def _add_positives(self, block: Tensor, holes: Holes | None) -> None:
+        """Add the positives of a block that has few."""
+        assert holes is not None
+        s = block[holes.places]
+        buffers, side = self._scratch.like(s), self._sides.pos
+        q = torch.where(holes.positive, side.affine(s, 1.0, None, buffers[0]), -torch.inf)
+        self.pos[holes.rows] = torch.logaddexp(self.pos[holes.rows], logsumexp(q, 1, side, buffers[1]))
+
+    def _add_plain(self, block: Tensor, rows: slice, columns: slice | None, holes: Holes | None) -> bool:
         """Add a block of negatives with one exponential a pair, and one shift for all; False if that is too coarse."""
         side = self._sides.neg
         factor = rate(side, block.dtype)
         shift = block.new_tensor(self._shift)
         terms = side.affine(block, factor, shift, self._scratch.like(block)[0]).exp2_()
+        if holes is not None:
+            terms[holes.places] = 0.0
         sums = [terms.sum(1)] if columns is None else [terms.sum(1), terms.sum(0)]
         low, high = torch.cat(sums).aminmax()
         # What is lost below the smallest number must be nothing beside each sum.
@@ -132,7 +146,14 @@ class Sums:
             _add(self.neg[place], part)
         return True
 
-    def _add_any(self, block: Tensor, rows: slice, columns: slice | None, masks: tuple[Tensor, Tensor] | None) -> None:
+    def _add_any(
+        self,
+        block: Tensor,
+        rows: slice,
+        columns: slice | None,
+        masks: tuple[Tensor, Tensor] | None,
+        holes: Holes | None,
+    ) -> None:
         """Add a block of any kind, shifting each anchor by its own peak."""
         buffers = self._scratch.like(block)
         totals: list[tuple[Tensor, ShortForm, Tensor | None]] = [(self.neg, self._sides.neg, None)]
@@ -140,6 +161,8 @@ class Sums:
             totals = [(self.pos, self._sides.pos, masks[0]), (self.neg, self._sides.neg, masks[1])]
         for total, side, mask in totals:
             q = side.affine(block, 1.0, None, buffers[0])
+            if holes is not None:
+                q = q.index_put(holes.places, q.new_tensor(-torch.inf))
             if mask is not None:
                 q = torch.where(mask, q, -torch.inf)
             elif self._scratch.looks:
@@ -175,12 +198,20 @@ class SideGradient(NamedTuple):
         scale = (exponent - shift).exp2() * grad.double() * side.scale
         return cls(side, factor, shift.to(dtype), scale.to(dtype))
 
-    def write(self, out: Tensor, s: Tensor, rows: slice, columns: slice | None, scratch: Scratch) -> None:
+    def write(
+        self, out: Tensor, s: Tensor, rows: slice | Tensor, columns: slice | Tensor | None, scratch: Scratch
+    ) -> None:
         """G of block `s` into `out` (which may be `s`); H if the columns are anchors too.
 
-        Without meaning where the block has no pairs of this side.
+        Without meaning where the block has no pairs of this side. rows, columns: those of the block; or of any pairs of
+        it, (n,) and (n, K).
         """
-        if columns is not None and scratch.looks and self._write_plain(out, s, rows, columns, scratch):
+        if (
+            isinstance(rows, slice)
+            and isinstance(columns, slice)
+            and scratch.looks
+            and self._write_plain(out, s, rows, columns, scratch)
+        ):
             return
         first, second, third = scratch.like(s)
         q, slope = self.side.affine_and_slope(s, 1.0, None, (first, second))
@@ -227,14 +258,18 @@ class Gradient:
         """Gradient of tile `s` into `out` (which may be `s`)."""
         for a, b, c, d in tile.blocks(self._positives, self._scratch.size):
             columns = slice(c, d) if mirrored else None
-            for start, stop, mixed in self._positives.split(a, b, c, d):
-                place = slice(start - tile.a, stop - tile.a), slice(c - tile.c, d - tile.c)
-                block, rows = s[place], slice(start, stop)
-                if not mixed:
+            for first, last, masks, holes in self._positives.pieces(a, b, c, d):
+                place = slice(first - tile.a, last - tile.a), slice(c - tile.c, d - tile.c)
+                block, rows = s[place], slice(first, last)
+                if masks is not None:
+                    positive, negative = masks
+                    toward = torch.empty_like(block)
+                    self._pos.write(toward, block, rows, columns, self._scratch)
                     self._neg.write(out[place], block, rows, columns, self._scratch)
+                    out[place].masked_fill_(~negative, 0.0).add_(toward.masked_fill_(~positive, 0.0))
                     continue
-                positive, negative = self._positives.masks(start, stop, c, d)
-                toward = torch.empty_like(block)
-                self._pos.write(toward, block, rows, columns, self._scratch)
+                near = None if holes is None else block[holes.places]
                 self._neg.write(out[place], block, rows, columns, self._scratch)
-                out[place].masked_fill_(~negative, 0.0).add_(toward.masked_fill_(~positive, 0.0))
+                if holes is not None and near is not None:
+                    self._pos.write(near, near, holes.rows, holes.columns if mirrored else None, self._scratch)
+                    out[place][holes.places] = near if holes.own is None else near.masked_fill_(holes.own, 0.0)

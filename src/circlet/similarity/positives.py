@@ -3,10 +3,13 @@
 With anchors and references sorted by label, the positives of anchor i are a *range* [low_i, high_i) of references,
 and both ends grow with i. So the anchors that meet a positive among columns [c, d) are a range too; all other
 rows of that tile are negative and need no mask. A boolean mask instead of labels makes every tile mixed.
+
+Where each anchor has a few positives only, a tile is negative as a whole, but for its `Holes`.
 """
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -44,27 +47,75 @@ def sorted_positives(pairs: Pairs) -> tuple[Tensor | None, Tensor | None, Tensor
     return x_order, y_order, ranges(labels.to(dtype), reference_labels.to(dtype).contiguous()), None
 
 
+FEW = 64  # positives of an anchor, itself included, up to which holes are faster than masks
+
+
+class Holes(NamedTuple):
+    """The pairs of a block that are not negative, of the n anchors that have any there; at most K of each.
+
+    rows: (n,) anchors. columns: (n, K) references, the last one of an anchor repeated. places: both, counted from
+    where the block begins. positive: (n, K), neither repeated nor own. own: (n, K), the anchor with itself, or None.
+    """
+
+    rows: Tensor
+    columns: Tensor
+    places: tuple[Tensor, Tensor]
+    positive: Tensor
+    own: Tensor | None
+
+
+class Piece(NamedTuple):
+    """Rows [first, last) of a block: of any kind, if there are masks (as of `masks`); else negative, but for holes."""
+
+    first: int
+    last: int
+    masks: tuple[Tensor, Tensor] | None
+    holes: Holes | None
+
+
 class Positives:
     """Positive and negative pairs by `ranges` (2, batch) of sorted labels or by a `mask` (batch, num_references).
 
-    own: the references are the anchors, and the pair of a row with itself is neither.
+    own: the references are the anchors, and the pair of a row with itself is neither. few: an anchor has at most `FEW`.
     """
 
     def __init__(self, ranges: Tensor | None, mask: Tensor | None, *, own: bool) -> None:
         assert (ranges is None) != (mask is None)
         self.mask, self.own, self.ranges = mask, own, ranges
         self.low, self.high = ([], []) if ranges is None else ranges.tolist()
+        counts = [high - low for low, high in zip(self.low, self.high, strict=True)]
+        self._most = max(counts, default=0)
+        self._met = [row for row, count in enumerate(counts) if count]
+        self.few = ranges is not None and self._most <= FEW
 
-    def split(self, a: int, b: int, c: int, d: int) -> Iterator[tuple[int, int, bool]]:
-        """Row ranges (first, last, mixed) that make up rows [a, b) of columns [c, d); not mixed: all negative."""
-        if self.ranges is None:
-            yield a, b, True
+    def pieces(self, a: int, b: int, c: int, d: int) -> Iterator[Piece]:
+        """What makes up rows [a, b) of columns [c, d)."""
+        if self.few:
+            yield Piece(a, b, None, self.holes(a, b, c, d))
             return
-        first = min(max(bisect_right(self.high, c), a), b)
-        last = min(max(bisect_left(self.low, d), first), b)
+        first, last = (a, b) if self.ranges is None else self._mixed(a, b, c, d)
         for start, stop, mixed in ((a, first, False), (first, last, True), (last, b, False)):
             if start < stop:
-                yield start, stop, mixed
+                yield Piece(start, stop, self.masks(start, stop, c, d) if mixed else None, None)
+
+    def _mixed(self, a: int, b: int, c: int, d: int) -> tuple[int, int]:
+        first = min(max(bisect_right(self.high, c), a), b)
+        return first, min(max(bisect_left(self.low, d), first), b)
+
+    def holes(self, a: int, b: int, c: int, d: int) -> Holes | None:
+        """Those of rows [a, b) of columns [c, d); None: there are none."""
+        first, last = (bisect_left(self._met, row) for row in self._mixed(a, b, c, d))
+        if first == last:
+            return None
+        assert self.ranges is not None
+        rows = torch.tensor(self._met[first:last], device=self.ranges.device)
+        low, high = self.ranges[:, rows, None].clamp(c, d)
+        columns = low + torch.arange(self._most, device=rows.device)
+        positive = columns < high
+        columns = torch.minimum(columns, high - 1)
+        own = columns == rows[:, None] if self.own else None
+        places = rows[:, None] - a, columns - c
+        return Holes(rows, columns, places, positive if own is None else positive & ~own, own)
 
     def masks(self, a: int, b: int, c: int, d: int) -> tuple[Tensor, Tensor]:
         """(b - a, d - c) masks of the positive and of the negative pairs."""
