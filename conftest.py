@@ -23,8 +23,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # else it starts processes, each of which loads PyTorch
 
 STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system", "circlet.spawn"}
-# By which matplotlib finds typefaces, and `platform` and joblib the processor: once a machine.
-HARMLESS = [("fc-list",), ("system_profiler",), ("uname",), ("lscpu",)]
+# By which matplotlib finds typefaces, `platform` and joblib the processor, and `similarity.native` is built: once.
+HARMLESS = [("fc-list",), ("system_profiler",), ("uname",), ("lscpu",), ("gcc",)]
 LONG = {"subprocess", "slow"}
 LONGEST = {f"tests/{name}.py" for name in ("fuzz/test_kills", "training/test_ranks", "cli/test_restart",
            "references/test_ranks", "export/test_families", "compare/test_comparison", "docs/test_site")}  # fmt: skip

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from circlet.similarity.pairs import Rule
-from circlet.similarity.short_form import Kernel, Sides, add_shift
+from circlet.similarity.short_form import Fused, Kernel, Sides, add_shift
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,11 @@ class SelfPaced:
     def offset(self) -> float:
         """-gamma m^2."""
         return -self.scale * self.margin**2
+
+    @property
+    def fused(self) -> Fused | None:
+        """Of the negatives."""
+        return None if self.positive else Fused(squared=True, floor=-self.margin, level=self.margin)
 
     def affine(self, s: Tensor, rate: float, shift: Tensor | None, out: Tensor) -> Tensor:
         """c^2 for q."""

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from circlet.similarity.exponentials import logsumexp, rate
+from circlet.similarity.native import native
 from circlet.similarity.positives import Holes, Positives
 from circlet.similarity.short_form import ShortForm, Sides
 
@@ -76,11 +77,12 @@ class Scratch:
     """Three buffers of a block each, used again and again: new memory would cost more than the arithmetic.
 
     `size` of a block. `looks`: whether the numbers of one may be looked at, to choose a shorter way for the next step;
-    on a GPU that would wait for it.
+    on a GPU that would wait for it. `native`: what does a block in one pass, or None.
     """
 
     def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
         self.device = device
+        self.native = native(dtype, device)
         self.looks = device.type == "cpu"
         self.size = BLOCK if self.looks else GPU_BLOCK
         self._buffers = [torch.empty(BLOCK, dtype=dtype, device=device) for _ in range(3)]
@@ -132,19 +134,33 @@ class Sums:
         """Add a block of negatives with one exponential a pair, and one shift for all; False if that is too coarse."""
         side = self._sides.neg
         factor = rate(side, block.dtype)
-        shift = block.new_tensor(self._shift)
-        terms = side.affine(block, factor, shift, self._scratch.like(block)[0]).exp2_()
-        if holes is not None:
-            terms[holes.places] = 0.0
-        sums = [terms.sum(1)] if columns is None else [terms.sum(1), terms.sum(0)]
-        low, high = torch.cat(sums).aminmax()
+        totals = self._totals(block, factor, holes)
+        totals = totals[: len(block)] if columns is None else totals
+        low, high = totals.aminmax()
         # What is lost below the smallest number must be nothing beside each sum.
         if not (float(low) > 2.0**-80 and float(high) < torch.inf):
             return False
-        for total, place in zip(sums, (rows, columns), strict=False):
-            part = (total.double().log2() - self._shift) * (side.scale / factor) + side.offset
-            _add(self.neg[place], part)
+        parts = totals.log2_().sub_(self._shift).mul_(side.scale / factor).add_(side.offset)
+        _add(self.neg[rows], parts[: len(block)])
+        if columns is not None:
+            _add(self.neg[columns], parts[len(block) :])
         return True
+
+    def _totals(self, block: Tensor, rate: float, holes: Holes | None) -> Tensor:
+        """Sums of 2^(rate q + shift) over rows, then over columns (rows + columns,), without holes, in fp64."""
+        side, kernels = self._sides.neg, self._scratch.native
+        if side.fused is not None and kernels is not None:
+            if holes is None:
+                return kernels.sums(block, side.fused, rate, self._shift)
+            near = block[holes.places]
+            block[holes.places] = -torch.inf
+            totals = kernels.sums(block, side.fused, rate, self._shift)
+            block[holes.places] = near
+            return totals
+        terms = side.affine(block, rate, block.new_tensor(self._shift), self._scratch.like(block)[0]).exp2_()
+        if holes is not None:
+            terms[holes.places] = 0.0
+        return torch.cat([terms.sum(1), terms.sum(0)]).double()
 
     def _add_any(
         self,
@@ -206,13 +222,13 @@ class SideGradient(NamedTuple):
         Without meaning where the block has no pairs of this side. rows, columns: those of the block; or of any pairs of
         it, (n,) and (n, K).
         """
-        if (
-            isinstance(rows, slice)
-            and isinstance(columns, slice)
-            and scratch.looks
-            and self._write_plain(out, s, rows, columns, scratch)
-        ):
-            return
+        if isinstance(rows, slice) and scratch.looks:
+            if isinstance(columns, slice) and self._write_plain(out, s, rows, columns, scratch):
+                return
+            if columns is None and self.side.fused is not None and scratch.native is not None:
+                numbers = self.side.fused, self.rate, self.shift[rows], self.factor[rows]
+                scratch.native.gradient(out, s, *numbers, None)
+                return
         first, second, third = scratch.like(s)
         q, slope = self.side.affine_and_slope(s, 1.0, None, (first, second))
         if columns is not None:
@@ -234,9 +250,13 @@ class SideGradient(NamedTuple):
         if not high - low < 160:
             return False
         middle = round((low + high) / 2)
+        factors = (shifts - middle).exp2_() * torch.cat([self.factor[rows], self.factor[columns]])
+        if self.side.fused is not None and scratch.native is not None:
+            shift = torch.full((len(s),), float(middle))
+            scratch.native.gradient(out, s, self.side.fused, self.rate, shift, factors[: len(s)], factors[len(s) :])
+            return True
         first, second, third = scratch.like(s)
         terms, slope = self.side.affine_and_slope(s, self.rate, shifts.new_tensor(middle), (first, second))
-        factors = (shifts - middle).exp2_() * torch.cat([self.factor[rows], self.factor[columns]])
         both = torch.add(factors[: len(s), None], factors[len(s) :], out=third)
         torch.mul(terms.exp2_(), both, out=out)
         if slope is not None:

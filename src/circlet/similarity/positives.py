@@ -9,6 +9,7 @@ Where each anchor has a few positives only, a tile is negative as a whole, but f
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -107,15 +108,24 @@ class Positives:
         first, last = (bisect_left(self._met, row) for row in self._mixed(a, b, c, d))
         if first == last:
             return None
+        rows, columns, positive, own = (each[first:last] for each in self._all)
+        if self.low[self._met[first]] < c or self.high[self._met[last - 1]] > d:
+            inside = columns.clamp(c, d - 1)
+            positive = positive & (inside == columns)
+            columns, own = inside, inside == rows[:, None]
+        return Holes(rows, columns, (rows[:, None] - a, columns - c), positive, own if self.own else None)
+
+    @cached_property
+    def _all(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Rows, columns, positive and own of `Holes`, of all rows that have any."""
         assert self.ranges is not None
-        rows = torch.tensor(self._met[first:last], device=self.ranges.device)
-        low, high = self.ranges[:, rows, None].clamp(c, d)
+        rows = torch.tensor(self._met, device=self.ranges.device)
+        low, high = self.ranges[:, rows, None]
         columns = low + torch.arange(self._most, device=rows.device)
-        positive = columns < high
+        counted = columns < high
         columns = torch.minimum(columns, high - 1)
-        own = columns == rows[:, None] if self.own else None
-        places = rows[:, None] - a, columns - c
-        return Holes(rows, columns, places, positive if own is None else positive & ~own, own)
+        own = columns == rows[:, None]
+        return rows, columns, counted & ~own if self.own else counted, own
 
     def masks(self, a: int, b: int, c: int, d: int) -> tuple[Tensor, Tensor]:
         """(b - a, d - c) masks of the positive and of the negative pairs."""

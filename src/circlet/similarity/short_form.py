@@ -3,6 +3,7 @@
 A rule may offer one for each side (`Rule.short_form`); `General` is that of any rule, by its own functions.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -28,6 +29,10 @@ class ShortForm(Protocol):
     def offset(self) -> float:
         """Constant of the logit."""
 
+    @property
+    def fused(self) -> "Fused | None":
+        """The side as `similarity.native` takes it; None: in passes."""
+
     def affine(self, s: Tensor, rate: float, shift: Tensor | None, out: Tensor) -> Tensor:
         """Rate q + shift, for a shift that broadcasts; without one, q itself (the rate is then 1)."""
 
@@ -35,6 +40,17 @@ class ShortForm(Protocol):
         self, s: Tensor, rate: float, shift: Tensor | None, out: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Tensor | None]:
         """`affine`, and the unit slope (None: 1)."""
+
+
+class Fused(NamedTuple):
+    """A side in one pass.
+
+    squared: q = c^2 and the unit slope c + level, for c = max(s, floor); else q = s, and the unit slope 1.
+    """
+
+    squared: bool
+    floor: float
+    level: float
 
 
 class Sides(NamedTuple):
@@ -59,6 +75,7 @@ class General:
     slope: Callable[[Tensor], Tensor]
     scale: float = 1.0
     offset: float = 0.0
+    fused = None
 
     def affine(self, s: Tensor, rate: float, shift: Tensor | None, out: Tensor) -> Tensor:
         """The logit itself for q."""
@@ -77,6 +94,7 @@ class Linear:
 
     scale: float
     offset: float = 0.0
+    fused = Fused(squared=False, floor=-math.inf, level=1.0)
 
     def affine(self, s: Tensor, rate: float, shift: Tensor | None, out: Tensor) -> Tensor:
         """The similarity itself for q."""

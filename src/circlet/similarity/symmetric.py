@@ -15,6 +15,7 @@ from torch import Tensor
 
 from circlet.similarity.blocks import Gradient, Scratch, Sums, Tile, Tiling
 from circlet.similarity.kept import KeptTiles, new_slabs
+from circlet.similarity.native import native
 from circlet.similarity.pairs import Rule
 from circlet.similarity.positives import Positives
 from circlet.similarity.rows import compute_dtype, prepare, through_norm_
@@ -97,8 +98,12 @@ def _similarities(unit: Tensor, tile: Tile, out: Tensor) -> Tensor:
     if tile.a == tile.c:
         # A pair has one similarity, to the bit: what s_ij adds to the gradient of j as well was summed as s_ji, and a
         # last bit times gamma = 1000 is 1e-4. Not all processors multiply so that both come out alike.
-        above = s.triu(1)
-        s.triu_().add_(above.T)
+        kernels = native(s.dtype, s.device)
+        if kernels is not None:
+            kernels.mirror(s)
+        else:
+            above = s.triu(1)
+            s.triu_().add_(above.T)
     return s
 
 

@@ -1,0 +1,222 @@
+"""The kernels in C: the formulas of `blocks` in fp64 are the oracle; and where there are none, all goes on without."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from circlet import CircleLoss
+from circlet.similarity.native import Native, _is_right, build, native
+from circlet.similarity.short_form import Fused
+from tests.similarity.cases import relative_error
+
+KERNELS = native(torch.float32, torch.device("cpu"))
+SIDES = {"squared": Fused(True, -0.25, 0.25), "linear": Fused(False, float("-inf"), 1.0)}
+RATE = 50.0
+needs_kernels = pytest.mark.skipif(KERNELS is None, reason="needs gcc and Linux")
+every_side = pytest.mark.parametrize("side", SIDES.values(), ids=SIDES.keys())
+sizes = pytest.mark.parametrize(("rows", "columns"), [(1, 1), (1, 17), (3, 1), (16, 1024), (17, 1025), (40, 3000)])
+
+
+def block(rows, columns, seed=0):
+    """Similarities whose rows are not next to each other."""
+    generator = torch.Generator().manual_seed(seed)
+    return (torch.rand(rows, columns + 3, generator=generator) * 2 - 1)[:, 1 : columns + 1]
+
+
+def terms(s, side, shift):
+    """2^(rate q + shift) and the unit slope, in fp64."""
+    c = s.double().clamp(min=side.floor)
+    q, slope = (c * c, c + side.level) if side.squared else (c, torch.ones_like(c))
+    return torch.exp2(RATE * q + shift), slope
+
+
+def test_here_there_are_kernels():
+    """CI has gcc: without this a mistake in the build would leave everything below untested, and green."""
+    assert KERNELS is not None or build.shutil.which("gcc") is None
+
+
+@needs_kernels
+@every_side
+@sizes
+def test_sums(side, rows, columns):
+    s = block(rows, columns)
+    expected, _ = terms(s, side, -30.0)
+    found = KERNELS.sums(s, side, RATE, -30.0)
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found, torch.cat([expected.sum(1), expected.sum(0)]), rtol=1e-5, atol=0)
+
+
+@needs_kernels
+@every_side
+def test_sums_leave_out_what_is_no_pair_and_keep_nan(side):
+    s = block(20, 50).clone()
+    out = torch.rand(20, 50, generator=torch.Generator().manual_seed(1)) < 0.2
+    s[out] = -torch.inf
+    expected = terms(s.masked_fill(out, 0.0), side, 0.0)[0].masked_fill(out, 0.0)
+    found = KERNELS.sums(s, side, RATE, 0.0)
+    torch.testing.assert_close(found, torch.cat([expected.sum(1), expected.sum(0)]), rtol=1e-5, atol=0)
+    s[3, 5] = torch.nan
+    found = KERNELS.sums(s, side, RATE, 0.0)
+    assert found.isnan().nonzero().flatten().tolist() == [3, 20 + 5]
+
+
+@needs_kernels
+@every_side
+def test_sums_too_large_are_infinite_and_too_small_nothing(side):
+    s = torch.full((2, 3), 0.9)
+    assert (KERNELS.sums(s, side, 200.0, 0.0) == torch.inf).all()
+    assert (KERNELS.sums(s, side, 1.0, -200.0) == 0).all()
+
+
+@needs_kernels
+@every_side
+@sizes
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("in_place", [False, True])
+def test_gradient(side, rows, columns, mirrored, in_place):
+    s = block(rows, columns)
+    shifts = -torch.arange(rows).float() - 40
+    factors, other = torch.randn(rows), torch.randn(columns) if mirrored else None
+    both = factors[:, None].double() + (0.0 if other is None else other.double())
+    term, slope = terms(s, side, shifts[:, None].double())
+    expected = term * slope * both
+    out = s if in_place else torch.empty(rows, columns)
+    KERNELS.gradient(out, s, side, RATE, shifts, factors, other)
+    torch.testing.assert_close(out.double(), expected, rtol=2e-5, atol=1e-6 * float(expected.abs().max()))
+
+
+@needs_kernels
+def test_gradient_of_nan_is_nan_alone():
+    s = block(4, 40).clone()
+    s[1, 7] = torch.nan
+    out = torch.empty_like(s)
+    KERNELS.gradient(out, s, SIDES["squared"], RATE, torch.zeros(4), torch.ones(4), None)
+    assert out.isnan().nonzero().tolist() == [[1, 7]]
+
+
+@needs_kernels
+def test_powers_of_2():
+    x = torch.linspace(-125.9, 127.4, 100_000)[None]
+    out = torch.empty_like(x)
+    KERNELS.gradient(out, x, SIDES["linear"], 1.0, torch.zeros(1), torch.ones(1), None)
+    assert float((out.double() / x.double().exp2() - 1).abs().max()) < 1e-7
+    whole = torch.arange(-126.0, 128.0)[None]
+    KERNELS.gradient(out[:, : whole.numel()], whole, SIDES["linear"], 1.0, torch.zeros(1), torch.ones(1), None)
+    assert torch.equal(out[:, : whole.numel()], whole.exp2())
+
+
+@needs_kernels
+@given(size=st.integers(1, 70), threads=st.integers(1, 5), seed=st.integers(0, 99))
+def test_mirror(size, threads, seed):
+    s = block(size, size, seed)
+    expected = s.triu() + s.triu(1).T
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        KERNELS.mirror(s)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(s, expected)
+
+
+@needs_kernels
+def test_threads_give_the_same_each_time_and_nearly_the_same_among_them():
+    s, before = block(500, 3000), torch.get_num_threads()
+    found = {}
+    try:
+        for threads in (1, 2, 3, 2):
+            torch.set_num_threads(threads)
+            sums = KERNELS.sums(s, SIDES["squared"], RATE, -30.0)
+            assert torch.equal(found.setdefault(threads, sums), sums)
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(found[1], found[3], rtol=1e-7, atol=0)
+
+
+@needs_kernels
+@pytest.mark.parametrize("classes", [None, 3000])
+def test_a_loss_with_and_without(classes, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    x, labels = torch.randn(900, 24, generator=generator), torch.arange(900) // 4
+    weights = () if classes is None else (torch.randn(classes, 24, generator=generator, requires_grad=True),)
+    found = []
+    for kernels in (lambda *_: KERNELS, lambda *_: None):
+        monkeypatch.setattr("circlet.similarity.blocks.native", kernels)
+        monkeypatch.setattr("circlet.similarity.symmetric.native", kernels)
+        leaves = [x.clone().requires_grad_(), *weights]
+        loss = CircleLoss(margin=0.25, gamma=64.0)(leaves[0], labels, *weights)
+        found.append((loss.detach(), torch.autograd.grad(loss, leaves)))
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-6, atol=0)
+    for mine, theirs in zip(found[0][1], found[1][1], strict=True):
+        assert relative_error(mine, theirs) < 2e-6
+
+
+def test_not_for_other_dtypes_or_devices():
+    assert native(torch.float64, torch.device("cpu")) is None
+    assert native(torch.float32, torch.device("meta")) is None
+
+
+@pytest.fixture
+def load(tmp_path, monkeypatch):
+    """What builds the kernels, with an empty cache."""
+    monkeypatch.setenv("CIRCLET_CACHE", str(tmp_path))
+    return build.load.__wrapped__
+
+
+@needs_kernels
+def test_built_once(load, tmp_path, monkeypatch):
+    assert load() is not None
+    (made,) = (tmp_path / "native").iterdir()
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("built again"))
+    assert load() is not None
+    assert list((tmp_path / "native").iterdir()) == [made]
+
+
+def test_none_where_it_is_turned_off_or_something_is_missing(load, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setenv("CIRCLET_NATIVE", "0")
+        assert load() is None
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "platform", "darwin")
+        assert load() is None
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", str(tmp_path))
+        assert load() is None
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "SOURCE", tmp_path / "other.c")
+        build.SOURCE.write_text("this is no C")
+        assert load() is None
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CIRCLET_CACHE", str(tmp_path / "file"))
+    assert load() is None
+
+
+@needs_kernels
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_none_where_others_could_have_put_them(load, tmp_path, what):
+    assert load() is not None
+    folder = tmp_path / "native"
+    for path in folder.iterdir() if what == "file" else [folder]:
+        path.chmod(0o777)
+    assert load() is None
+
+
+@needs_kernels
+def test_a_file_that_is_no_library_is_not_used(load):
+    made = build._library()
+    made.write_bytes(b"\x7fELF nothing")
+    assert load() is None
+
+
+@needs_kernels
+def test_kernels_that_compute_something_else_are_not_used(load, tmp_path, monkeypatch):
+    wrong = build.SOURCE.read_text().replace("9.618437358e-3f", "8.618437358e-3f")
+    monkeypatch.setattr(build, "SOURCE", tmp_path / "tile.c")
+    build.SOURCE.write_text(wrong)
+    library = load()
+    assert library is not None
+    assert not _is_right(Native(library))
