@@ -1,5 +1,6 @@
 """The kernels in C: the formulas of `blocks` in fp64 are the oracle; and where there are none, all goes on without."""
 
+import math
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from circlet import CircleLoss
-from circlet.similarity.native import Native, _is_right, build, native
+from circlet.similarity.native import Exponent, Factors, Native, _is_right, build, native
 from circlet.similarity.short_form import Fused
 from tests.similarity.cases import relative_error
 
@@ -39,37 +40,58 @@ def test_here_there_are_kernels():
     assert KERNELS is not None or build.shutil.which("gcc") is None
 
 
+def add(s, side, rate=RATE, shift=-30.0, columns=True):
+    """Whether it was added, and the log2 of the sums over rows and columns of a block added to 2 and to nothing."""
+    totals = torch.full((sum(s.shape),), -torch.inf, dtype=torch.float64)
+    totals[::2] = 1.0
+    places = totals[: len(s)], totals[len(s) :] if columns else None
+    return KERNELS.add(s, side, Exponent(rate, math.log(2), 0.25), shift, *places), totals
+
+
+def added(terms):
+    """As `add` should have it, from 2^(rate q)."""
+    sums = torch.cat([terms.sum(1), terms.sum(0)]).log() + 0.25
+    sums[::2] = torch.logaddexp(sums[::2], torch.tensor(1.0, dtype=torch.float64))
+    return sums
+
+
 @needs_kernels
 @every_side
 @sizes
-def test_sums(side, rows, columns):
+def test_add(side, rows, columns):
     s = block(rows, columns)
-    expected, _ = terms(s, side, -30.0)
-    found = KERNELS.sums(s, side, RATE, -30.0)
-    assert found.dtype == torch.float64
-    torch.testing.assert_close(found, torch.cat([expected.sum(1), expected.sum(0)]), rtol=1e-5, atol=0)
+    done, found = add(s, side)
+    assert done
+    torch.testing.assert_close(found, added(terms(s, side, 0.0)[0]), rtol=0, atol=5e-6)
+    done, of_rows = add(s, side, columns=False)
+    assert done
+    assert torch.equal(of_rows[:rows], found[:rows])
+    assert (of_rows[rows:][(rows % 2) :: 2] == 1).all()
 
 
 @needs_kernels
 @every_side
-def test_sums_leave_out_what_is_no_pair_and_keep_nan(side):
+def test_what_is_no_pair_does_not_count(side):
     s = block(20, 50).clone()
     out = torch.rand(20, 50, generator=torch.Generator().manual_seed(1)) < 0.2
     s[out] = -torch.inf
+    done, found = add(s, side)
+    assert done
     expected = terms(s.masked_fill(out, 0.0), side, 0.0)[0].masked_fill(out, 0.0)
-    found = KERNELS.sums(s, side, RATE, 0.0)
-    torch.testing.assert_close(found, torch.cat([expected.sum(1), expected.sum(0)]), rtol=1e-5, atol=0)
-    s[3, 5] = torch.nan
-    found = KERNELS.sums(s, side, RATE, 0.0)
-    assert found.isnan().nonzero().flatten().tolist() == [3, 20 + 5]
+    torch.testing.assert_close(found, added(expected), rtol=0, atol=5e-6)
 
 
 @needs_kernels
 @every_side
-def test_sums_too_large_are_infinite_and_too_small_nothing(side):
-    s = torch.full((2, 3), 0.9)
-    assert (KERNELS.sums(s, side, 200.0, 0.0) == torch.inf).all()
-    assert (KERNELS.sums(s, side, 1.0, -200.0) == 0).all()
+@pytest.mark.parametrize(("value", "rate", "shift"), [(torch.nan, RATE, 0.0), (0.9, 400.0, 0.0), (0.9, 1.0, -90.0),
+                                                      (-torch.inf, 1.0, 0.0)])  # fmt: skip
+def test_nothing_is_added_where_a_sum_is_no_number_too_large_or_too_small(side, value, rate, shift):
+    s = torch.full((2, 3), 0.1)
+    s[1] = value
+    before = add(torch.full((2, 3), -torch.inf), side)[1]
+    done, found = add(s, side, rate, shift)
+    assert not done
+    assert torch.equal(found, before)
 
 
 @needs_kernels
@@ -79,14 +101,29 @@ def test_sums_too_large_are_infinite_and_too_small_nothing(side):
 @pytest.mark.parametrize("in_place", [False, True])
 def test_gradient(side, rows, columns, mirrored, in_place):
     s = block(rows, columns)
-    shifts = -torch.arange(rows).float() - 40
-    factors, other = torch.randn(rows), torch.randn(columns) if mirrored else None
-    both = factors[:, None].double() + (0.0 if other is None else other.double())
-    term, slope = terms(s, side, shifts[:, None].double())
-    expected = term * slope * both
+    of_rows = Factors(-torch.arange(rows).float() - 40, torch.randn(rows))
+    of_columns = Factors(-torch.arange(columns).float() % 90 - 30, torch.randn(columns)) if mirrored else None
+    expected = 0.0
+    for factors, dim in ((of_rows, 1), (of_columns, 0)):
+        if factors is not None:
+            shift, factor = (each.double().unsqueeze(dim) for each in factors)
+            term, slope = terms(s, side, shift)
+            expected = expected + term * slope * factor
     out = s if in_place else torch.empty(rows, columns)
-    KERNELS.gradient(out, s, side, RATE, shifts, factors, other)
-    torch.testing.assert_close(out.double(), expected, rtol=2e-5, atol=1e-6 * float(expected.abs().max()))
+    assert KERNELS.gradient(out, s, side, RATE, of_rows, of_columns)
+    torch.testing.assert_close(out.double(), expected, rtol=3e-5, atol=1e-6 * float(expected.abs().max()))
+
+
+@needs_kernels
+@pytest.mark.parametrize("shift", [torch.nan, torch.inf, 100.0])
+def test_shifts_that_are_too_far_apart(shift):
+    s, out = block(4, 40), torch.full((4, 40), 7.0)
+    factors = Factors(torch.tensor([-80.0, -80.0, shift, -80.0]), torch.ones(4))
+    others = Factors(torch.full((40,), -80.0), torch.ones(40))
+    assert not KERNELS.gradient(out, s, SIDES["squared"], RATE, factors, others)
+    assert (out == 7).all()
+    assert KERNELS.gradient(out, s, SIDES["squared"], RATE, factors, None)
+    assert not (out[2] == 7).any()
 
 
 @needs_kernels
@@ -94,19 +131,19 @@ def test_gradient_of_nan_is_nan_alone():
     s = block(4, 40).clone()
     s[1, 7] = torch.nan
     out = torch.empty_like(s)
-    KERNELS.gradient(out, s, SIDES["squared"], RATE, torch.zeros(4), torch.ones(4), None)
+    assert KERNELS.gradient(out, s, SIDES["squared"], RATE, Factors(torch.zeros(4), torch.ones(4)), None)
     assert out.isnan().nonzero().tolist() == [[1, 7]]
 
 
 @needs_kernels
 def test_powers_of_2():
-    x = torch.linspace(-125.9, 127.4, 100_000)[None]
-    out = torch.empty_like(x)
-    KERNELS.gradient(out, x, SIDES["linear"], 1.0, torch.zeros(1), torch.ones(1), None)
-    assert float((out.double() / x.double().exp2() - 1).abs().max()) < 1e-7
-    whole = torch.arange(-126.0, 128.0)[None]
-    KERNELS.gradient(out[:, : whole.numel()], whole, SIDES["linear"], 1.0, torch.zeros(1), torch.ones(1), None)
-    assert torch.equal(out[:, : whole.numel()], whole.exp2())
+    one = Factors(torch.zeros(1), torch.ones(1))
+    x, whole = torch.linspace(-125.9, 127.4, 100_000)[None], torch.arange(-126.0, 128.0)[None]
+    for given_ in (x, whole):
+        out = torch.empty_like(given_)
+        assert KERNELS.gradient(out, given_, SIDES["linear"], 1.0, one, None)
+        assert float((out.double() / given_.double().exp2() - 1).abs().max()) < 1e-7
+    assert torch.equal(out, whole.exp2())
 
 
 @needs_kernels
@@ -130,7 +167,7 @@ def test_threads_give_the_same_each_time_and_nearly_the_same_among_them():
     try:
         for threads in (1, 2, 3, 2):
             torch.set_num_threads(threads)
-            sums = KERNELS.sums(s, SIDES["squared"], RATE, -30.0)
+            sums = add(s, SIDES["squared"])[1]
             assert torch.equal(found.setdefault(threads, sums), sums)
     finally:
         torch.set_num_threads(before)

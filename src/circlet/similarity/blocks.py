@@ -11,6 +11,7 @@ In the symmetric form the columns are anchors too, and the block stands for its 
 """
 
 from collections.abc import Iterator
+from functools import partial
 from math import isfinite
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from circlet.similarity.exponentials import logsumexp, rate
-from circlet.similarity.native import native
+from circlet.similarity.native import Exponent, Factors, native
 from circlet.similarity.positives import Holes, Positives
 from circlet.similarity.short_form import ShortForm, Sides
 
@@ -104,9 +105,15 @@ class Sums:
         self.neg = self.pos.clone()
         self._scratch, self._sides, self._positives = scratch, sides, positives
         self._shift = 0
+        self._near: Tensor | None = None
 
     def result(self) -> Tensor:
         """(2, batch) log-sum-exps of the positives and of the negatives."""
+        if self._near is not None:
+            rows, _, positive, _ = self._positives.all_holes
+            side, buffer = self._sides.pos, torch.empty_like(self._near)
+            q = torch.where(positive, side.affine(self._near, 1.0, None, buffer), -torch.inf)
+            self.pos[rows] = logsumexp(q, 1, side, buffer)
         return torch.stack([self.pos, self.neg])
 
     def add(self, s: Tensor, tile: Tile, *, mirrored: bool) -> None:
@@ -123,44 +130,40 @@ class Sums:
                     self._add_any(block, rows, columns, masks, holes)
 
     def _add_positives(self, block: Tensor, holes: Holes | None) -> None:
-        """Add the positives of a block that has few."""
+        """Take the similarities of the positives out of a block; `result` adds them up."""
         assert holes is not None
-        s = block[holes.places]
-        buffers, side = self._scratch.like(s), self._sides.pos
-        q = torch.where(holes.positive, side.affine(s, 1.0, None, buffers[0]), -torch.inf)
-        self.pos[holes.rows] = torch.logaddexp(self.pos[holes.rows], logsumexp(q, 1, side, buffers[1]))
+        if self._near is None:
+            self._near = block.new_zeros(self._positives.all_holes[1].shape)
+        near = self._near[holes.slot]
+        torch.where(holes.positive, block[holes.places], near, out=near)
 
     def _add_plain(self, block: Tensor, rows: slice, columns: slice | None, holes: Holes | None) -> bool:
         """Add a block of negatives with one exponential a pair, and one shift for all; False if that is too coarse."""
-        side = self._sides.neg
+        side, kernels = self._sides.neg, self._scratch.native
         factor = rate(side, block.dtype)
-        totals = self._totals(block, factor, holes)
-        totals = totals[: len(block)] if columns is None else totals
-        low, high = totals.aminmax()
+        exponent = Exponent(factor, side.scale / factor, side.offset)
+        if side.fused is not None and kernels is not None:
+            add = partial(kernels.add, block, side.fused, exponent, self._shift)
+            totals = self.neg[rows], None if columns is None else self.neg[columns]
+            if holes is None:
+                return add(*totals)
+            near = block[holes.places]
+            block[holes.places] = -torch.inf
+            added = add(*totals)
+            block[holes.places] = near
+            return added
+        shift = block.new_tensor(self._shift)
+        terms = side.affine(block, factor, shift, self._scratch.like(block)[0]).exp2_()
+        if holes is not None:
+            terms[holes.places] = 0.0
+        sums = [terms.sum(1)] if columns is None else [terms.sum(1), terms.sum(0)]
+        low, high = torch.cat(sums).aminmax()
         # What is lost below the smallest number must be nothing beside each sum.
         if not (float(low) > 2.0**-80 and float(high) < torch.inf):
             return False
-        parts = totals.log2_().sub_(self._shift).mul_(side.scale / factor).add_(side.offset)
-        _add(self.neg[rows], parts[: len(block)])
-        if columns is not None:
-            _add(self.neg[columns], parts[len(block) :])
+        for total, place in zip(sums, (rows, columns), strict=False):
+            _add(self.neg[place], (total.double().log2() - self._shift) * exponent.scale + side.offset)
         return True
-
-    def _totals(self, block: Tensor, rate: float, holes: Holes | None) -> Tensor:
-        """Sums of 2^(rate q + shift) over rows, then over columns (rows + columns,), without holes, in fp64."""
-        side, kernels = self._sides.neg, self._scratch.native
-        if side.fused is not None and kernels is not None:
-            if holes is None:
-                return kernels.sums(block, side.fused, rate, self._shift)
-            near = block[holes.places]
-            block[holes.places] = -torch.inf
-            totals = kernels.sums(block, side.fused, rate, self._shift)
-            block[holes.places] = near
-            return totals
-        terms = side.affine(block, rate, block.new_tensor(self._shift), self._scratch.like(block)[0]).exp2_()
-        if holes is not None:
-            terms[holes.places] = 0.0
-        return torch.cat([terms.sum(1), terms.sum(0)]).double()
 
     def _add_any(
         self,
@@ -222,12 +225,12 @@ class SideGradient(NamedTuple):
         Without meaning where the block has no pairs of this side. rows, columns: those of the block; or of any pairs of
         it, (n,) and (n, K).
         """
-        if isinstance(rows, slice) and scratch.looks:
-            if isinstance(columns, slice) and self._write_plain(out, s, rows, columns, scratch):
-                return
-            if columns is None and self.side.fused is not None and scratch.native is not None:
-                numbers = self.side.fused, self.rate, self.shift[rows], self.factor[rows]
-                scratch.native.gradient(out, s, *numbers, None)
+        if isinstance(rows, slice) and not isinstance(columns, Tensor) and scratch.looks:
+            if self.side.fused is not None and scratch.native is not None:
+                factors = None if columns is None else self._factors(columns)
+                if scratch.native.gradient(out, s, self.side.fused, self.rate, self._factors(rows), factors):
+                    return
+            elif columns is not None and self._write_plain(out, s, rows, columns, scratch):
                 return
         first, second, third = scratch.like(s)
         q, slope = self.side.affine_and_slope(s, 1.0, None, (first, second))
@@ -238,6 +241,9 @@ class SideGradient(NamedTuple):
             out.addcmul_(third, self.factor[columns])
         if slope is not None:
             out.mul_(slope)
+
+    def _factors(self, anchors: slice) -> Factors:
+        return Factors(self.shift[anchors], self.factor[anchors])
 
     def _write_plain(self, out: Tensor, s: Tensor, rows: slice, columns: slice, scratch: Scratch) -> bool:
         """H with one exponential a pair, 2^(rate q + middle) (factor_i 2^(shift_i - middle) + the same of j).
@@ -251,10 +257,6 @@ class SideGradient(NamedTuple):
             return False
         middle = round((low + high) / 2)
         factors = (shifts - middle).exp2_() * torch.cat([self.factor[rows], self.factor[columns]])
-        if self.side.fused is not None and scratch.native is not None:
-            shift = torch.full((len(s),), float(middle))
-            scratch.native.gradient(out, s, self.side.fused, self.rate, shift, factors[: len(s)], factors[len(s) :])
-            return True
         first, second, third = scratch.like(s)
         terms, slope = self.side.affine_and_slope(s, self.rate, shifts.new_tensor(middle), (first, second))
         both = torch.add(factors[: len(s), None], factors[len(s) :], out=third)

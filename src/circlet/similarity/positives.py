@@ -56,8 +56,10 @@ class Holes(NamedTuple):
 
     rows: (n,) anchors. columns: (n, K) references, the last one of an anchor repeated. places: both, counted from
     where the block begins. positive: (n, K), neither repeated nor own. own: (n, K), the anchor with itself, or None.
+    slot: where these anchors are among all that have holes.
     """
 
+    slot: slice
     rows: Tensor
     columns: Tensor
     places: tuple[Tensor, Tensor]
@@ -108,16 +110,18 @@ class Positives:
         first, last = (bisect_left(self._met, row) for row in self._mixed(a, b, c, d))
         if first == last:
             return None
-        rows, columns, positive, own = (each[first:last] for each in self._all)
+        rows, columns, positive, own = (each[first:last] for each in self.all_holes)
         if self.low[self._met[first]] < c or self.high[self._met[last - 1]] > d:
             inside = columns.clamp(c, d - 1)
             positive = positive & (inside == columns)
             columns, own = inside, inside == rows[:, None]
-        return Holes(rows, columns, (rows[:, None] - a, columns - c), positive, own if self.own else None)
+        return Holes(
+            slice(first, last), rows, columns, (rows[:, None] - a, columns - c), positive, own if self.own else None
+        )
 
     @cached_property
-    def _all(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Rows, columns, positive and own of `Holes`, of all rows that have any."""
+    def all_holes(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Rows, columns, positive and own of the holes of all anchors."""
         assert self.ranges is not None
         rows = torch.tensor(self._met, device=self.ranges.device)
         low, high = self.ranges[:, rows, None]

@@ -12,7 +12,7 @@ CIRCLET_NATIVE=0: none.
 import ctypes
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,40 +30,60 @@ class _Side(ctypes.Structure):
     )
 
 
+class Exponent(NamedTuple):
+    """A logit is scale (log2 of the term - shift) + offset, and the term 2^(rate q + shift)."""
+
+    rate: float
+    scale: float
+    offset: float
+
+
+class Factors(NamedTuple):
+    """Of anchors (n,) in fp32: A exp(logit - lse) = factor 2^(rate q + shift)."""
+
+    shift: Tensor
+    factor: Tensor
+
+
 class Native:
     """The kernels. Blocks are fp32 matrices on a CPU whose rows are contiguous."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
-        pointer, stride, number = ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int
+        pointer, stride, number, real = ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int, ctypes.c_double
         block = (pointer, stride, number, number)
-        self._sums: Callable[..., Any] = library.circlet_sums
-        self._sums.argtypes = (*block, _Side, ctypes.c_float, pointer, pointer, number)
-        self._gradient: Callable[..., Any] = library.circlet_gradient
-        self._gradient.argtypes = (pointer, stride, *block, _Side, pointer, pointer, pointer, number)
-        self._gradient.restype = None
-        self._mirror: Callable[..., Any] = library.circlet_mirror
+        self._add: Callable[..., int] = library.circlet_add
+        self._add.argtypes = (*block, _Side, ctypes.c_float, real, real, pointer, pointer, number)
+        self._gradient: Callable[..., int] = library.circlet_gradient
+        self._gradient.argtypes = (pointer, stride, *block, _Side, *[pointer] * 4, number)
+        self._mirror: Callable[..., None] = library.circlet_mirror
         self._mirror.argtypes = (pointer, stride, number, number)
         self._mirror.restype = None
 
-    def sums(self, s: Tensor, side: Fused, rate: float, shift: float) -> Tensor:
-        """Sums of 2^(rate q + shift) over each row, then over each column (rows + columns,), in fp64; -inf: no pair."""
-        rows, columns = s.shape
-        out = torch.empty(rows + columns, dtype=torch.float64)
-        places = out.data_ptr(), out.data_ptr() + rows * out.element_size()
-        if not self._sums(*_block(s), _Side(*side, rate), shift, *places, torch.get_num_threads()):
-            raise MemoryError(f"circlet: no memory for the sums of a tile of {rows} x {columns}")
-        return out
+    def add(
+        self, s: Tensor, side: Fused, exponent: Exponent, shift: float, rows: Tensor, columns: Tensor | None
+    ) -> bool:
+        """Add the log-sum-exps of a block to those of its rows (n,) and of its columns (m,), in fp64, in place.
+
+        By way of the sums of 2^(rate q + shift); a pair of similarity -inf does not count. False, and nothing is added,
+        where this shift is too coarse for a sum.
+        """
+        totals = rows.data_ptr(), None if columns is None else columns.data_ptr()
+        rate, scale, offset = exponent
+        numbers = _Side(*side, rate), shift, scale, offset
+        return bool(self._add(*_block(s), *numbers, *totals, torch.get_num_threads()))
 
     def gradient(
-        self, out: Tensor, s: Tensor, side: Fused, rate: float, shifts: Tensor, factors: Tensor, other: Tensor | None
-    ) -> None:
-        """2^(rate q + shifts_i) slope times factors_i, or with those of the columns (factors_i + other_j), into `out`.
+        self, out: Tensor, s: Tensor, side: Fused, rate: float, rows: Factors, columns: Factors | None
+    ) -> bool:
+        """G of a block into `out`, which may be `s`, by the factors of the rows; with those of the columns too: H.
 
-        shifts, factors: (rows,). other: (columns,) or None. out: may be `s`.
+        False, and nothing is written, where the shifts of H are too far apart for one exponential a pair.
         """
-        of_columns = None if other is None else other.data_ptr()
-        pointers = shifts.data_ptr(), factors.data_ptr(), of_columns
-        self._gradient(*_block(out)[:2], *_block(s), _Side(*side, rate), *pointers, torch.get_num_threads())
+        pointers = [each.data_ptr() for each in (*rows, *(columns or ()))]
+        pointers = [*pointers, *[None] * (4 - len(pointers))]
+        return bool(
+            self._gradient(*_block(out)[:2], *_block(s), _Side(*side, rate), *pointers, torch.get_num_threads())
+        )
 
     def mirror(self, s: Tensor) -> None:
         """Copy what is above the diagonal of the square `s` below it."""
@@ -85,9 +105,10 @@ def _native() -> Native | None:
 def _is_right(kernels: Native) -> bool:
     """Whether they compute what they should, by a small example: a compiler is beyond our control."""
     s = torch.linspace(-1.0, 1.0, 7 * 37).view(7, 37)
-    sums = kernels.sums(s, Fused(True, -0.25, 0.25), 8.0, -2.0)
-    terms = torch.exp2(8.0 * s.double().clamp(min=-0.25).square() - 2.0)
-    return torch.allclose(sums, torch.cat([terms.sum(1), terms.sum(0)]), rtol=1e-5)
+    totals = torch.full((44,), -torch.inf, dtype=torch.float64)
+    added = kernels.add(s, Fused(True, -0.25, 0.25), Exponent(8.0, 1.0, 0.0), -2.0, totals[:7], totals[7:])
+    terms = torch.exp2(8.0 * s.double().clamp(min=-0.25).square())
+    return added and torch.allclose(totals, torch.cat([terms.sum(1), terms.sum(0)]).log2(), rtol=1e-5)
 
 
 def _block(s: Tensor) -> tuple[int, int, int, int]:

@@ -44,7 +44,7 @@ def _library() -> Path:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryDirectory() as folder:
             made, linked = Path(folder) / "tile.o", Path(folder) / "tile.so"
-            for command in ((*flags, "-c", SOURCE, "-o", made), ("-shared", made, "-o", linked)):
+            for command in ((*flags, "-c", SOURCE, "-o", made), ("-shared", made, "-o", linked, "-lm")):
                 subprocess.run(["gcc", *command], capture_output=True, check=True, timeout=SECONDS)
             content = linked.read_bytes()
             write_atomically(path, lambda file: file.write(content))
