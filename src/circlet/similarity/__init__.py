@@ -16,7 +16,10 @@ here and nowhere else.
 | cross       | form: anchors against class weights, a memory bank or any other references              |
 | across      | form: a rank's own rows against those of all ranks, in both directions                   |
 | hardest     | form: the maximum, by search                                                            |
-| blocks      | the elementwise part of a tile, forward and backward                                    |
+| blocks      | how large tiles are, and the blocks of one                                              |
+| sums        | the elementwise part of a tile, forward                                                 |
+| gradients   | the elementwise part of a tile, backward                                                |
+| native/     | both in one pass, by kernels in C: on a CPU with a compiler                             |
 | exponentials | the log-sum-exp of a tile, through 2^x                                                   |
 | positives   | which pairs of a tile are positive; which tiles need no mask                            |
 | rows        | rows to unit length, and their gradient back                                            |

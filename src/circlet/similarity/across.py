@@ -1,7 +1,7 @@
 r"""The form over ranks: own rows against those of the other ranks too, with nothing to send for the gradient.
 
 Similarity, logits and labels are symmetric, as in `symmetric`. So once the log-sum-exps of the rows of *all* ranks and
-what arrives at them are known, with H of `blocks`, the gradient of the own rows needs no other rank:
+what arrives at them are known, with H of `gradients`, the gradient of the own rows needs no other rank:
 
     dX^ = H_own,own X^ + H_own,others Y^
 
@@ -18,12 +18,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from circlet.similarity.blocks import Gradient, Scratch, Sums, Tile, Tiling, tiling_of
+from circlet.similarity.blocks import Scratch, Tile, Tiling, tiling_of
 from circlet.similarity.cross import spans, tile_of
+from circlet.similarity.gradients import Gradient
 from circlet.similarity.kept import KeptTiles, new_slabs
 from circlet.similarity.pairs import Rule
 from circlet.similarity.positives import Positives, ranges, sort_by_label
 from circlet.similarity.rows import compute_dtype, prepare, through_norm_, without_autocast
+from circlet.similarity.sums import Sums
 from circlet.similarity.symmetric import symmetric_lse, symmetric_lse_backward
 
 TILING: Tiling | None = None  # of a size that suits the device

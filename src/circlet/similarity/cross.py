@@ -1,7 +1,7 @@
 r"""The cross form: anchors against any references (class weights, a memory bank, another batch, other ranks).
 
 References go by in tiles: a tile is cast, scaled to unit length, used and forgotten, so there is no normalised copy
-of them. Backward, with G of `blocks`, r_j = 1/|w_j| and w^_j = r_j w_j:
+of them. Backward, with G of `gradients`, r_j = 1/|w_j| and w^_j = r_j w_j:
 
     dX^ = G W^,    dW^ = G^T X^,    dw_j = r_j (dw^_j - (dw^_j . w^_j) w^_j)    (and so for X at the end).
 
@@ -17,11 +17,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from circlet.similarity.blocks import Gradient, Scratch, Sums, Tile, Tiling
+from circlet.similarity.blocks import Scratch, Tile, Tiling
+from circlet.similarity.gradients import Gradient
 from circlet.similarity.kept import KeptTiles, new_slabs
 from circlet.similarity.pairs import Rule
 from circlet.similarity.positives import Positives
 from circlet.similarity.rows import compute_dtype, prepare, through_norm_
+from circlet.similarity.sums import Sums
 
 
 class CrossPairs(NamedTuple):

@@ -1,7 +1,7 @@
 r"""The symmetric form: pair-wise labels, one triangle of the similarity matrix in both passes.
 
 Similarity, logits and labels are symmetric, so a tile above the diagonal serves its rows and its columns. Backward,
-with H of `blocks`, the gradient of the unit rows is one product, dX = H X: a tile adds H X_j to its rows and H^T X_i
+with H of `gradients`, the gradient of the unit rows is one product, dX = H X: a tile adds H X_j to its rows and H^T X_i
 to its columns. Forward and backward cost 4 B^2 D FLOPs (u = 2 B^2 D: 2 u, the naive form 3 u), less where tiles are
 kept. Memory: the sorted unit rows, their gradient, one tile, O(B), and the tiles kept. Deterministic.
 
@@ -13,12 +13,14 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from circlet.similarity.blocks import Gradient, Scratch, Sums, Tile, Tiling
+from circlet.similarity.blocks import Scratch, Tile, Tiling
+from circlet.similarity.gradients import Gradient
 from circlet.similarity.kept import KeptTiles, new_slabs
 from circlet.similarity.native import native
 from circlet.similarity.pairs import Rule
 from circlet.similarity.positives import Positives
 from circlet.similarity.rows import compute_dtype, prepare, through_norm_
+from circlet.similarity.sums import Sums
 
 
 def triangle(batch: int, height: int, width: int) -> Iterator[Tile]:

@@ -5,7 +5,7 @@
 | tile.c  | the kernels, for fp32 and for sides that offer a `Fused` form   |
 | build   | building them, once, and when there are none                    |
 
-The same numbers as `blocks` has by torch's own operations, to a rounding, which is what everything else takes.
+The same numbers as `sums` and `gradients` have by torch's own operations, to a rounding, which is what everything else takes.
 CIRCLET_NATIVE=0: none.
 """
 

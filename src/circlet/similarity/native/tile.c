@@ -1,4 +1,4 @@
-/* The elementwise part of a tile in one pass, which takes eager torch six: the formulas of `blocks`, in fp32.
+/* The elementwise part of a tile in one pass, which takes eager torch six: the formulas of `sums` and `gradients`, in fp32.
  *
  * A side of a rule comes as `short_form.Fused` has it: with c = max(s, floor),
  *
