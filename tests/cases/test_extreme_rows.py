@@ -132,7 +132,7 @@ def test_the_shortest_rows_that_there_are():
     half = 0.5**0.5
     expected = torch.tensor([[0.6, 0.8], [1.0, 0.0], [-half, half], [half, half]])
     torch.testing.assert_close(unit_rows(rows), expected, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(prepare(rows, None, rows.dtype, normalize=True).unit, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(prepare(rows, None, rows.dtype, normalize=True).rows, expected, rtol=1e-4, atol=1e-4)
     labels = torch.tensor([0, 0, 1, 1])
     for name in ("circle", "triplet"):
         value, gradient = value_and_gradient(EVERY_LOSS[name], rows, labels)
@@ -158,7 +158,7 @@ def test_usual_rows_are_divided_by_their_length_and_no_more():
     rows = torch.randn(7, 5)
     plain = rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
     beside = torch.cat([rows, torch.full((1, 5), 1e30), torch.zeros(1, 5)])
-    for found in (unit_rows(rows), unit_rows(beside)[:7], prepare(beside, None, rows.dtype, normalize=True).unit[:7]):
+    for found in (unit_rows(rows), unit_rows(beside)[:7], prepare(beside, None, rows.dtype, normalize=True).rows[:7]):
         assert torch.equal(found, plain)
 
 

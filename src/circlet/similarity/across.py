@@ -59,17 +59,18 @@ def own_lse(rank_rows: RankRows) -> tuple[Tensor, KeptSlabs]:
         within, own_slabs = symmetric_lse(x, order, own_ranges, rank_rows.rule, rank_rows.normalize, tiling)
         y_order, positives = _positives(sorted_labels, rank_rows.other_labels)
         dtype = compute_dtype(x)
-        rows = prepare(x, order, dtype, normalize=rank_rows.normalize).unit
+        rows = prepare(x, order, dtype, normalize=rank_rows.normalize)
         sums = Sums(len(x), Scratch(dtype, x.device), rank_rows.rule.short_form(), positives)
         slabs = new_slabs(x, dtype, len(x) * len(y), tiling.keep_bytes)
         kept = KeptTiles(slabs)
-        scratch = _scratch(rows, y, tiling)
+        scratch = _scratch(rows.rows, y, tiling)
         for c, d in spans(len(y), tiling.width):
-            columns = prepare(y, y_order[c:d], dtype, normalize=rank_rows.normalize).unit
+            columns = prepare(y, y_order[c:d], dtype, normalize=rank_rows.normalize)
             for a, b in spans(len(x), tiling.height):
                 s = kept.take(b - a, d - c)
                 s = tile_of(scratch, b - a, d - c) if s is None else s
-                sums.add(torch.mm(rows[a:b], columns.T, out=s), Tile(a, b, len(x) + c, len(x) + d), mirrored=False)
+                s = rows.part(a, b).similarities(columns, s)
+                sums.add(s, Tile(a, b, len(x) + c, len(x) + d), mirrored=False)
         across = sums.result()
         across[:, order] = across.clone()
         return torch.logaddexp(within, across), KeptSlabs(own_slabs, slabs)
@@ -83,29 +84,31 @@ def own_gradient(
     lse: (2, B) of the own rows and other_lse (2, C), in fp64; grads and other_grads: what arrived there.
     """
     dtype = compute_dtype(rank_rows.x)
-    x, y = rank_rows.x.to(dtype), rank_rows.y  # so that the sum of both parts is rounded once
+    x, y = rank_rows.x, rank_rows.y
     tiling = TILING or tiling_of(x)
     order, sorted_labels = sort_by_label(rank_rows.labels)
     own_ranges = ranges(sorted_labels, sorted_labels)
     settings = rank_rows.rule, rank_rows.normalize, tiling
     with without_autocast(x):
-        within = symmetric_lse_backward(x, order, own_ranges, lse, grads, kept.own, True, *settings)
+        # In the dtype of the computation, so that the sum of both parts is rounded once.
+        within = symmetric_lse_backward(x, order, own_ranges, lse, grads, kept.own, True, *settings, dtype)
         y_order, positives = _positives(sorted_labels, rank_rows.other_labels)
         rows = prepare(x, order, dtype, normalize=rank_rows.normalize)
         all_lse = torch.cat([lse[:, order], other_lse[:, y_order]], 1)
         arrived = torch.cat([grads[:, order], other_grads[:, y_order]], 1).to(dtype)
         gradient = Gradient(all_lse, arrived, Scratch(dtype, x.device), rank_rows.rule.short_form(), positives)
         tiles = KeptTiles(kept.others, release=True)
-        scratch = _scratch(rows.unit, y, tiling)
-        total = torch.zeros_like(rows.unit)
+        scratch = _scratch(rows.rows, y, tiling)
+        total = torch.zeros_like(rows.rows)
         for c, d in spans(len(y), tiling.width):
-            columns = prepare(y, y_order[c:d], dtype, normalize=rank_rows.normalize).unit
+            columns = prepare(y, y_order[c:d], dtype, normalize=rank_rows.normalize)
             for a, b in spans(len(x), tiling.height):
                 h = tile_of(scratch, b - a, d - c)
                 s = tiles.take(b - a, d - c)
-                s = torch.mm(rows.unit[a:b], columns.T, out=h) if s is None else s
+                s = rows.part(a, b).similarities(columns, h) if s is None else s
                 gradient.write(h, s, Tile(a, b, len(x) + c, len(x) + d), mirrored=True)
-                total[a:b].addmm_(h, columns)
+                rows.part(a, b).scale_(h, columns)
+                total[a:b].addmm_(h, columns.rows)
         tiles.finish()
         within[order] += through_norm_(total, rows)
         return within.to(rank_rows.x.dtype)

@@ -45,18 +45,18 @@ def cross_lse(
 ) -> tuple[Tensor, list[Tensor]]:
     """Log-sum-exps (2, B) of the positives and of the negatives in fp64, and the slabs of the kept tiles."""
     dtype, (height, width, keep_bytes) = compute_dtype(x, y), tiling
-    anchors = prepare(x, pairs.x_order, dtype, normalize=normalize).unit
+    anchors = prepare(x, pairs.x_order, dtype, normalize=normalize)
     positives = Positives(pairs.ranges, pairs.mask, own=pairs.own)
     sums = Sums(len(x), Scratch(dtype, x.device), rule.short_form(), positives)
     slabs = new_slabs(x, dtype, len(x) * len(y), keep_bytes)
     kept = KeptTiles(slabs)
-    scratch = anchors.new_empty(min(height, len(x)) * min(width, len(y)))
+    scratch = anchors.rows.new_empty(min(height, len(x)) * min(width, len(y)))
     for c, d in spans(len(y), width):
         references = prepare(y, span(pairs.y_order, c, d), dtype, normalize=normalize)
         for a, b in spans(len(x), height):
             s = kept.take(b - a, d - c)
             s = tile_of(scratch, b - a, d - c) if s is None else s
-            sums.add(torch.mm(anchors[a:b], references.unit.T, out=s), Tile(a, b, c, d), mirrored=False)
+            sums.add(anchors.part(a, b).similarities(references, s), Tile(a, b, c, d), mirrored=False)
     lse = sums.result()
     if pairs.x_order is not None:
         lse[:, pairs.x_order] = lse.clone()
@@ -88,8 +88,8 @@ def cross_lse_backward(
     positives = Positives(pairs.ranges, pairs.mask, own=pairs.own)
     gradient = Gradient(lse, grads.to(dtype), Scratch(dtype, x.device), rule.short_form(), positives)
     kept = KeptTiles(slabs, release=release)
-    scratch = anchors.unit.new_empty(min(height, len(x)) * min(width, len(y)))
-    total = torch.zeros_like(anchors.unit) if needs_x else None
+    scratch = anchors.rows.new_empty(min(height, len(x)) * min(width, len(y)))
+    total = torch.zeros_like(anchors.rows) if needs_x else None
     new = torch.empty_like if len(x) else torch.zeros_like
     out = new(y, memory_format=torch.contiguous_format) if needs_y else y.new_empty(0, y.shape[1])
     for c, d in spans(len(y), width):
@@ -98,12 +98,14 @@ def cross_lse_backward(
         for a, b in spans(len(x), height):
             g = tile_of(scratch, b - a, d - c)
             s = kept.take(b - a, d - c)
-            s = torch.mm(anchors.unit[a:b], references.unit.T, out=g) if s is None else s
+            met = anchors.part(a, b)
+            s = met.similarities(references, g) if s is None else s
             gradient.write(g, s, Tile(a, b, c, d), mirrored=False)
+            met.scale_(g, references)
             if total is not None:
-                total[a:b].addmm_(g, references.unit)
+                total[a:b].addmm_(g, references.rows)
             if part is not None:
-                torch.addmm(part, g.T, anchors.unit[a:b], beta=float(a > 0), out=part)
+                torch.addmm(part, g.T, met.rows, beta=float(a > 0), out=part)
         if part is not None:
             through_norm_(part, references)
             if pairs.y_order is not None:

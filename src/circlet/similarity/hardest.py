@@ -42,14 +42,14 @@ def hardest_pairs(
     """Indices (B,) of the references with the largest positive and the largest negative logit; -1: none."""
     dtype = compute_dtype(x, y)
     positives = Positives(pairs.ranges, pairs.mask, own=pairs.own)
-    anchors = prepare(x, pairs.x_order, dtype, normalize=normalize).unit
+    anchors = prepare(x, pairs.x_order, dtype, normalize=normalize)
     best = torch.full((2, len(x)), -torch.inf, dtype=dtype, device=x.device)
     index = torch.full((2, len(x)), -1, device=x.device)
     for c, d in spans(len(y), tiling.width):
-        references = prepare(y, span(pairs.y_order, c, d), dtype, normalize=normalize).unit
+        references = prepare(y, span(pairs.y_order, c, d), dtype, normalize=normalize)
         for a, b in spans(len(x), tiling.height):
             tile = Tile(a, b, c, d)
-            s = anchors[a:b] @ references.T
+            s = anchors.part(a, b).similarities(references)
             for _, _, first, last in tile.blocks(positives, BLOCK if x.device.type == "cpu" else GPU_BLOCK):
                 block = s[:, first - c : last - c]
                 masks = positives.masks(a, b, first, last)

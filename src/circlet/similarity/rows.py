@@ -6,6 +6,9 @@ Every finite row but zero keeps its direction, however long or short. The square
 short one vanish: such a row is multiplied by a power of 2 before its length is taken, which rounds nothing. All others
 stay as they are, to the bit. As r multiplies nothing and |x| divides, a gradient is infinite only where no number of
 its dtype is large enough for it.
+
+Where the user lets fp32 be multiplied in bf16, rows that came in bf16 are multiplied as they came, which rounds
+nothing, and what comes out is scaled: no similarity is rounded then, only the gradient with respect to them.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -17,13 +20,31 @@ from torch.autograd import forward_ad
 
 
 class Rows(NamedTuple):
-    """`unit`: (n, D) rows as they are multiplied. `norm`: (n, 1) their lengths, or None.
+    """`rows`: (n, D) as they are multiplied. `norm`: (n, 1) the lengths of what came in, or None.
 
-    The length of a zero row counts as infinite, so that nothing passes, either way.
+    factor: (n, 1) what makes `rows` unit rows, or None: they are. The length of a zero row counts as infinite, so that
+    nothing passes, either way.
     """
 
-    unit: Tensor
+    rows: Tensor
     norm: Tensor | None
+    factor: Tensor | None = None
+
+    def part(self, a: int, b: int) -> "Rows":
+        """Rows [a, b)."""
+        return Rows(*(None if each is None else each[a:b] for each in self))  # type: ignore[arg-type]
+
+    def similarities(self, other: "Rows", out: Tensor | None = None) -> Tensor:
+        """(n, m) inner products with other rows."""
+        return self.scale_(torch.mm(self.rows, other.rows.T, out=out), other)
+
+    def scale_(self, s: Tensor, other: "Rows") -> Tensor:
+        """Products of these and of other rows to those of unit rows, or their gradient on its way back, in place."""
+        if self.factor is not None:
+            s.mul_(self.factor)
+        if other.factor is not None:
+            s.mul_(other.factor.T)
+        return s
 
 
 class Usual(NamedTuple):
@@ -67,23 +88,47 @@ def prepare(x: Tensor, index: Tensor | slice | None, dtype: torch.dtype, *, norm
     rows = (x if index is None else x[index]).to(dtype)
     if not normalize:
         return Rows(rows, None)
+    in_16_bits = x.dtype == torch.bfloat16 and products_in_bf16(x.device)
     norm = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
     if _is_usual(norm):
+        if in_16_bits:
+            return _as_they_came(rows, norm)
         is_copy = isinstance(index, Tensor) or x.dtype != dtype
         return Rows(rows.div_(norm) if is_copy else rows / norm, norm)
     factors = _factors(norm)
     rows = rows * factors
     norm = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
     norm.masked_fill_(norm == 0, torch.inf)
+    if in_16_bits:
+        found = _as_they_came(rows, norm)
+        return found._replace(norm=norm.div_(factors))
     return Rows(rows.div_(norm), norm.div_(factors))
 
 
+def products_in_bf16(device: torch.device) -> bool:
+    """Whether the user lets this device multiply fp32 in bf16 (torch.set_float32_matmul_precision("medium")).
+
+    Asked of a CPU alone: other devices multiply in TF32 then, or have kernels of their own.
+    """
+    return device.type == "cpu" and torch.backends.mkldnn.matmul.fp32_precision == "bf16"  # type: ignore[attr-defined]
+
+
+def _as_they_came(rows: Tensor, norm: Tensor) -> Rows:
+    """Rows to a length of 1/2 to 1 by a power of 2 each, which keeps all their digits, in place."""
+    share, exponent = torch.frexp(norm)
+    empty = norm == torch.inf
+    rows.mul_(torch.ldexp(torch.ones_like(norm), -exponent.masked_fill(empty, 0)))
+    return Rows(rows, norm, share.masked_fill_(empty, 1.0).reciprocal_())
+
+
 def through_norm_(grad: Tensor, rows: Rows) -> Tensor:
-    """Turn the gradient of `rows.unit` into that of the rows they came from, in place."""
+    """Turn the gradient of unit rows, times `rows.factor` where there is one, into that of what came in, in place."""
     if rows.norm is None:
         return grad
-    radial = torch.linalg.vecdot(grad, rows.unit)[:, None]
-    return grad.addcmul_(rows.unit, radial, value=-1.0).div_(rows.norm)
+    radial = torch.linalg.vecdot(grad, rows.rows)[:, None]
+    if rows.factor is None:
+        return grad.addcmul_(rows.rows, radial, value=-1.0).div_(rows.norm)
+    return grad.addcmul_(rows.rows, radial.mul_(rows.factor**2), value=-1.0).div_(rows.norm * rows.factor)
 
 
 def _is_usual(norm: Tensor) -> bool:

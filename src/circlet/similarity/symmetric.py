@@ -19,7 +19,7 @@ from circlet.similarity.kept import KeptTiles, new_slabs
 from circlet.similarity.native import native
 from circlet.similarity.pairs import Rule
 from circlet.similarity.positives import Positives
-from circlet.similarity.rows import compute_dtype, prepare, through_norm_
+from circlet.similarity.rows import Rows, compute_dtype, prepare, through_norm_
 from circlet.similarity.sums import Sums
 
 
@@ -37,15 +37,15 @@ def symmetric_lse(
 ) -> tuple[Tensor, list[Tensor]]:
     """Log-sum-exps (2, B) of the positives and of the negatives in fp64, and the slabs of the kept tiles."""
     dtype, (height, width, keep_bytes) = compute_dtype(x), tiling
-    unit = prepare(x, order, dtype, normalize=normalize).unit
+    rows = prepare(x, order, dtype, normalize=normalize)
     positives = Positives(ranges, None, own=True)
     sums = Sums(len(x), Scratch(dtype, x.device), rule.short_form(), positives)
     slabs = new_slabs(x, dtype, len(x) * (len(x) + height) // 2, keep_bytes)
     kept = KeptTiles(slabs)
-    scratch = unit.new_empty(height * max(height, width))
+    scratch = rows.rows.new_empty(height * max(height, width))
     for tile in triangle(len(x), height, width):
         s = kept.take(tile.b - tile.a, tile.d - tile.c)
-        s = _similarities(unit, tile, _tile_of(scratch, tile) if s is None else s)
+        s = _similarities(rows, tile, _tile_of(scratch, tile) if s is None else s)
         sums.add(s, tile, mirrored=tile.a != tile.c)
     lse = sums.result()
     lse[:, order] = lse.clone()
@@ -63,40 +63,41 @@ def symmetric_lse_backward(
     rule: Rule,
     normalize: bool,
     tiling: Tiling,
+    out_dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """Gradient of x (B, D), in its dtype, from the gradients (2, B) of the two log-sum-exps.
+    """Gradient of x (B, D), in its dtype or `out_dtype`, from the gradients (2, B) of the two log-sum-exps.
 
     release: give the memory of the slabs back as they are used up.
     """
     dtype, (height, width, _) = compute_dtype(x), tiling
     rows = prepare(x, order, dtype, normalize=normalize)
-    unit = rows.unit
     positives = Positives(ranges, None, own=True)
     arrived = grads[:, order].to(dtype)
     gradient = Gradient(lse[:, order], arrived, Scratch(dtype, x.device), rule.short_form(), positives)
     kept = KeptTiles(slabs, release=release)
-    scratch = unit.new_empty(height * max(height, width))
-    total = torch.zeros_like(unit)
+    scratch = rows.rows.new_empty(height * max(height, width))
+    total = torch.zeros_like(rows.rows)
     for tile in triangle(len(x), height, width):
         a, b, c, d = tile
+        upper, right = rows.part(a, b), rows.part(c, d)
         h = _tile_of(scratch, tile)
         s = kept.take(b - a, d - c)
-        gradient.write(h, _similarities(unit, tile, h) if s is None else s, tile, mirrored=True)
-        total[a:b].addmm_(h, unit[c:d])
+        gradient.write(h, _similarities(rows, tile, h) if s is None else s, tile, mirrored=True)
+        upper.scale_(h, right)
+        total[a:b].addmm_(h, right.rows)
         if a != c:
-            total[c:d].addmm_(h.T, unit[a:b])
+            total[c:d].addmm_(h.T, upper.rows)
     kept.finish()
     del scratch
-    out = torch.empty_like(x, memory_format=torch.contiguous_format)
+    out = torch.empty_like(x, dtype=out_dtype, memory_format=torch.contiguous_format)
     for a in range(0, len(x), height):
         piece = slice(a, a + height)
-        part = rows._replace(unit=unit[piece], norm=None if rows.norm is None else rows.norm[piece])
-        out[order[piece]] = through_norm_(total[piece], part).to(out.dtype)
+        out[order[piece]] = through_norm_(total[piece], rows.part(a, a + height)).to(out.dtype)
     return out
 
 
-def _similarities(unit: Tensor, tile: Tile, out: Tensor) -> Tensor:
-    s = torch.mm(unit[tile.a : tile.b], unit[tile.c : tile.d].T, out=out)
+def _similarities(rows: Rows, tile: Tile, out: Tensor) -> Tensor:
+    s = rows.part(tile.a, tile.b).similarities(rows.part(tile.c, tile.d), out)
     if tile.a == tile.c:
         # A pair has one similarity, to the bit: what s_ij adds to the gradient of j as well was summed as s_ji, and a
         # last bit times gamma = 1000 is 1e-4. Not all processors multiply so that both come out alike.

@@ -33,7 +33,7 @@ class _Whole(torch.autograd.Function):
         dtype = compute_dtype(x) if y is None else compute_dtype(x, y)
         anchors = prepare(x, None, dtype, normalize=normalize)
         references = anchors if y is None else prepare(y, None, dtype, normalize=normalize)
-        s = anchors.unit @ references.unit.T
+        s = anchors.similarities(references)
         pos, pos_slope = sides.pos.affine_and_slope(s, 1.0, None, (torch.empty_like(s), torch.empty_like(s)))
         neg, neg_slope = sides.neg.affine_and_slope(s, 1.0, None, (torch.empty_like(s), torch.empty_like(s)))
         # The lowest number for -inf: the softmax of an empty side is then no NaN.
@@ -58,14 +58,16 @@ class _Whole(torch.autograd.Function):
 
 def _gradients(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None]:
     weights, empty, pos_slope, neg_slope, *rows = ctx.saved_tensors[2:]
-    anchors = Rows(rows[0], rows[1])
+    anchors = Rows(*rows[:3])
     weights = weights * torch.stack(grads).masked_fill_(empty, 0.0)[..., None]
     pos, neg = (w if slope is None else w.mul_(slope) for w, slope in zip(weights, (pos_slope, neg_slope), strict=True))
     g = pos.mul_(ctx.scales[0]).add_(neg, alpha=ctx.scales[1])
-    if len(rows) == 2:
-        return through_norm_((g + g.T) @ anchors.unit, anchors).to(ctx.dtypes[0]), None
-    references = Rows(rows[2], rows[3])
+    if len(rows) == 3:
+        both = anchors.scale_(g + g.T, anchors)
+        return through_norm_(both @ anchors.rows, anchors).to(ctx.dtypes[0]), None
+    references = Rows(*rows[3:])
+    anchors.scale_(g, references)
     needs_x, needs_y = ctx.needs_input_grad[:2]
-    grad_x = through_norm_(g @ references.unit, anchors).to(ctx.dtypes[0]) if needs_x else None
-    grad_y = through_norm_(g.T @ anchors.unit, references).to(ctx.dtypes[1]) if needs_y else None
+    grad_x = through_norm_(g @ references.rows, anchors).to(ctx.dtypes[0]) if needs_x else None
+    grad_y = through_norm_(g.T @ anchors.rows, references).to(ctx.dtypes[1]) if needs_y else None
     return grad_x, grad_y

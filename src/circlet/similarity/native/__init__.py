@@ -5,8 +5,8 @@
 | tile.c  | the kernels, for fp32 and for sides that offer a `Fused` form   |
 | build   | building them, once, and when there are none                    |
 
-The same numbers as `sums` and `gradients` have by torch's own operations, to a rounding, which is what everything else takes.
-CIRCLET_NATIVE=0: none.
+The same numbers, to a rounding, as `sums` and `gradients` have by torch's own operations, which is what everything else
+takes. CIRCLET_NATIVE=0: none.
 """
 
 import ctypes
