@@ -13,14 +13,15 @@ from circlet.similarity.pairs import Pairs
 from tests.similarity.cases import relative_error
 
 IN_TILES = partial(tiles.pair_lse, tiling=Tiling(height=64, width=128, keep_bytes=65536))
-BACKENDS = {"tiles": IN_TILES, "tiles_without_kernels": IN_TILES, "whole": whole.pair_lse}
+WITHOUT = "_without_kernels"  # as where there is no C compiler
+BACKENDS = {"tiles": IN_TILES, f"tiles{WITHOUT}": IN_TILES, "whole": whole.pair_lse, f"whole{WITHOUT}": whole.pair_lse}
 
 
 @pytest.fixture(params=BACKENDS)
 def backend(request, monkeypatch):
-    """A backend; one of them as it is where there is no C compiler."""
-    if request.param == "tiles_without_kernels":
-        for module in ("blocks", "symmetric"):
+    """A backend, with and without kernels."""
+    if request.param.endswith(WITHOUT):
+        for module in ("blocks", "symmetric", "whole"):
             monkeypatch.setattr(f"circlet.similarity.{module}.native", lambda *_: None)
     return BACKENDS[request.param]
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from circlet import CircleLoss
-from circlet.similarity.native import Exponent, Factors, Native, _is_right, build, native
+from circlet.similarity.native import Exponent, Factors, Met, Native, _is_right, build, native
 from circlet.similarity.short_form import Fused
 from tests.similarity.cases import relative_error
 
@@ -175,15 +175,16 @@ def test_threads_give_the_same_each_time_and_nearly_the_same_among_them():
 
 
 @needs_kernels
+@pytest.mark.parametrize("batch", [90, 900])
 @pytest.mark.parametrize("classes", [None, 3000])
-def test_a_loss_with_and_without(classes, monkeypatch):
+def test_a_loss_with_and_without(batch, classes, monkeypatch):
     generator = torch.Generator().manual_seed(0)
-    x, labels = torch.randn(900, 24, generator=generator), torch.arange(900) // 4
+    x, labels = torch.randn(batch, 24, generator=generator), torch.arange(batch) // 4
     weights = () if classes is None else (torch.randn(classes, 24, generator=generator, requires_grad=True),)
     found = []
     for kernels in (lambda *_: KERNELS, lambda *_: None):
-        monkeypatch.setattr("circlet.similarity.blocks.native", kernels)
-        monkeypatch.setattr("circlet.similarity.symmetric.native", kernels)
+        for module in ("blocks", "symmetric", "whole"):
+            monkeypatch.setattr(f"circlet.similarity.{module}.native", kernels)
         leaves = [x.clone().requires_grad_(), *weights]
         loss = CircleLoss(margin=0.25, gamma=64.0)(leaves[0], labels, *weights)
         found.append((loss.detach(), torch.autograd.grad(loss, leaves)))
@@ -257,3 +258,48 @@ def test_kernels_that_compute_something_else_are_not_used(load, tmp_path, monkey
     library = load()
     assert library is not None
     assert not _is_right(Native(library))
+
+
+@needs_kernels
+@given(
+    rows=st.integers(1, 40),
+    columns=st.integers(1, 1500),
+    own=st.booleans(),
+    masked=st.booleans(),
+    sloped=st.tuples(st.booleans(), st.booleans()),
+    seed=st.integers(0, 99),
+)
+def test_whole_matrix(rows, columns, own, masked, sloped, seed):
+    """Log-sum-exps by kind, and the gradient with respect to the similarities, against fp64 with boolean masks."""
+    generator = torch.Generator().manual_seed(seed)
+    columns = max(rows, columns) if own else columns
+    q = tuple(torch.rand(rows, columns, generator=generator) * 2 - 1 for _ in range(2))
+    slopes = tuple(torch.randn(rows, columns, generator=generator) if some else None for some in sloped)
+    labels, others = (torch.randint(0, 5, (size,), generator=generator) for size in (rows, columns))
+    positive = labels[:, None] == others
+    negative = ~positive
+    if own:
+        diagonal = torch.eye(rows, columns, dtype=torch.bool)
+        positive, negative = positive & ~diagonal, negative & ~diagonal
+    met = Met(None, None, labels[:, None] == others, own) if masked else Met(labels, others, None, own)
+    sides = (Exponent(20.0, math.log(2), 0.5), Exponent(7.0, math.log(2), -3.0))
+    lse = KERNELS.lse(q, sides, met)
+    arrived = torch.randn(2, rows, generator=generator)
+    gradient = KERNELS.lse_gradient(q, slopes, sides, met, lse, arrived)
+    expected = torch.zeros(rows, columns, dtype=torch.float64)
+    for i, mask in enumerate((positive, negative)):
+        rate, scale, offset = sides[i]
+        logits = torch.where(mask, rate * scale * q[i].double() + offset, -torch.inf)
+        torch.testing.assert_close(lse[i], logits.logsumexp(1), rtol=0, atol=5e-6)
+        weights = torch.where(mask, (logits - lse[i][:, None]).exp(), 0.0) * arrived[i][:, None].double()
+        expected += weights * rate * scale * (1.0 if slopes[i] is None else slopes[i].double())
+    torch.testing.assert_close(gradient.double(), expected, rtol=2e-5, atol=2e-6 * float(expected.abs().max()))
+
+
+@needs_kernels
+def test_whole_matrix_keeps_nan_in_its_row_and_kind():
+    q, labels = (block(6, 40).contiguous(), block(6, 40, 1).contiguous()), torch.arange(6) % 2
+    q[1][2, 1] = torch.nan  # a negative of row 2
+    sides = (Exponent(20.0, math.log(2), 0.0),) * 2
+    lse = KERNELS.lse(q, sides, Met(labels, torch.arange(40) % 2, None, False))
+    assert lse.isnan().nonzero().tolist() == [[1, 2]]

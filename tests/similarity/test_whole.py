@@ -5,7 +5,7 @@ import torch
 
 from circlet import functional
 from circlet.rules import Circle, ConstantMargin
-from circlet.similarity.pairs import Pairs
+from circlet.similarity.pairs import Pairs, Rule
 from tests.similarity.cases import FORMS, RULES, SIZES, assert_same, dense_lse, operands, run, whole_lse
 
 every_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES.keys())
@@ -47,6 +47,30 @@ def test_zero_rows_and_duplicates(form, rule):
     found = run(whole_lse, leaves, make, rule)
     assert_same(found, run(dense_lse, leaves, make, rule))
     assert all((grad[3] == 0).all() for grad in found[1])
+
+
+class Loose(Rule):
+    """Logits of another layout and dtype, and slopes of another shape, than the similarities have."""
+
+    def positive(self, s):
+        return (-3.0 * s).T.contiguous().T
+
+    def negative(self, s):
+        return (3.0 * s).double()
+
+    def positive_slope(self, s):
+        return torch.tensor(-3.0)
+
+    def negative_slope(self, s):
+        return torch.full((1, 1), 3.0).expand(s.shape)
+
+
+@every_form
+def test_what_a_rule_may_give(form):
+    leaves, make = operands(form, 37, dtype=torch.float32)
+    expected = run(dense_lse, [leaf.double() for leaf in leaves], make, Loose())
+    found = run(whole_lse, leaves, make, Loose())
+    assert_same([[value.double() for value in part] for part in found], expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -53,8 +53,8 @@ __all__ = [
     "unit_rows",
 ]
 
-# Up to so many pairs one matrix is faster than tiles (measured to 1024 x 1024, 128 x 8000), in 8 MiB or so.
-WHOLE_PAIRS = 2**18
+# Up to so many pairs one matrix is faster than tiles (measured to 700 x 700, 64 x 8000, 256 x 2000), in 16 MiB or so.
+WHOLE_PAIRS = 2**19
 # On a GPU (an H100: benchmarks/results/gpu.md) than its kernels, which from 512 x 512 on are faster; and, where these
 # cannot do it, than tiles, which up to 4096 x 4096 take longer than one matrix, in 600 MiB or so.
 WHOLE_PAIRS_KERNELS = 2**18

@@ -5,6 +5,8 @@ G_ij = slope(s_ij) A_i exp(e_ij - lse_i), summed over both sides:
 
     dX^ = G Y^,    dY^ = G^T X^;    the batch against itself: dX^ = (G + G^T) X^    (then through the normalisation).
 
+What is between the similarities and G is a softmax of each side, or two kernels in C.
+
 Legend: B batch, C references. It does not tile, and has no place in compiled code, where `dense` is as fast.
 """
 
@@ -13,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from circlet.similarity.exponentials import exponent_of
+from circlet.similarity.native import Both, Met, Native, Slopes, native
 from circlet.similarity.operators import first_order
 from circlet.similarity.pairs import PairLse, Pairs, Rule, masks
 from circlet.similarity.rows import Rows, compute_dtype, prepare, through_norm_, without_autocast
@@ -36,17 +40,13 @@ class _Whole(torch.autograd.Function):
         s = anchors.similarities(references)
         pos, pos_slope = sides.pos.affine_and_slope(s, 1.0, None, (torch.empty_like(s), torch.empty_like(s)))
         neg, neg_slope = sides.neg.affine_and_slope(s, 1.0, None, (torch.empty_like(s), torch.empty_like(s)))
-        # The lowest number for -inf: the softmax of an empty side is then no NaN.
-        nothing = torch.finfo(dtype).min
-        logits = torch.stack([pos * sides.pos.scale, neg * sides.neg.scale])
-        logits = torch.where(torch.stack(masks(pairs)), logits, nothing)
-        weights, peak = logits.softmax(2), logits.amax(2)
-        empty = peak == nothing
-        # The weight of the peak is 1 / sum e^(logit - peak).
-        lse = peak.sub_(weights.amax(2).log_()).masked_fill_(empty, -torch.inf)
-        ctx.scales, ctx.dtypes = (sides.pos.scale, sides.neg.scale), (x.dtype, None if y is None else y.dtype)
-        ctx.save_for_backward(x, y, weights, empty, pos_slope, neg_slope, *anchors, *(() if y is None else references))
-        return lse[0] + sides.pos.offset, lse[1] + sides.neg.offset
+        kernels = native(dtype, s.device)
+        ctx.softmax = _Softmax(pairs, sides) if kernels is None else _InC(pairs, sides, kernels)
+        lse: Both
+        lse, kept = ctx.softmax.lse((pos, neg))
+        ctx.dtypes = (x.dtype, None if y is None else y.dtype)
+        ctx.save_for_backward(x, y, *kept, pos_slope, neg_slope, *anchors, *(() if y is None else references))
+        return lse
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -57,11 +57,9 @@ class _Whole(torch.autograd.Function):
 
 
 def _gradients(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    weights, empty, pos_slope, neg_slope, *rows = ctx.saved_tensors[2:]
+    first, second, third, pos_slope, neg_slope, *rows = ctx.saved_tensors[2:]
+    g: Tensor = ctx.softmax.gradient((first, second, third), (pos_slope, neg_slope), torch.stack(grads))
     anchors = Rows(*rows[:3])
-    weights = weights * torch.stack(grads).masked_fill_(empty, 0.0)[..., None]
-    pos, neg = (w if slope is None else w.mul_(slope) for w, slope in zip(weights, (pos_slope, neg_slope), strict=True))
-    g = pos.mul_(ctx.scales[0]).add_(neg, alpha=ctx.scales[1])
     if len(rows) == 3:
         both = anchors.scale_(g + g.T, anchors)
         return through_norm_(both @ anchors.rows, anchors).to(ctx.dtypes[0]), None
@@ -71,3 +69,63 @@ def _gradients(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None]:
     grad_x = through_norm_(g @ references.rows, anchors).to(ctx.dtypes[0]) if needs_x else None
     grad_y = through_norm_(g.T @ anchors.rows, references).to(ctx.dtypes[1]) if needs_y else None
     return grad_x, grad_y
+
+
+Kept = tuple[Tensor, Tensor, Tensor | None]
+
+
+class _Softmax:
+    """The log-sum-exps of both sides (B,), and G, by torch's operations; with what the first keeps for the second."""
+
+    def __init__(self, pairs: Pairs, sides: Sides) -> None:
+        self._pairs, self._sides = pairs, sides
+
+    def lse(self, q: Both) -> tuple[Both, Kept]:
+        # The lowest number for -inf: the softmax of an empty side is then no NaN.
+        nothing = torch.finfo(q[0].dtype).min
+        logits = torch.stack([each * side.scale for each, side in zip(q, self._sides, strict=True)])
+        logits = torch.where(torch.stack(masks(self._pairs)), logits, nothing)
+        weights, peak = logits.softmax(2), logits.amax(2)
+        empty = peak == nothing
+        # The weight of the peak is 1 / sum e^(logit - peak).
+        lse = peak.sub_(weights.amax(2).log_()).masked_fill_(empty, -torch.inf)
+        return (lse[0] + self._sides.pos.offset, lse[1] + self._sides.neg.offset), (weights, empty, None)
+
+    def gradient(self, kept: Kept, slopes: Slopes, grads: Tensor) -> Tensor:
+        weights, empty, _ = kept
+        weights = weights * grads.masked_fill_(empty, 0.0)[..., None]
+        pos, neg = (w if slope is None else w.mul_(slope) for w, slope in zip(weights, slopes, strict=True))
+        g: Tensor = pos.mul_(self._sides.pos.scale).add_(neg, alpha=self._sides.neg.scale)
+        return g
+
+
+class _InC:
+    """The same by kernels, which need no masks."""
+
+    def __init__(self, pairs: Pairs, sides: Sides, kernels: Native) -> None:
+        if pairs.positive_mask is not None:
+            labels, reference_labels, mask = None, None, pairs.positive_mask.contiguous()
+        else:
+            assert pairs.labels is not None
+            labels, mask = pairs.labels.long().contiguous(), None
+            other = pairs.reference_labels
+            reference_labels = labels if other is None else other.long().contiguous()
+        self._met = Met(labels, reference_labels, mask, pairs.references is None)
+        self._kernels, self._sides = kernels, (exponent_of(sides.pos), exponent_of(sides.neg))
+
+    def lse(self, q: Both) -> tuple[Both, Kept]:
+        pos, neg = (_plain(each, q[0].shape) for each in q)
+        lse = self._kernels.lse((pos, neg), self._sides, self._met)
+        of_pos, of_neg = lse.float()
+        return (of_pos, of_neg), (pos, neg, lse)
+
+    def gradient(self, kept: Kept, slopes: Slopes, grads: Tensor) -> Tensor:
+        pos, neg, lse = kept
+        assert lse is not None
+        of_pos, of_neg = (None if each is None else _plain(each, pos.shape) for each in slopes)
+        return self._kernels.lse_gradient((pos, neg), (of_pos, of_neg), self._sides, self._met, lse, grads)
+
+
+def _plain(values: Tensor, shape: torch.Size) -> Tensor:
+    """What a rule of anyone's gave, as the kernels need it."""
+    return values.to(torch.float32).expand(shape).contiguous()

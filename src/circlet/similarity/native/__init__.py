@@ -30,8 +30,33 @@ class _Side(ctypes.Structure):
     )
 
 
+class _Exponent(ctypes.Structure):
+    _fields_ = (("rate", ctypes.c_double), ("scale", ctypes.c_double), ("offset", ctypes.c_double))
+
+
+class _Met(ctypes.Structure):
+    _fields_ = (
+        ("labels", ctypes.c_void_p),
+        ("reference_labels", ctypes.c_void_p),
+        ("mask", ctypes.c_void_p),
+        ("own", ctypes.c_int),
+    )
+
+
+class Met(NamedTuple):
+    """Which pairs of a matrix are positive: those of equal labels (int64), or those of the mask (bool).
+
+    own: the columns are the rows, and the diagonal has no pairs.
+    """
+
+    labels: Tensor | None
+    reference_labels: Tensor | None
+    mask: Tensor | None
+    own: bool
+
+
 class Exponent(NamedTuple):
-    """A logit is scale (log2 of the term - shift) + offset, and the term 2^(rate q + shift)."""
+    """A logit is scale (log2 of the term - shift) + offset, the term 2^(rate q + shift); scale: ln 2, to a rounding."""
 
     rate: float
     scale: float
@@ -45,6 +70,10 @@ class Factors(NamedTuple):
     factor: Tensor
 
 
+Both = tuple[Tensor, Tensor]
+Slopes = tuple[Tensor | None, Tensor | None]
+
+
 class Native:
     """The kernels. Blocks are fp32 matrices on a CPU whose rows are contiguous."""
 
@@ -55,6 +84,11 @@ class Native:
         self._add.argtypes = (*block, _Side, ctypes.c_float, real, real, pointer, pointer, number)
         self._gradient: Callable[..., int] = library.circlet_gradient
         self._gradient.argtypes = (pointer, stride, *block, _Side, *[pointer] * 4, number)
+        self._lse: Callable[..., int] = library.circlet_lse
+        of_all = (number, number, _Exponent, _Exponent, _Met)
+        self._lse.argtypes = (pointer, pointer, *of_all, pointer, number)
+        self._lse_gradient: Callable[..., int] = library.circlet_lse_gradient
+        self._lse_gradient.argtypes = (*[pointer] * 5, *of_all, pointer, pointer, number)
         self._mirror: Callable[..., None] = library.circlet_mirror
         self._mirror.argtypes = (pointer, stride, number, number)
         self._mirror.restype = None
@@ -70,7 +104,7 @@ class Native:
         totals = rows.data_ptr(), None if columns is None else columns.data_ptr()
         rate, scale, offset = exponent
         numbers = _Side(*side, rate), shift, scale, offset
-        return bool(self._add(*_block(s), *numbers, *totals, torch.get_num_threads()))
+        return bool(self._add(*_block(s), *numbers, *totals, _threads()))
 
     def gradient(
         self, out: Tensor, s: Tensor, side: Fused, rate: float, rows: Factors, columns: Factors | None
@@ -81,13 +115,40 @@ class Native:
         """
         pointers = [each.data_ptr() for each in (*rows, *(columns or ()))]
         pointers = [*pointers, *[None] * (4 - len(pointers))]
-        return bool(
-            self._gradient(*_block(out)[:2], *_block(s), _Side(*side, rate), *pointers, torch.get_num_threads())
-        )
+        return bool(self._gradient(*_block(out)[:2], *_block(s), _Side(*side, rate), *pointers, _threads()))
+
+    def lse(self, q: Both, sides: tuple[Exponent, Exponent], met: Met) -> Tensor:
+        """Log-sum-exps (2, rows) in fp64: of the positives by q[0], of the negatives by q[1]; -inf: there are none.
+
+        q: matrices (rows, columns) of fp32, contiguous, as all matrices here.
+        """
+        out = torch.empty(2, len(q[0]), dtype=torch.float64)
+        places, numbers = _matrices(q[0], *q), (*_exponents(sides), _pointers(met, q[0]))
+        if not self._lse(*places, *q[0].shape, *numbers, out.data_ptr(), _threads()):
+            raise MemoryError("circlet: no memory for the labels of a row")
+        return out
+
+    def lse_gradient(
+        self, q: Both, slopes: Slopes, sides: tuple[Exponent, Exponent], met: Met, lse: Tensor, grads: Tensor
+    ) -> Tensor:
+        """Slope e^(logit - lse) grad of each pair (rows, columns), by its kind; 0 where there is none.
+
+        slopes: unit slopes, None for 1. lse: as `lse` gave it. grads: (2, rows) in fp32, what arrived there.
+        """
+        out, grads = torch.empty_like(q[0]), grads.contiguous()
+        assert (grads.dtype, grads.shape) == (torch.float32, lse.shape)
+        places = _matrices(out, out, *q, *slopes)
+        numbers = *out.shape, *_exponents(sides), _pointers(met, out), lse.data_ptr(), grads.data_ptr()
+        if not self._lse_gradient(*places, *numbers, _threads()):
+            raise MemoryError("circlet: no memory for the labels of a row")
+        return out
 
     def mirror(self, s: Tensor) -> None:
         """Copy what is above the diagonal of the square `s` below it."""
-        self._mirror(s.data_ptr(), s.stride(0), len(s), torch.get_num_threads())
+        self._mirror(s.data_ptr(), s.stride(0), len(s), _threads())
+
+
+_threads = torch.get_num_threads
 
 
 def native(dtype: torch.dtype, device: torch.device) -> Native | None:
@@ -109,6 +170,27 @@ def _is_right(kernels: Native) -> bool:
     added = kernels.add(s, Fused(True, -0.25, 0.25), Exponent(8.0, 1.0, 0.0), -2.0, totals[:7], totals[7:])
     terms = torch.exp2(8.0 * s.double().clamp(min=-0.25).square())
     return added and torch.allclose(totals, torch.cat([terms.sum(1), terms.sum(0)]).log2(), rtol=1e-5)
+
+
+def _exponents(sides: tuple[Exponent, Exponent]) -> tuple[_Exponent, _Exponent]:
+    return _Exponent(*sides[0]), _Exponent(*sides[1])
+
+
+def _matrices(like: Tensor, *matrices: Tensor | None) -> list[int | None]:
+    """Their places; beyond a matrix that is none of these the kernels would read what is not theirs."""
+    for each in matrices:
+        assert each is None or (each.shape == like.shape and each.is_contiguous() and each.dtype == torch.float32)
+    return [None if each is None else each.data_ptr() for each in matrices]
+
+
+def _pointers(met: Met, matrix: Tensor) -> _Met:
+    *tensors, own = met
+    for each, dtype, shape in zip(tensors, _DTYPES, (matrix.shape[:1], matrix.shape[1:], matrix.shape), strict=True):
+        assert each is None or (each.shape == shape and each.is_contiguous() and each.dtype == dtype)
+    return _Met(*(None if each is None else each.data_ptr() for each in tensors), own)
+
+
+_DTYPES = (torch.int64, torch.int64, torch.bool)
 
 
 def _block(s: Tensor) -> tuple[int, int, int, int]:
