@@ -193,9 +193,11 @@ def test_a_loss_with_and_without(batch, classes, monkeypatch):
         assert relative_error(mine, theirs) < 2e-6
 
 
-def test_not_for_other_dtypes_or_devices():
+def test_not_for_other_dtypes_or_devices_nor_where_turned_off(monkeypatch):
     assert native(torch.float64, torch.device("cpu")) is None
     assert native(torch.float32, torch.device("meta")) is None
+    monkeypatch.setattr("circlet.similarity.native.USE_NATIVE", False)
+    assert native(torch.float32, torch.device("cpu")) is None
 
 
 @pytest.fixture
@@ -214,10 +216,7 @@ def test_built_once(load, tmp_path, monkeypatch):
     assert list((tmp_path / "native").iterdir()) == [made]
 
 
-def test_none_where_it_is_turned_off_or_something_is_missing(load, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setenv("CIRCLET_NATIVE", "0")
-        assert load() is None
+def test_none_where_something_is_missing(load, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(sys, "platform", "darwin")
         assert load() is None

@@ -13,11 +13,12 @@ from torch import Tensor
 from circlet import aggregate, functional
 from circlet.bench.cases import Case, Data
 from circlet.rules import Circle
-from circlet.similarity import dense
+from circlet.similarity import dense, native
 from circlet.similarity.pairs import Pairs
 
 MARGIN, GAMMA = 0.25, 256.0
 FLOOR = "three bare matrix products"
+IN_TORCH = "circlet, CIRCLET_NATIVE=0"
 BF16_PRODUCTS = 'circlet, set_float32_matmul_precision("medium")'
 COMPILED = "torch.compile of the dense twin"
 
@@ -32,6 +33,8 @@ def contenders(case: Case, memory_limit_mib: float) -> dict[str, Builder | str]:
     """
     pairwise = case.num_classes is None
     found: dict[str, Builder | str] = {"circlet": circlet}
+    if case.device == "cpu" and native.native(torch.float32, torch.device("cpu")) is not None:
+        found[IN_TORCH] = circlet_in_torch
     if (case.dtype, case.device) == ("bf16", "cpu"):
         found[BF16_PRODUCTS] = circlet_with_bf16_products
 
@@ -54,6 +57,20 @@ def contenders(case: Case, memory_limit_mib: float) -> dict[str, Builder | str]:
 def circlet(data: Data) -> Step:
     """What users call."""
     return data.step(lambda: functional.circle_loss(data.x, data.labels, data.y, margin=MARGIN, gamma=GAMMA))
+
+
+def circlet_in_torch(data: Data) -> Step:
+    """The same by torch's own operations, as where there is no C compiler."""
+    step = circlet(data)
+
+    def run() -> None:
+        native.USE_NATIVE = False
+        try:
+            step()
+        finally:
+            native.USE_NATIVE = True
+
+    return run
 
 
 def circlet_with_bf16_products(data: Data) -> Step:

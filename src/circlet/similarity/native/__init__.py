@@ -6,10 +6,11 @@
 | build   | building them, once, and when there are none                    |
 
 The same numbers, to a rounding, as `sums` and `gradients` have by torch's own operations, which is what everything else
-takes. CIRCLET_NATIVE=0: none.
+takes: fp64, other devices, machines without gcc, CIRCLET_NATIVE=0.
 """
 
 import ctypes
+import os
 from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
@@ -150,10 +151,13 @@ class Native:
 
 _threads = torch.get_num_threads
 
+# CIRCLET_NATIVE=0: none of them.
+USE_NATIVE = os.environ.get("CIRCLET_NATIVE") != "0"
+
 
 def native(dtype: torch.dtype, device: torch.device) -> Native | None:
-    """The kernels for blocks of this dtype on this device; None: there are none."""
-    return _native() if dtype == torch.float32 and device.type == "cpu" else None
+    """The kernels for matrices of this dtype on this device; None: there are none."""
+    return _native() if USE_NATIVE and dtype == torch.float32 and device.type == "cpu" else None
 
 
 @cache

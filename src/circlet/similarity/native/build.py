@@ -26,8 +26,8 @@ SECONDS = 60.0
 
 @cache
 def load() -> ctypes.CDLL | None:
-    """The kernels, built if they are not; None: without ($CIRCLET_NATIVE=0, or something is missing)."""
-    if os.environ.get("CIRCLET_NATIVE") == "0" or not sys.platform.startswith("linux"):
+    """The kernels, built if they are not; None: something is missing."""
+    if not sys.platform.startswith("linux"):
         return None
     try:
         return ctypes.CDLL(str(_library()))
