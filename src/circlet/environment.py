@@ -6,6 +6,7 @@
 import importlib.metadata
 import os
 import platform
+import shutil
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,6 +46,7 @@ def machine(*packages: str) -> dict[str, Any]:
 def _report() -> None:
     packages = ("circlet", "torch", "numpy", "pillow", "matplotlib", "tyro", "pyarrow", "triton", "timm")
     found = {**machine(*packages), "platform": platform.platform()}
+    found["gcc"] = shutil.which("gcc") or "none: the loss goes without kernels in C"
     found["GPUs"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] or "none"
     found["variables"] = {name: value for name, value in os.environ.items() if name.startswith(("CIRCLET_", "OMP_"))}
     for name, value in found.items():
