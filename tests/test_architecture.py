@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 import circlet
+from circlet.similarity.native import native
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
@@ -38,8 +39,10 @@ def test_the_walk_of_a_small_batch():
     loss(embeddings, labels)
     walk = TEXT[TEXT.index("<!-- begin walk of a loss -->") : TEXT.index("<!-- end walk of a loss -->")]
     listed = re.findall(r"^\| `([^`]+)` \|", walk, flags=re.MULTILINE)
+    if native(embeddings.dtype, embeddings.device) is None:
+        listed.remove("similarity/exponentials.py")
     assert sorted(entered(lambda: loss(embeddings, labels))) == sorted(listed)
-    assert len(listed) <= 12
+    assert len(listed) <= 14
 
 
 def test_every_file_that_is_named_exists():
