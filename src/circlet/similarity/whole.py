@@ -20,7 +20,7 @@ from circlet.similarity.native import Both, Met, Native, Slopes, native
 from circlet.similarity.operators import first_order
 from circlet.similarity.pairs import PairLse, Pairs, Rule, masks
 from circlet.similarity.rows import Rows, compute_dtype, prepare, through_norm_, without_autocast
-from circlet.similarity.short_form import Sides
+from circlet.similarity.short_form import ShortForm, Sides
 
 
 def pair_lse(pairs: Pairs, rule: Rule, *, normalize: bool) -> PairLse:
@@ -38,8 +38,8 @@ class _Whole(torch.autograd.Function):
         anchors = prepare(x, None, dtype, normalize=normalize)
         references = anchors if y is None else prepare(y, None, dtype, normalize=normalize)
         s = anchors.similarities(references)
-        pos, pos_slope = sides.pos.affine_and_slope(s, 1.0, None, (torch.empty_like(s), torch.empty_like(s)))
-        neg, neg_slope = sides.neg.affine_and_slope(s, 1.0, None, (torch.empty_like(s), torch.empty_like(s)))
+        pos, pos_slope = _values(sides.pos, s)
+        neg, neg_slope = _values(sides.neg, s)
         kernels = native(dtype, s.device)
         ctx.softmax = _Softmax(pairs, sides) if kernels is None else _InC(pairs, sides, kernels)
         lse: Both
@@ -54,6 +54,14 @@ class _Whole(torch.autograd.Function):
             found = _gradients(ctx, *grads)
         x, y = ctx.saved_tensors[:2]
         return first_order(found[0], x), first_order(found[1], y), None, None, None
+
+
+def _values(side: ShortForm, s: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Q and unit slope; what a rule of one's own gives may be of another dtype or layout, or one number for all."""
+    values = side.affine_and_slope(s, 1.0, None, (torch.empty_like(s), torch.empty_like(s)))
+    q, slope = (None if each is None else each.to(s.dtype).expand(s.shape).contiguous() for each in values)
+    assert q is not None
+    return q, slope
 
 
 def _gradients(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -114,18 +122,11 @@ class _InC:
         self._kernels, self._sides = kernels, (exponent_of(sides.pos), exponent_of(sides.neg))
 
     def lse(self, q: Both) -> tuple[Both, Kept]:
-        pos, neg = (_plain(each, q[0].shape) for each in q)
-        lse = self._kernels.lse((pos, neg), self._sides, self._met)
-        of_pos, of_neg = lse.float()
-        return (of_pos, of_neg), (pos, neg, lse)
+        lse = self._kernels.lse(q, self._sides, self._met)
+        pos, neg = lse.float()
+        return (pos, neg), (*q, lse)
 
     def gradient(self, kept: Kept, slopes: Slopes, grads: Tensor) -> Tensor:
         pos, neg, lse = kept
         assert lse is not None
-        of_pos, of_neg = (None if each is None else _plain(each, pos.shape) for each in slopes)
-        return self._kernels.lse_gradient((pos, neg), (of_pos, of_neg), self._sides, self._met, lse, grads)
-
-
-def _plain(values: Tensor, shape: torch.Size) -> Tensor:
-    """What a rule of anyone's gave, as the kernels need it."""
-    return values.to(torch.float32).expand(shape).contiguous()
+        return self._kernels.lse_gradient((pos, neg), slopes, self._sides, self._met, lse, grads)
