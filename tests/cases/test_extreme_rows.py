@@ -158,8 +158,12 @@ def test_usual_rows_are_divided_by_their_length_and_no_more():
     rows = torch.randn(7, 5)
     plain = rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
     beside = torch.cat([rows, torch.full((1, 5), 1e30), torch.zeros(1, 5)])
-    for found in (unit_rows(rows), unit_rows(beside)[:7], prepare(beside, None, rows.dtype, normalize=True).rows[:7]):
+    for found in (unit_rows(rows), unit_rows(beside)[:7]):
         assert torch.equal(found, plain)
+    prepared, again = (prepare(each, None, rows.dtype, normalize=True) for each in (rows, beside))
+    torch.testing.assert_close(prepared.rows, plain, rtol=2e-7, atol=0)
+    assert torch.equal(again.rows[:7], prepared.rows)
+    assert torch.equal(again.norm[:7], prepared.norm)
 
 
 def test_class_weights_and_memory_of_extreme_lengths():

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from circlet import CircleLoss
 from circlet.similarity.native import USE_NATIVE, Exponent, Factors, Met, Native, _is_right, build, native
+from circlet.similarity.rows import USUAL
 from circlet.similarity.short_form import Fused
 from tests.similarity.cases import relative_error
 
@@ -302,3 +303,26 @@ def test_whole_matrix_keeps_nan_in_its_row_and_kind():
     sides = (Exponent(20.0, math.log(2), 0.0),) * 2
     lse = KERNELS.lse(q, sides, Met(labels, torch.arange(40) % 2, None, False))
     assert lse.isnan().nonzero().tolist() == [[1, 2]]
+
+
+@needs_kernels
+@pytest.mark.parametrize("dim", [1, 5, 512, 1500])
+@pytest.mark.parametrize("in_place", [False, True])
+def test_unit_rows_of_any_length_and_the_way_back(dim, in_place):
+    directions = torch.nn.functional.normalize(torch.randn(9, dim, generator=torch.Generator().manual_seed(0)), dim=1)
+    lengths = torch.tensor([1.0, 0.0, 700.0, 1e-30, 3e-38, 1e25, 3e37, torch.inf, torch.nan])[:, None]
+    x = (directions * lengths)[:, :dim]
+    norm = x.double().norm(dim=1, keepdim=True)
+    expected = torch.where(norm == 0, 0.0, x.double() / norm)
+    out = x.clone() if in_place else torch.empty_like(x)
+    norms = KERNELS.unit(out if in_place else x, out, USUAL[torch.float32])
+    torch.testing.assert_close(out[:7].double(), expected[:7], rtol=3e-7, atol=0)
+    assert out[7:].isnan().any(1).all()
+    torch.testing.assert_close(norms[:7].double(), norm[:7].masked_fill(norm[:7] == 0, torch.inf), rtol=3e-7, atol=0)
+    gradient = torch.randn(7, dim, generator=torch.Generator().manual_seed(1))
+    tangent = gradient.double() - (gradient.double() * expected[:7]).sum(1, keepdim=True) * expected[:7]
+    KERNELS.through_norm(gradient, out[:7], norms[:7])
+    found = gradient.double() * torch.where(norm[:7] == 0, 1.0, norm[:7])
+    usual = [0, 2, 5]  # of the others the gradient overflows or vanishes
+    torch.testing.assert_close(found[usual], tangent[usual], rtol=1e-5, atol=1e-6)
+    assert (gradient[1] == 0).all()

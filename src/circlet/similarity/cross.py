@@ -51,8 +51,9 @@ def cross_lse(
     slabs = new_slabs(x, dtype, len(x) * len(y), keep_bytes)
     kept = KeptTiles(slabs)
     scratch = anchors.rows.new_empty(min(height, len(x)) * min(width, len(y)))
+    place = scratch.new_empty(min(width, len(y)), y.shape[1])
     for c, d in spans(len(y), width):
-        references = prepare(y, span(pairs.y_order, c, d), dtype, normalize=normalize)
+        references = prepare(y, span(pairs.y_order, c, d), dtype, normalize=normalize, out=place[: d - c])
         for a, b in spans(len(x), height):
             s = kept.take(b - a, d - c)
             s = tile_of(scratch, b - a, d - c) if s is None else s
@@ -92,8 +93,9 @@ def cross_lse_backward(
     total = torch.zeros_like(anchors.rows) if needs_x else None
     new = torch.empty_like if len(x) else torch.zeros_like
     out = new(y, memory_format=torch.contiguous_format) if needs_y else y.new_empty(0, y.shape[1])
+    place = scratch.new_empty(min(width, len(y)), y.shape[1])
     for c, d in spans(len(y), width):
-        references = prepare(y, span(pairs.y_order, c, d), dtype, normalize=normalize)
+        references = prepare(y, span(pairs.y_order, c, d), dtype, normalize=normalize, out=place[: d - c])
         part = _place(out, pairs.y_order, c, d, dtype) if needs_y else None
         for a, b in spans(len(x), height):
             g = tile_of(scratch, b - a, d - c)

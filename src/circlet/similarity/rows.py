@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from circlet.similarity.native import native
+
 
 class Rows(NamedTuple):
     """`rows`: (n, D) as they are multiplied. `norm`: (n, 1) the lengths of what came in, or None.
@@ -83,18 +85,25 @@ def unit_rows(x: Tensor) -> Tensor:
     return scaled / norm.masked_fill(norm == 0, torch.inf)
 
 
-def prepare(x: Tensor, index: Tensor | slice | None, dtype: torch.dtype, *, normalize: bool) -> Rows:
-    """Rows x[index] in the dtype of the computation; scaled to unit length if `normalize`. A zero row stays zero."""
+def prepare(
+    x: Tensor, index: Tensor | slice | None, dtype: torch.dtype, *, normalize: bool, out: Tensor | None = None
+) -> Rows:
+    """Rows x[index] in the dtype of the computation; scaled to unit length if `normalize`. A zero row stays zero.
+
+    out: memory of the shape of the rows, that they may take.
+    """
     rows = (x if index is None else x[index]).to(dtype)
     if not normalize:
         return Rows(rows, None)
     in_16_bits = x.dtype == torch.bfloat16 and products_in_bf16(x.device)
+    is_copy = isinstance(index, Tensor) or x.dtype != dtype
+    place = rows if is_copy else torch.empty_like(rows) if out is None else out
+    kernels = native(dtype, x.device)
+    if kernels is not None and not in_16_bits and rows.stride(1) == 1:
+        return Rows(place, kernels.unit(rows, place, USUAL[dtype]))
     norm = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
     if _is_usual(norm):
-        if in_16_bits:
-            return _as_they_came(rows, norm)
-        is_copy = isinstance(index, Tensor) or x.dtype != dtype
-        return Rows(rows.div_(norm) if is_copy else rows / norm, norm)
+        return _as_they_came(rows, norm) if in_16_bits else Rows(torch.div(rows, norm, out=place), norm)
     factors = _factors(norm)
     rows = rows * factors
     norm = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
@@ -124,6 +133,10 @@ def _as_they_came(rows: Tensor, norm: Tensor) -> Rows:
 def through_norm_(grad: Tensor, rows: Rows) -> Tensor:
     """Turn the gradient of unit rows, times `rows.factor` where there is one, into that of what came in, in place."""
     if rows.norm is None:
+        return grad
+    kernels = native(grad.dtype, grad.device)
+    if kernels is not None and rows.factor is None and grad.stride(1) == rows.rows.stride(1) == 1:
+        kernels.through_norm(grad, rows.rows, rows.norm)
         return grad
     radial = torch.linalg.vecdot(grad, rows.rows)[:, None]
     if rows.factor is None:

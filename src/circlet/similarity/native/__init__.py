@@ -44,6 +44,10 @@ class _Met(ctypes.Structure):
     )
 
 
+class _Usual(ctypes.Structure):
+    _fields_ = tuple((name, ctypes.c_float) for name in ("low", "high", "down", "up"))
+
+
 class Met(NamedTuple):
     """Which pairs of a matrix are positive: those of equal labels (int64), or those of the mask (bool).
 
@@ -90,6 +94,12 @@ class Native:
         self._lse.argtypes = (pointer, pointer, *of_all, pointer, number)
         self._lse_gradient: Callable[..., int] = library.circlet_lse_gradient
         self._lse_gradient.argtypes = (*[pointer] * 5, *of_all, pointer, pointer, number)
+        self._unit: Callable[..., None] = library.circlet_unit
+        self._unit.argtypes = (pointer, stride, *block, _Usual, pointer, number)
+        self._unit.restype = None
+        self._through_norm: Callable[..., None] = library.circlet_through_norm
+        self._through_norm.argtypes = (pointer, stride, *block, pointer, number)
+        self._through_norm.restype = None
         self._mirror: Callable[..., None] = library.circlet_mirror
         self._mirror.argtypes = (pointer, stride, number, number)
         self._mirror.restype = None
@@ -143,6 +153,20 @@ class Native:
         if not self._lse_gradient(*places, *numbers, _threads()):
             raise MemoryError("circlet: no memory for the labels of a row")
         return out
+
+    def unit(self, x: Tensor, out: Tensor, usual: tuple[float, float, float, float]) -> Tensor:
+        """Rows of x (n, D) to unit length into `out`, which may be x; their lengths (n, 1), infinite for a zero row.
+
+        usual: as `rows.USUAL` has it.
+        """
+        norms = torch.empty(len(x), 1)
+        self._unit(*_block(out)[:2], *_block(x), _Usual(*usual), norms.data_ptr(), _threads())
+        return norms
+
+    def through_norm(self, grad: Tensor, unit: Tensor, norm: Tensor) -> None:
+        """Turn the gradient (n, D) of unit rows into that of the rows, of lengths (n, 1), they came from, in place."""
+        assert norm.is_contiguous()
+        self._through_norm(*_block(grad)[:2], *_block(unit), norm.data_ptr(), _threads())
 
     def mirror(self, s: Tensor) -> None:
         """Copy what is above the diagonal of the square `s` below it."""

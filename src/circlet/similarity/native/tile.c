@@ -289,3 +289,60 @@ int circlet_lse_gradient(float *out, const float *pos, const float *neg, const f
     free(memory);
     return 1;
 }
+
+/* Lengths between which a sum of squares is good, and by what longer and shorter rows are multiplied; see `rows`. */
+typedef struct {
+    float low, high, down, up;
+} Usual;
+
+static float length_of(const float *x, float factor, int dim) {
+    double total = 0.0;
+    for (int start = 0; start < dim; start += PANEL) {
+        const int last = start + PANEL < dim ? start + PANEL : dim;
+        float part = 0.0f;
+#pragma omp simd reduction(+ : part)
+        for (int k = start; k < last; k++) part += (factor * x[k]) * (factor * x[k]);
+        total += part;
+    }
+    return (float)sqrt(total);
+}
+
+/* Rows to unit length, and the lengths they had, infinite for a zero row, which stays one. `out` may be `x`. */
+void circlet_unit(float *out, ptrdiff_t out_stride, const float *x, ptrdiff_t stride, int rows, int dim, Usual usual,
+                  float *norms, int threads) {
+    threads = threads_for(rows, dim, threads);
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int i = 0; i < rows; i++) {
+        const float *row = x + i * stride;
+        float *place = out + i * out_stride, factor = 1.0f, norm = length_of(row, factor, dim);
+        if (norm > usual.high) factor = usual.down;
+        if (norm < usual.low) factor = usual.up;
+        if (factor != 1.0f) norm = length_of(row, factor, dim);
+        const float divisor = norm == 0.0f ? INFINITY : norm;
+#pragma omp simd
+        for (int k = 0; k < dim; k++) place[k] = factor * row[k] / divisor;
+        norms[i] = divisor / factor;
+    }
+}
+
+/* From the gradient g of unit rows u to that of the rows they came from, (g - (g . u) u) / norm, in place. */
+void circlet_through_norm(float *g, ptrdiff_t stride, const float *u, ptrdiff_t u_stride, int rows, int dim,
+                          const float *norms, int threads) {
+    threads = threads_for(rows, dim, threads);
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int i = 0; i < rows; i++) {
+        float *row = g + i * stride;
+        const float *unit = u + i * u_stride, norm = norms[i];
+        double total = 0.0;
+        for (int start = 0; start < dim; start += PANEL) {
+            const int last = start + PANEL < dim ? start + PANEL : dim;
+            float part = 0.0f;
+#pragma omp simd reduction(+ : part)
+            for (int k = start; k < last; k++) part += row[k] * unit[k];
+            total += part;
+        }
+        const float radial = (float)total;
+#pragma omp simd
+        for (int k = 0; k < dim; k++) row[k] = (row[k] - radial * unit[k]) / norm;
+    }
+}
