@@ -19,8 +19,9 @@ BACKENDS = {"tiles": tiled, "whole": whole_lse}
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(autouse=True)
-def medium():
+@pytest.fixture(autouse=True, params=[True, False], ids=["kernels", "torch"])
+def medium(request, monkeypatch):
+    monkeypatch.setattr("circlet.similarity.native.USE_NATIVE", request.param)
     torch.set_float32_matmul_precision("medium")
     yield
     torch.set_float32_matmul_precision("highest")
