@@ -315,7 +315,7 @@ def test_unit_rows_of_any_length_and_the_way_back(dim, in_place):
     norm = x.double().norm(dim=1, keepdim=True)
     expected = torch.where(norm == 0, 0.0, x.double() / norm)
     out = x.clone() if in_place else torch.empty_like(x)
-    norms = KERNELS.unit(out if in_place else x, out, USUAL[torch.float32])
+    norms = KERNELS.unit(out if in_place else x, None, out, USUAL[torch.float32])
     torch.testing.assert_close(out[:7].double(), expected[:7], rtol=3e-7, atol=0)
     assert out[7:].isnan().any(1).all()
     torch.testing.assert_close(norms[:7].double(), norm[:7].masked_fill(norm[:7] == 0, torch.inf), rtol=3e-7, atol=0)
@@ -326,3 +326,7 @@ def test_unit_rows_of_any_length_and_the_way_back(dim, in_place):
     usual = [0, 2, 5]  # of the others the gradient overflows or vanishes
     torch.testing.assert_close(found[usual], tangent[usual], rtol=1e-5, atol=1e-6)
     assert (gradient[1] == 0).all()
+    index = torch.tensor([5, 1, 5, 0])
+    chosen = torch.empty(4, dim)
+    assert torch.equal(KERNELS.unit(x, index, chosen, USUAL[torch.float32]), norms[index])
+    assert torch.equal(chosen, out[index])

@@ -22,7 +22,7 @@ class Tiling(NamedTuple):
 
     height: int = 512
     width: int = 1024
-    keep_bytes: int = 20 * 2**20
+    keep_bytes: int = 40 * 2**20
 
 
 GPU_TILING = Tiling(2048, 4096, 0)  # on an H100 a step from tile to tile costs as much as 8 million pairs

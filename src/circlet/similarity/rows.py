@@ -92,15 +92,18 @@ def prepare(
 
     out: memory of the shape of the rows, that they may take.
     """
+    in_16_bits = x.dtype == torch.bfloat16 and products_in_bf16(x.device)
+    kernels = native(dtype, x.device) if normalize and not in_16_bits else None
+    if kernels is not None and isinstance(index, Tensor) and x.dtype == dtype and x.stride(1) == 1:
+        place = x.new_empty(len(index), x.shape[1])
+        return Rows(place, kernels.unit(x, index.contiguous(), place, USUAL[dtype]))
     rows = (x if index is None else x[index]).to(dtype)
     if not normalize:
         return Rows(rows, None)
-    in_16_bits = x.dtype == torch.bfloat16 and products_in_bf16(x.device)
     is_copy = isinstance(index, Tensor) or x.dtype != dtype
     place = rows if is_copy else torch.empty_like(rows) if out is None else out
-    kernels = native(dtype, x.device)
-    if kernels is not None and not in_16_bits and rows.stride(1) == 1:
-        return Rows(place, kernels.unit(rows, place, USUAL[dtype]))
+    if kernels is not None and rows.stride(1) == 1:
+        return Rows(place, kernels.unit(rows, None, place, USUAL[dtype]))
     norm = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
     if _is_usual(norm):
         return _as_they_came(rows, norm) if in_16_bits else Rows(torch.div(rows, norm, out=place), norm)

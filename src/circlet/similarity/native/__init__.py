@@ -95,7 +95,7 @@ class Native:
         self._lse_gradient: Callable[..., int] = library.circlet_lse_gradient
         self._lse_gradient.argtypes = (*[pointer] * 5, *of_all, pointer, pointer, number)
         self._unit: Callable[..., None] = library.circlet_unit
-        self._unit.argtypes = (pointer, stride, *block, _Usual, pointer, number)
+        self._unit.argtypes = (*block, pointer, stride, pointer, _Usual, pointer, number)
         self._unit.restype = None
         self._through_norm: Callable[..., None] = library.circlet_through_norm
         self._through_norm.argtypes = (pointer, stride, *block, pointer, number)
@@ -154,13 +154,16 @@ class Native:
             raise MemoryError("circlet: no memory for the labels of a row")
         return out
 
-    def unit(self, x: Tensor, out: Tensor, usual: tuple[float, float, float, float]) -> Tensor:
-        """Rows of x (n, D) to unit length into `out`, which may be x; their lengths (n, 1), infinite for a zero row.
+    def unit(self, x: Tensor, index: Tensor | None, out: Tensor, usual: tuple[float, float, float, float]) -> Tensor:
+        """Rows x[index] to unit length into `out` (n, D); their lengths (n, 1), infinite for a zero row.
 
-        usual: as `rows.USUAL` has it.
+        index: (n,) places of rows that x has, or None: all, and out may be x. usual: as `rows.USUAL` has it.
         """
-        norms = torch.empty(len(x), 1)
-        self._unit(*_block(out)[:2], *_block(x), _Usual(*usual), norms.data_ptr(), _threads())
+        norms = torch.empty(len(out), 1)
+        assert len(x) == len(out) if index is None else (index.dtype, index.shape) == (torch.int64, out.shape[:1])
+        assert index is None or index.is_contiguous()
+        of_rows = None if index is None else index.data_ptr()
+        self._unit(*_block(out), *_block(x)[:2], of_rows, _Usual(*usual), norms.data_ptr(), _threads())
         return norms
 
     def through_norm(self, grad: Tensor, unit: Tensor, norm: Tensor) -> None:

@@ -297,23 +297,19 @@ typedef struct {
 
 static float length_of(const float *x, float factor, int dim) {
     double total = 0.0;
-    for (int start = 0; start < dim; start += PANEL) {
-        const int last = start + PANEL < dim ? start + PANEL : dim;
-        float part = 0.0f;
-#pragma omp simd reduction(+ : part)
-        for (int k = start; k < last; k++) part += (factor * x[k]) * (factor * x[k]);
-        total += part;
-    }
+#pragma omp simd reduction(+ : total)
+    for (int k = 0; k < dim; k++) total += (double)(factor * x[k]) * (factor * x[k]);
     return (float)sqrt(total);
 }
 
-/* Rows to unit length, and the lengths they had, infinite for a zero row, which stays one. `out` may be `x`. */
-void circlet_unit(float *out, ptrdiff_t out_stride, const float *x, ptrdiff_t stride, int rows, int dim, Usual usual,
-                  float *norms, int threads) {
+/* Rows x[index] to unit length, and the lengths they had, infinite for a zero row, which stays one. index: null for all
+ * rows in order; `out` may then be `x`. */
+void circlet_unit(float *out, ptrdiff_t out_stride, int rows, int dim, const float *x, ptrdiff_t stride,
+                  const int64_t *index, Usual usual, float *norms, int threads) {
     threads = threads_for(rows, dim, threads);
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int i = 0; i < rows; i++) {
-        const float *row = x + i * stride;
+        const float *row = x + (index ? index[i] : i) * stride;
         float *place = out + i * out_stride, factor = 1.0f, norm = length_of(row, factor, dim);
         if (norm > usual.high) factor = usual.down;
         if (norm < usual.low) factor = usual.up;
@@ -334,13 +330,8 @@ void circlet_through_norm(float *g, ptrdiff_t stride, const float *u, ptrdiff_t 
         float *row = g + i * stride;
         const float *unit = u + i * u_stride, norm = norms[i];
         double total = 0.0;
-        for (int start = 0; start < dim; start += PANEL) {
-            const int last = start + PANEL < dim ? start + PANEL : dim;
-            float part = 0.0f;
-#pragma omp simd reduction(+ : part)
-            for (int k = start; k < last; k++) part += row[k] * unit[k];
-            total += part;
-        }
+#pragma omp simd reduction(+ : total)
+        for (int k = 0; k < dim; k++) total += (double)row[k] * unit[k];
         const float radial = (float)total;
 #pragma omp simd
         for (int k = 0; k < dim; k++) row[k] = (row[k] - radial * unit[k]) / norm;
