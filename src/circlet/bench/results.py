@@ -81,8 +81,10 @@ def plot(results: Results) -> "Figure":
         for label, key, pairwise in (("batch size", "batch", True), ("classes", "num_classes", False))
     ]
     kinds = [kind for kind in kinds if kind[2]]
-    figure = matplotlib.figure.Figure(figsize=(10, 4 * len(kinds)), layout="constrained")
+    figure = matplotlib.figure.Figure(figsize=(13, 4 * len(kinds)), layout="constrained")
     grid = figure.subplots(len(kinds), 2, squeeze=False)
+    contenders = (measured["contender"] for found in results.cases.values() for measured in found["rows"])
+    every = {name: f"C{i}" for i, name in enumerate(dict.fromkeys(contenders))}
     for (label, key, cases), row in zip(kinds, grid, strict=True):
         series: dict[tuple[str, str], list[tuple[int, float, float | None]]] = {}
         for found in cases:
@@ -92,7 +94,7 @@ def plot(results: Results) -> "Figure":
                 if measured["seconds"] is not None:
                     point = case[key], measured["seconds"], measured["extra_mib"]
                     series.setdefault((measured["contender"], settings), []).append(point)
-        colours = {name: f"C{i}" for i, name in enumerate(dict.fromkeys(name for name, _ in series))}
+        colours = {name: every[name] for name, _ in series}
         markers = dict(zip(dict.fromkeys(settings for _, settings in series), "os^vDP*X<>" * len(series), strict=False))
         for (name, settings), points in series.items():
             points.sort()
@@ -105,7 +107,7 @@ def plot(results: Results) -> "Figure":
         row[1].set(xscale="log", yscale="log", xlabel=label, ylabel="extra memory, MiB (at least 1)")
         named = [Line2D([], [], color=colour, label=name) for name, colour in colours.items()]
         named += [Line2D([], [], color="grey", ls="", marker=marker, label=text) for text, marker in markers.items()]
-        row[0].legend(handles=named, fontsize=7)
+        row[1].legend(handles=named, fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
         for axes in row:
             axes.grid(alpha=0.3)
     return figure
