@@ -1,6 +1,7 @@
 """The kernels in C: the formulas of `blocks` in fp64 are the oracle; and where there are none, all goes on without."""
 
 import math
+import os
 import subprocess
 import sys
 
@@ -206,6 +207,15 @@ def load(tmp_path, monkeypatch):
     """What builds the kernels, with an empty cache."""
     monkeypatch.setenv("CIRCLET_CACHE", str(tmp_path))
     return build.load.__wrapped__
+
+
+@needs_kernels
+def test_whatever_the_umask(load):
+    before = os.umask(0o002)
+    try:
+        assert load() is not None
+    finally:
+        os.umask(before)
 
 
 @needs_kernels

@@ -48,6 +48,7 @@ def _library() -> Path:
                 subprocess.run(["gcc", *command], capture_output=True, check=True, timeout=SECONDS)
             content = linked.read_bytes()
             write_atomically(path, lambda file: file.write(content))
+            path.chmod(0o600)
     for each in (path, path.parent):
         if each.stat().st_uid != os.getuid() or each.stat().st_mode & 0o022:
             raise OSError(f"{each}: others may write it, expected a file of one's own")
