@@ -235,8 +235,8 @@ def test_none_where_something_is_missing(load, tmp_path, monkeypatch):
         patch.setenv("PATH", str(tmp_path))
         assert load() is None
     with monkeypatch.context() as patch:
-        patch.setattr(build, "SOURCE", tmp_path / "other.c")
-        build.SOURCE.write_text("this is no C")
+        patch.setattr(build, "SOURCES", tmp_path)
+        (tmp_path / "other.c").write_text("this is no C")
         assert load() is None
     (tmp_path / "file").touch()
     monkeypatch.setenv("CIRCLET_CACHE", str(tmp_path / "file"))
@@ -262,9 +262,9 @@ def test_a_file_that_is_no_library_is_not_used(load):
 
 @needs_kernels
 def test_kernels_that_compute_something_else_are_not_used(load, tmp_path, monkeypatch):
-    wrong = build.SOURCE.read_text().replace("9.618437358e-3f", "8.618437358e-3f")
-    monkeypatch.setattr(build, "SOURCE", tmp_path / "tile.c")
-    build.SOURCE.write_text(wrong)
+    for path in build.SOURCES.glob("*.[ch]"):
+        (tmp_path / path.name).write_text(path.read_text().replace("9.618437358e-3f", "8.618437358e-3f"))
+    monkeypatch.setattr(build, "SOURCES", tmp_path)
     library = load()
     assert library is not None
     assert not _is_right(Native(library))

@@ -1,9 +1,11 @@
 """The elementwise part of a tile by kernels in C, on a CPU with a C compiler: one pass over a tile instead of six.
 
-| file    | what it is                                                     |
-|---------|----------------------------------------------------------------|
-| tile.c  | the kernels, for fp32 and for sides that offer a `Fused` form   |
-| build   | building them, once, and when there are none                    |
+| file    | what it is                                                        |
+|---------|-------------------------------------------------------------------|
+| tile.c  | a block of a tile, for sides that offer a `Fused` form            |
+| whole.c | a matrix at once, for any rule                                    |
+| rows.c  | rows to unit length, and back                                     |
+| build   | building them, once, and when there are none                      |
 
 The same numbers, to a rounding, as `sums` and `gradients` have by torch's own operations, which is what everything else
 takes: fp64, other devices, machines without gcc, CIRCLET_NATIVE=0.

@@ -18,7 +18,7 @@ from pathlib import Path
 from circlet.download import cache_dir
 from circlet.files import write_atomically
 
-SOURCE = Path(__file__).with_name("tile.c")
+SOURCES = Path(__file__).parent
 FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC")
 WIDE = "-mprefer-vector-width=512"  # gcc uses half of AVX-512 otherwise
 SECONDS = 60.0
@@ -38,15 +38,16 @@ def load() -> ctypes.CDLL | None:
 def _library() -> Path:
     compiler = Path(shutil.which("gcc") or "gcc").resolve(strict=True)
     flags = (*FLAGS, WIDE) if os.uname().machine == "x86_64" else FLAGS
-    made_of = (SOURCE.read_text(), flags, compiler, compiler.stat().st_mtime, _processor())
+    units = sorted(SOURCES.glob("*.c"))
+    text = [each.read_text() for each in (*units, *SOURCES.glob("*.h"))]
+    made_of = (text, flags, compiler, compiler.stat().st_mtime, _processor())
     path = cache_dir() / "native" / f"{hashlib.sha256(repr(made_of).encode()).hexdigest()[:32]}.so"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryDirectory() as folder:
-            made, linked = Path(folder) / "tile.o", Path(folder) / "tile.so"
-            for command in ((*flags, "-c", SOURCE, "-o", made), ("-shared", made, "-o", linked, "-lm")):
-                subprocess.run(["gcc", *command], capture_output=True, check=True, timeout=SECONDS)
-            content = linked.read_bytes()
+            for command in ((*flags, "-c", *units), ("-shared", *(f"{each.stem}.o" for each in units), "-lm")):
+                subprocess.run(["gcc", *command], cwd=folder, capture_output=True, check=True, timeout=SECONDS)
+            content = (Path(folder) / "a.out").read_bytes()
             write_atomically(path, lambda file: file.write(content))
             path.chmod(0o600)
     for each in (path, path.parent):

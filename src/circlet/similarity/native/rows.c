@@ -1,0 +1,51 @@
+/* Rows to unit length, and their gradient back; see `similarity.rows`. */
+
+#include "common.h"
+
+/* Lengths between which a sum of squares is good, and by what longer and shorter rows are multiplied; see `rows`. */
+typedef struct {
+    float low, high, down, up;
+} Usual;
+
+static float length_of(const float *x, float factor, int dim) {
+    double total = 0.0;
+#pragma omp simd reduction(+ : total)
+    for (int k = 0; k < dim; k++) total += (double)(factor * x[k]) * (factor * x[k]);
+    return (float)sqrt(total);
+}
+
+/* Rows x[index] to unit length, and the lengths they had, infinite for a zero row, which stays one. index: null for all
+ * rows in order; `out` may then be `x`. */
+void circlet_unit(float *out, ptrdiff_t out_stride, int rows, int dim, const float *x, ptrdiff_t stride,
+                  const int64_t *index, Usual usual, float *norms, int threads) {
+    threads = threads_for(rows, dim, threads);
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int i = 0; i < rows; i++) {
+        const float *row = x + (index ? index[i] : i) * stride;
+        float *place = out + i * out_stride, factor = 1.0f, norm = length_of(row, factor, dim);
+        if (norm > usual.high) factor = usual.down;
+        if (norm < usual.low) factor = usual.up;
+        if (factor != 1.0f) norm = length_of(row, factor, dim);
+        const float divisor = norm == 0.0f ? INFINITY : norm;
+#pragma omp simd
+        for (int k = 0; k < dim; k++) place[k] = factor * row[k] / divisor;
+        norms[i] = divisor / factor;
+    }
+}
+
+/* From the gradient g of unit rows u to that of the rows they came from, (g - (g . u) u) / norm, in place. */
+void circlet_through_norm(float *g, ptrdiff_t stride, const float *u, ptrdiff_t u_stride, int rows, int dim,
+                          const float *norms, int threads) {
+    threads = threads_for(rows, dim, threads);
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int i = 0; i < rows; i++) {
+        float *row = g + i * stride;
+        const float *unit = u + i * u_stride, norm = norms[i];
+        double total = 0.0;
+#pragma omp simd reduction(+ : total)
+        for (int k = 0; k < dim; k++) total += (double)row[k] * unit[k];
+        const float radial = (float)total;
+#pragma omp simd
+        for (int k = 0; k < dim; k++) row[k] = (row[k] - radial * unit[k]) / norm;
+    }
+}
