@@ -15,6 +15,7 @@ from circlet.plan.scale import MOMENTS, Scale
 # (16), label (8), place and order of the sampler (16), and a tenth of what a class takes (22).
 LISTED_BYTES = 49 + 16 + 8 + 16 + 22
 AHEAD = 2  # batches that each worker has ready
+_CPU_BUFFERS = 20 * 2**20  # of convolutions, beyond the activations: benchmarks/results/plan.md
 
 
 def listed(scale: Scale) -> Part:
@@ -54,13 +55,14 @@ def weights(scale: Scale, network: Network, rates: Rates) -> Part:
 
 
 def passes(scale: Scale, network: Network, rates: Rates) -> Part:
-    """Forward and backward: a for each image at a time, 3 f; and the batch, 5 k h w each.
+    """Forward and backward: a for each image at a time, 3 f; the batch, 5 k h w each; on a CPU 20 MiB of buffers.
 
     With a gradient cache f more, and f for activations that are computed again.
     """
     image = 5.0 * scale.channels * scale.size[0] * scale.size[1]
     activations = network.activations(scale)
-    taken = activations.image * scale.at_once + activations.fixed + image * scale.own_batch
+    taken = activations.image * scale.at_once + activations.fixed
+    taken += image * scale.own_batch + (0.0 if scale.on_gpu else min(_CPU_BUFFERS, taken))
     passes = 3 + (scale.at_once < scale.own_batch) + scale.grad_checkpointing
     operations = passes * network.flops * scale.own_batch
     seconds = None if rates.network is None else operations / rates.network.value
