@@ -184,9 +184,8 @@ def test_a_loss_with_and_without(batch, classes, monkeypatch):
     x, labels = torch.randn(batch, 24, generator=generator), torch.arange(batch) // 4
     weights = () if classes is None else (torch.randn(classes, 24, generator=generator, requires_grad=True),)
     found = []
-    for kernels in (lambda *_: KERNELS, lambda *_: None):
-        for module in ("blocks", "symmetric", "whole"):
-            monkeypatch.setattr(f"circlet.similarity.{module}.native", kernels)
+    for use in (True, False):
+        monkeypatch.setattr("circlet.similarity.native.USE_NATIVE", use)
         leaves = [x.clone().requires_grad_(), *weights]
         loss = CircleLoss(margin=0.25, gamma=64.0)(leaves[0], labels, *weights)
         found.append((loss.detach(), torch.autograd.grad(loss, leaves)))

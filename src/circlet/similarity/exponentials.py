@@ -21,9 +21,9 @@ def _rounded(number: float, dtype: torch.dtype) -> float:
     return float(torch.tensor(number, dtype=dtype))
 
 
-def exponent_of(side: ShortForm) -> Exponent:
-    """A side as the kernels in C take it."""
-    factor = rate(side, torch.float32)
+def exponent_of(side: ShortForm, dtype: torch.dtype) -> Exponent:
+    """How the logits of a side are written as powers of 2."""
+    factor = rate(side, dtype)
     return Exponent(factor, side.scale / factor, side.offset)
 
 
@@ -32,8 +32,8 @@ def logsumexp(q: Tensor, dim: int, side: ShortForm, out: Tensor) -> Tensor:
 
     The shift is taken back exactly as it was subtracted, so it costs no accuracy. out: a buffer of the shape of `q`.
     """
-    factor = rate(side, q.dtype)
+    factor, scale, offset = exponent_of(side, q.dtype)
     peak = q.amax(dim, keepdim=True)
     shift = torch.where(peak == -torch.inf, 0.0, peak * -factor)
     total = torch.add(shift, q, alpha=factor, out=out).exp2_().sum(dim)
-    return (total.double().log2() - shift.squeeze(dim).double()) * (side.scale / factor) + side.offset
+    return (total.double().log2() - shift.squeeze(dim).double()) * scale + offset

@@ -115,8 +115,10 @@ class Gradient:
                     self._neg.write(out[place], block, rows, columns, self._scratch)
                     out[place].masked_fill_(~negative, 0.0).add_(toward.masked_fill_(~positive, 0.0))
                     continue
-                near = None if holes is None else block[holes.places]
+                if holes is None:
+                    self._neg.write(out[place], block, rows, columns, self._scratch)
+                    continue
+                near = block[holes.places]  # before `out`, which may be `s`, is written
                 self._neg.write(out[place], block, rows, columns, self._scratch)
-                if holes is not None and near is not None:
-                    self._pos.write(near, near, holes.rows, holes.columns if mirrored else None, self._scratch)
-                    out[place][holes.places] = near if holes.own is None else near.masked_fill_(holes.own, 0.0)
+                self._pos.write(near, near, holes.rows, holes.columns if mirrored else None, self._scratch)
+                out[place][holes.places] = near if holes.own is None else near.masked_fill_(holes.own, 0.0)

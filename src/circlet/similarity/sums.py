@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from circlet.similarity.blocks import Scratch, Tile
-from circlet.similarity.exponentials import logsumexp, rate
-from circlet.similarity.native import Exponent
+from circlet.similarity.exponentials import exponent_of, logsumexp, rate
 from circlet.similarity.positives import Holes, Positives
 from circlet.similarity.short_form import ShortForm, Sides
 
@@ -60,8 +59,7 @@ class Sums:
     def _add_plain(self, block: Tensor, rows: slice, columns: slice | None, holes: Holes | None) -> bool:
         """Add a block of negatives with one exponential a pair, and one shift for all; False if that is too coarse."""
         side, kernels = self._sides.neg, self._scratch.native
-        factor = rate(side, block.dtype)
-        exponent = Exponent(factor, side.scale / factor, side.offset)
+        exponent = exponent_of(side, block.dtype)
         if side.fused is not None and kernels is not None:
             add = partial(kernels.add, block, side.fused, exponent, self._shift)
             totals = self.neg[rows], None if columns is None else self.neg[columns]
@@ -73,7 +71,7 @@ class Sums:
             block[holes.places] = near
             return added
         shift = block.new_tensor(self._shift)
-        terms = side.affine(block, factor, shift, self._scratch.like(block)[0]).exp2_()
+        terms = side.affine(block, exponent.rate, shift, self._scratch.like(block)[0]).exp2_()
         if holes is not None:
             terms[holes.places] = 0.0
         sums = [terms.sum(1)] if columns is None else [terms.sum(1), terms.sum(0)]
@@ -82,7 +80,7 @@ class Sums:
         if not (float(low) > 2.0**-80 and float(high) < torch.inf):
             return False
         for total, place in zip(sums, (rows, columns), strict=False):
-            _add(self.neg[place], (total.double().log2() - self._shift) * exponent.scale + side.offset)
+            _add(self.neg[place], (total.double().log2() - self._shift) * exponent.scale + exponent.offset)
         return True
 
     def _add_any(

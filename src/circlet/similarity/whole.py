@@ -119,7 +119,10 @@ class _InC:
             other = pairs.reference_labels
             reference_labels = labels if other is None else other.long().contiguous()
         self._met = Met(labels, reference_labels, mask, pairs.references is None)
-        self._kernels, self._sides = kernels, (exponent_of(sides.pos), exponent_of(sides.neg))
+        self._kernels, self._sides = (
+            kernels,
+            (exponent_of(sides.pos, torch.float32), exponent_of(sides.neg, torch.float32)),
+        )
 
     def lse(self, q: Both) -> tuple[Both, Kept]:
         lse = self._kernels.lse(q, self._sides, self._met)
