@@ -169,6 +169,7 @@ def test_second_derivatives(name, whole_pairs, monkeypatch):
     found = hessian(function)(embeddings)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pair_loss, "pair_lse", dense.pair_lse)
+        patch.setattr(pair_loss, "mean_softplus", lambda *_, **__: None)
         leaf = embeddings.clone().requires_grad_()
         (gradient,) = torch.autograd.grad(function(leaf), leaf, create_graph=True)
         (expected,) = torch.autograd.grad((gradient * along).sum(), leaf)

@@ -11,30 +11,54 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from circlet import CircleLoss
-from circlet.similarity.native import USE_NATIVE, Exponent, Factors, Met, Native, _is_right, build, native
+from circlet.similarity.native import (
+    USE_NATIVE,
+    Exponent,
+    Factors,
+    Given,
+    Matrix,
+    Met,
+    Native,
+    Side,
+    _is_right,
+    build,
+    native,
+)
 from circlet.similarity.rows import USUAL
 from circlet.similarity.short_form import Fused
 from tests.similarity.cases import relative_error
 
 KERNELS = native(torch.float32, torch.device("cpu"))
-SIDES = {"squared": Fused(True, -0.25, 0.25), "linear": Fused(False, float("-inf"), 1.0)}
+SIDES = {
+    "squared": Fused(True, -0.25, 0.25),
+    "linear": Fused(False, float("-inf"), 1.0),
+    "squared of 1 - s": Fused(True, -0.25, 0.25, True),
+    "1 - s": Fused(False, float("-inf"), 1.0, True),
+}
 RATE = 50.0
 needs_kernels = pytest.mark.skipif(KERNELS is None, reason="needs gcc and Linux")
 every_side = pytest.mark.parametrize("side", SIDES.values(), ids=SIDES.keys())
 sizes = pytest.mark.parametrize(("rows", "columns"), [(1, 1), (1, 17), (3, 1), (16, 1024), (17, 1025), (40, 3000)])
 
 
-def block(rows, columns, seed=0):
-    """Similarities whose rows are not next to each other."""
+def block(rows, columns, seed=0, side=None):
+    """Similarities whose rows are not next to each other; those from 0 to 2 for a side of 1 - s."""
     generator = torch.Generator().manual_seed(seed)
-    return (torch.rand(rows, columns + 3, generator=generator) * 2 - 1)[:, 1 : columns + 1]
+    t = torch.rand(rows, columns + 3, generator=generator) * 2 - 1
+    return (1 - t if side is not None and side.flipped else t)[:, 1 : columns + 1]
 
 
 def terms(s, side, shift):
     """2^(rate q + shift) and the unit slope, in fp64."""
-    c = s.double().clamp(min=side.floor)
-    q, slope = (c * c, c + side.level) if side.squared else (c, torch.ones_like(c))
+    q, slope = q_and_slope(s, side)
     return torch.exp2(RATE * q + shift), slope
+
+
+def q_and_slope(s, side):
+    """As `Fused` says them, in fp64."""
+    c = (1 - s.double() if side.flipped else s.double()).clamp(min=side.floor)
+    q, slope = (c * c, c + side.level) if side.squared else (c, torch.ones_like(c))
+    return q, -slope if side.flipped else slope
 
 
 def test_here_there_are_kernels():
@@ -61,7 +85,7 @@ def added(terms):
 @every_side
 @sizes
 def test_add(side, rows, columns):
-    s = block(rows, columns)
+    s = block(rows, columns, side=side)
     done, found = add(s, side)
     assert done
     torch.testing.assert_close(found, added(terms(s, side, 0.0)[0]), rtol=0, atol=5e-6)
@@ -74,7 +98,7 @@ def test_add(side, rows, columns):
 @needs_kernels
 @every_side
 def test_what_is_no_pair_does_not_count(side):
-    s = block(20, 50).clone()
+    s = block(20, 50, side=side).clone()
     out = torch.rand(20, 50, generator=torch.Generator().manual_seed(1)) < 0.2
     s[out] = -torch.inf
     done, found = add(s, side)
@@ -102,7 +126,7 @@ def test_nothing_is_added_where_a_sum_is_no_number_too_large_or_too_small(side, 
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("in_place", [False, True])
 def test_gradient(side, rows, columns, mirrored, in_place):
-    s = block(rows, columns)
+    s = block(rows, columns, side=side)
     of_rows = Factors(-torch.arange(rows).float() - 40, torch.randn(rows))
     of_columns = Factors(-torch.arange(columns).float() % 90 - 30, torch.randn(columns)) if mirrored else None
     expected = 0.0
@@ -275,43 +299,90 @@ def test_kernels_that_compute_something_else_are_not_used(load, tmp_path, monkey
     columns=st.integers(1, 1500),
     own=st.booleans(),
     masked=st.booleans(),
-    sloped=st.tuples(st.booleans(), st.booleans()),
+    how=st.tuples(*[st.sampled_from([*SIDES, "given", "given, of slope 1"])] * 2),
     seed=st.integers(0, 99),
 )
-def test_whole_matrix(rows, columns, own, masked, sloped, seed):
-    """Log-sum-exps by kind, and the gradient with respect to the similarities, against fp64 with boolean masks."""
+def test_whole_matrix(rows, columns, own, masked, how, seed):
+    """Log-sum-exps by kind, their mean and the gradient by the similarities, against fp64 with boolean masks."""
     generator = torch.Generator().manual_seed(seed)
-    columns = max(rows, columns) if own else columns
-    q = tuple(torch.rand(rows, columns, generator=generator) * 2 - 1 for _ in range(2))
-    slopes = tuple(torch.randn(rows, columns, generator=generator) if some else None for some in sloped)
+    columns = rows if own else columns
+    s = torch.rand(rows, columns, generator=generator) * 2 - 1
     labels, others = (torch.randint(0, 5, (size,), generator=generator) for size in (rows, columns))
-    positive = labels[:, None] == others
-    negative = ~positive
-    if own:
-        diagonal = torch.eye(rows, columns, dtype=torch.bool)
-        positive, negative = positive & ~diagonal, negative & ~diagonal
-    met = Met(None, None, labels[:, None] == others, own) if masked else Met(labels, others, None, own)
-    sides = (Exponent(20.0, math.log(2), 0.5), Exponent(7.0, math.log(2), -3.0))
-    lse = KERNELS.lse(q, sides, met)
+    others = labels if own else others
+    mask = labels[:, None] == others
+    negative = ~mask
+    positive = mask.clone().fill_diagonal_(False) if own else mask
+    met = Met(None, None, mask, own) if masked else Met(labels, others, None, own)
+    exponents = (Exponent(20.0, math.log(2), 0.5), Exponent(7.0, math.log(2), -3.0))
+    sides, given_, values = [], [], []
+    for name, exponent in zip(how, exponents, strict=True):
+        form = SIDES.get(name)
+        q = torch.rand(rows, columns, generator=generator) * 2 - 1
+        slope = torch.randn(rows, columns, generator=generator) if name == "given" else None
+        sides.append(Side(form, exponent))
+        given_.append(Given(q, slope) if form is None else Given())
+        of_given = q.double(), torch.ones(rows, columns) if slope is None else slope
+        values.append(of_given if form is None else q_and_slope(s, form))
+    matrix = Matrix(rows, columns, tuple(sides), met)
+    lse = KERNELS.lse(s, given_, matrix)
+    mean, slopes, same = KERNELS.mean_softplus(s, given_, matrix)
+    assert torch.equal(same, lse)
     arrived = torch.randn(2, rows, generator=generator)
-    gradient = KERNELS.lse_gradient(q, slopes, sides, met, lse, arrived)
+    gradient = KERNELS.lse_gradient(s, given_, matrix, lse, arrived.unbind())
     expected = torch.zeros(rows, columns, dtype=torch.float64)
-    for i, mask in enumerate((positive, negative)):
-        rate, scale, offset = sides[i]
-        logits = torch.where(mask, rate * scale * q[i].double() + offset, -torch.inf)
-        torch.testing.assert_close(lse[i], logits.logsumexp(1), rtol=0, atol=5e-6)
-        weights = torch.where(mask, (logits - lse[i][:, None]).exp(), 0.0) * arrived[i][:, None].double()
-        expected += weights * rate * scale * (1.0 if slopes[i] is None else slopes[i].double())
-    torch.testing.assert_close(gradient.double(), expected, rtol=2e-5, atol=2e-6 * float(expected.abs().max()))
+    for i, kind in enumerate((positive, negative)):
+        rate, scale, offset = exponents[i]
+        q, slope = values[i]
+        logits = torch.where(kind, rate * scale * q + offset, -torch.inf)
+        torch.testing.assert_close(lse[i], logits.logsumexp(1), rtol=0, atol=1e-5)
+        weights = torch.where(kind, (logits - lse[i][:, None]).exp(), 0.0) * arrived[i][:, None].double()
+        expected += weights * rate * scale * slope
+    expected = expected + expected.T if own else expected
+    torch.testing.assert_close(gradient.double(), expected, rtol=4e-5, atol=4e-6 * float(expected.abs().max()))
+    has_both = (lse > -torch.inf).all(0)
+    count = max(int(has_both.sum()), 1)
+    losses = torch.nn.functional.softplus(lse.sum(0)[has_both], threshold=40)
+    torch.testing.assert_close(mean.double(), losses.sum() / count, rtol=1e-7, atol=1e-40)
+    expected = torch.where(has_both, lse.sum(0).sigmoid() / count, 0.0)
+    torch.testing.assert_close(slopes.double(), expected, rtol=2e-7, atol=1e-40)
 
 
 @needs_kernels
 def test_whole_matrix_keeps_nan_in_its_row_and_kind():
-    q, labels = (block(6, 40).contiguous(), block(6, 40, 1).contiguous()), torch.arange(6) % 2
-    q[1][2, 1] = torch.nan  # a negative of row 2
-    sides = (Exponent(20.0, math.log(2), 0.0),) * 2
-    lse = KERNELS.lse(q, sides, Met(labels, torch.arange(40) % 2, None, False))
+    s, labels = block(6, 40).contiguous(), torch.arange(6) % 2
+    s[2, 1] = torch.nan  # a negative of row 2
+    sides = (Side(SIDES["squared of 1 - s"], Exponent(20.0, math.log(2), 0.0)),
+             Side(SIDES["linear"], Exponent(20.0, math.log(2), 0.0)))  # fmt: skip
+    matrix = Matrix(6, 40, sides, Met(labels, torch.arange(40) % 2, None, False))
+    mean, slopes, lse = KERNELS.mean_softplus(s, (Given(), Given()), matrix)
     assert lse.isnan().nonzero().tolist() == [[1, 2]]
+    assert slopes.isnan().nonzero().tolist() == [[2]]
+    assert mean.isnan()
+
+
+@needs_kernels
+@pytest.mark.parametrize("value", [-800.0, -90.0, 0.0, 39.0, 90.0, 800.0])
+def test_mean_softplus_of_logits_of_any_size(value):
+    s = torch.full((3, 5), value)
+    sides = (Side(SIDES["linear"], Exponent(1 / math.log(2), math.log(2), 0.0)),) * 2
+    matrix = Matrix(3, 5, sides, Met(torch.arange(3), torch.tensor([0, 1, 2, 0, 1]), None, False))
+    mean, slopes, lse = KERNELS.mean_softplus(s, (Given(), Given()), matrix)
+    torch.testing.assert_close(mean.double(), torch.nn.functional.softplus(lse.sum(0), threshold=40).mean(),
+                               rtol=1e-6, atol=1e-44)  # fmt: skip
+    torch.testing.assert_close(slopes.double(), lse.sum(0).sigmoid() / 3, rtol=1e-6, atol=1e-44)
+
+
+@needs_kernels
+def test_whole_matrix_of_another_size_is_refused():
+    met = Met(torch.arange(4), torch.arange(5), None, False)
+    sides = (Side(SIDES["linear"], Exponent(1.0, 1.0, 0.0)),) * 2
+    matrix = Matrix(4, 5, sides, met)
+    with pytest.raises(AssertionError):
+        KERNELS.lse(torch.zeros(4, 6), (Given(), Given()), matrix)
+    with pytest.raises(AssertionError):
+        Matrix(4, 6, sides, met)
+    with pytest.raises(AssertionError):
+        Matrix(4, 5, sides, met._replace(own=True))
 
 
 @needs_kernels

@@ -3,10 +3,12 @@
 import pytest
 import torch
 
-from circlet import functional
+from circlet import aggregate, functional
 from circlet.rules import Circle, ConstantMargin
+from circlet.similarity import whole
+from circlet.similarity.native import USE_NATIVE
 from circlet.similarity.pairs import Pairs, Rule
-from tests.similarity.cases import FORMS, RULES, SIZES, assert_same, dense_lse, operands, run, whole_lse
+from tests.similarity.cases import FORMS, RULES, SIZES, assert_same, dense_lse, operands, relative_error, run, whole_lse
 
 every_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES.keys())
 every_form = pytest.mark.parametrize("form", FORMS)
@@ -108,3 +110,73 @@ def test_double_backward_is_refused():
         (grad,) = torch.autograd.grad(loss, x, create_graph=True)
         with pytest.raises(RuntimeError, match="double backward"):
             (loss + grad.square().sum()).backward()
+
+
+def mean_and_gradients(function, leaves, make, rule):
+    """A loss, and the gradients of three times it."""
+    leaves = [leaf.clone().requires_grad_() for leaf in leaves]
+    loss = function(make(*leaves), rule)
+    return [loss.detach(), *torch.autograd.grad(3.0 * loss, leaves)]
+
+
+def by_definition(pairs, rule):
+    lse = dense_lse(pairs, rule)
+    return aggregate.reduce(aggregate.softplus(*lse), lse.valid, "mean")
+
+
+def at_once(pairs, rule):
+    return whole.mean_softplus(pairs, rule, normalize=True)
+
+
+@every_rule
+@every_form
+def test_mean_equals_its_definition(rule, form):
+    for batch in SIZES:
+        case = operands(form, batch, seed=batch)
+        for found, expected in zip(
+            mean_and_gradients(at_once, *case, rule), mean_and_gradients(by_definition, *case, rule), strict=True
+        ):
+            torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
+
+
+@every_rule
+@every_form
+@pytest.mark.parametrize("native", [True, False])
+def test_mean_in_fp32(rule, form, native, monkeypatch):
+    monkeypatch.setattr("circlet.similarity.native.USE_NATIVE", native and USE_NATIVE)
+    leaves, make = operands(form, 37)
+    expected = mean_and_gradients(by_definition, leaves, make, rule)
+    found = mean_and_gradients(at_once, [leaf.float() for leaf in leaves], make, rule)
+    assert found[0].dtype == torch.float32
+    for mine, exact in zip(found, expected, strict=True):
+        assert relative_error(mine, exact) < 2e-5  # a rounded similarity, times gamma = 256
+
+
+@pytest.mark.parametrize(
+    "labels", [torch.zeros(9, dtype=torch.int64), torch.arange(9)], ids=["one class", "singletons"]
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_mean_without_a_valid_anchor_is_0_with_gradient_0(labels, dtype):
+    leaves, _ = operands("pair", 9, dtype=dtype)
+    loss, grad = mean_and_gradients(at_once, leaves, lambda x: Pairs(x, None, labels, None), Circle())
+    assert loss == 0
+    assert (grad == 0).all()
+
+
+def test_mean_is_taken_where_it_is_meant_to_be(monkeypatch):
+    """A loss of a small batch goes at once; a list of two sources, a sum and the maximum do not."""
+    taken = []
+    monkeypatch.setattr(whole, "mean_softplus", lambda *_, **__: taken.append(True) or torch.zeros(()))
+    x, labels = torch.randn(8, 4), torch.arange(8) // 2
+    weights = torch.randn(4, 4)
+    for loss in (functional.circle_loss, functional.unified_loss, functional.normface_loss):
+        loss(x, labels)
+        loss(x, labels, weights)
+        loss(x, labels, [weights])
+    assert len(taken) == 9
+    functional.circle_loss(x, labels, reduction="sum")
+    functional.circle_loss(x, labels, [None, weights])
+    functional.triplet_loss(x, labels)
+    functional.multi_similarity_loss(x, labels)
+    functional.circle_loss(torch.randn(800, 4), torch.arange(800) // 2)
+    assert len(taken) == 9

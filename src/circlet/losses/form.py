@@ -122,6 +122,12 @@ class Form:
         return (self.positives, self.negatives) in _STREAMED and self.contrast == "negatives"
 
     @property
+    def is_mean_of_softplus(self) -> bool:
+        """Whether a mean over the anchors is that of `softplus` of two log-sum-exps, as `similarity` has it at once."""
+        usual = self.aggregate is softplus and self.average == "both" and self.anchors == "samples"
+        return usual and self.positives == "logsumexp" and self.is_streamed
+
+    @property
     def typical_rule(self) -> Rule:
         """The rule; of a `RowRule` that of an anchor of length 1 that is equal to its positive."""
         if isinstance(self.rule, Rule):

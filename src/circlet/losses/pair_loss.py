@@ -18,7 +18,17 @@ from circlet.aggregate import Reduction
 from circlet.losses.form import AnchorLoss, Form, Rows, Softmax
 from circlet.losses.statistics import Meeting, anchor_loss, pooled, soft_minimum, statistics
 from circlet.references import GlobalBatch, References, resolve
-from circlet.similarity import PairLse, Pairs, Rule, Statistic, in_row_blocks, is_transformed, merge, pair_lse
+from circlet.similarity import (
+    PairLse,
+    Pairs,
+    Rule,
+    Statistic,
+    in_row_blocks,
+    is_transformed,
+    mean_softplus,
+    merge,
+    pair_lse,
+)
 
 
 class Encounter(NamedTuple):
@@ -44,6 +54,15 @@ class Encounter(NamedTuple):
         if form.anchors == "references":
             return _joined([_whole_anchors(form, [pairs.swapped()]) for pairs in self.sources])
         return _whole_anchors(form, self.sources)
+
+    def reduced(self, form: Form, reduction: Reduction) -> Tensor:
+        """The losses of the anchors as one."""
+        if reduction == "mean" and self.batch is None and len(self.sources) == 1 and form.is_mean_of_softplus:
+            assert isinstance(form.rule, Rule)
+            loss = mean_softplus(self.sources[0], form.rule, normalize=form.normalize)
+            if loss is not None:
+                return loss
+        return _reduced(form, self.losses(form), reduction)
 
 
 def pair_loss(
@@ -90,7 +109,7 @@ def pair_loss(
     encounter = Encounter(sources, batch)
     form = form if isinstance(form, Form) else form(encounter)
     swapped = form.anchors == "references"
-    loss = _reduced(form, encounter.losses(form), reduction)
+    loss = encounter.reduced(form, reduction)
     may_look = loss.device.type == "cpu" and not torch.compiler.is_compiling() and not is_transformed()
     if may_look and not _is_finite(loss):
         error = _not_finite([("embeddings", embeddings), *(("references", pairs.references) for pairs in sources)])

@@ -27,7 +27,9 @@ def resolve(
     here on a CPU; on another device and in compiled code by an assertion that does not wait for the device.
     """
     sources = references if isinstance(references, list) else [references]
-    spread = [source for source in sources if isinstance(source, SpreadSource)]
+    # To ask what cannot be one takes as long as all other checks together.
+    objects = [source for source in sources if source is not None and not isinstance(source, Tensor | tuple)]
+    spread = [source for source in objects if isinstance(source, SpreadSource)]
     if not spread:
         return _resolve(embeddings, labels, references, reference_labels, positive_mask), None
     against_itself = any(isinstance(source, AllRanks) for source in spread)

@@ -77,9 +77,9 @@ class SelfPaced:
         return -self.scale * self.margin**2
 
     @property
-    def fused(self) -> Fused | None:
-        """Of the negatives."""
-        return None if self.positive else Fused(squared=True, floor=-self.margin, level=self.margin)
+    def fused(self) -> Fused:
+        """With -c for the c of the positives."""
+        return Fused(squared=True, floor=-self.margin, level=self.margin, flipped=self.positive)
 
     def affine(self, s: Tensor, rate: float, shift: Tensor | None, out: Tensor) -> Tensor:
         """c^2 for q."""

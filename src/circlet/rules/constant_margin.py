@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from circlet.similarity.pairs import Rule
-from circlet.similarity.short_form import General, Kernel, Linear, Sides
+from circlet.similarity.short_form import Kernel, Linear, Sides
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class ConstantMargin(Rule):
         return self.gamma, self.gamma
 
     def short_form(self) -> Sides:
-        """The negatives are linear."""
-        return Sides(General(self.positive, self.positive_slope), Linear(self.gamma))
+        """Both sides are linear."""
+        return Sides(Linear(self.gamma, self.gamma * (self.margin - 1.0), flipped=True), Linear(self.gamma))
 
     def kernel(self) -> Kernel:
         """In the GPU kernels."""

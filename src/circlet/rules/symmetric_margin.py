@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from circlet.similarity.pairs import Rule
-from circlet.similarity.short_form import General, Linear, Sides
+from circlet.similarity.short_form import Linear, Sides
 
 
 @dataclass(frozen=True)
@@ -42,5 +42,8 @@ class SymmetricMargin(Rule):
         return self.gamma, self.gamma
 
     def short_form(self) -> Sides:
-        """The negatives are linear."""
-        return Sides(General(self.positive, self.positive_slope), Linear(self.gamma, self.gamma * self.margin))
+        """Both sides are linear."""
+        return Sides(
+            Linear(self.gamma, self.gamma * (self.margin - 1.0), flipped=True),
+            Linear(self.gamma, self.gamma * self.margin),
+        )

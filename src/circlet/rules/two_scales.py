@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from circlet.similarity.pairs import Rule
-from circlet.similarity.short_form import General, Kernel, Linear, Sides
+from circlet.similarity.short_form import Kernel, Linear, Sides
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,10 @@ class TwoScales(Rule):
         return self.alpha, self.beta
 
     def short_form(self) -> Sides:
-        """The negatives are linear."""
-        return Sides(General(self.positive, self.positive_slope), Linear(self.beta, -self.beta * self.base))
+        """Both sides are linear."""
+        return Sides(
+            Linear(self.alpha, self.alpha * (self.base - 1.0), flipped=True), Linear(self.beta, -self.beta * self.base)
+        )
 
     def kernel(self) -> Kernel:
         """In the GPU kernels."""

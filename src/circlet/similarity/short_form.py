@@ -43,14 +43,15 @@ class ShortForm(Protocol):
 
 
 class Fused(NamedTuple):
-    """A side in one pass.
+    """A side in one pass, of t = s, or of t = 1 - s if flipped: the unit slope is then minus the following.
 
-    squared: q = c^2 and the unit slope c + level, for c = max(s, floor); else q = s, and the unit slope 1.
+    squared: q = c^2 and the unit slope c + level, for c = max(t, floor); else q = t, and the unit slope 1.
     """
 
     squared: bool
     floor: float
     level: float
+    flipped: bool = False
 
 
 class Sides(NamedTuple):
@@ -90,21 +91,28 @@ class General:
 
 @dataclass(frozen=True)
 class Linear:
-    """scale s + offset."""
+    """scale s + offset; or scale (1 - s) + offset if flipped."""
 
     scale: float
     offset: float = 0.0
-    fused = Fused(squared=False, floor=-math.inf, level=1.0)
+    flipped: bool = False
+
+    @property
+    def fused(self) -> Fused:
+        """As it is."""
+        return Fused(squared=False, floor=-math.inf, level=1.0, flipped=self.flipped)
 
     def affine(self, s: Tensor, rate: float, shift: Tensor | None, out: Tensor) -> Tensor:
-        """The similarity itself for q."""
-        return add_shift(s, rate, shift, out)
+        """The similarity, or 1 minus it, for q."""
+        if not self.flipped:
+            return add_shift(s, rate, shift, out)
+        return add_shift(torch.sub(s, 1.0, out=out).neg_(), rate, shift, out)
 
     def affine_and_slope(
         self, s: Tensor, rate: float, shift: Tensor | None, out: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Tensor | None]:
-        """The similarity, and a constant slope."""
-        return self.affine(s, rate, shift, out[0]), None
+        """The same, and a constant slope."""
+        return self.affine(s, rate, shift, out[0]), out[1].fill_(-1.0) if self.flipped else None
 
 
 def add_shift(q: Tensor, rate: float, shift: Tensor | None, out: Tensor) -> Tensor:

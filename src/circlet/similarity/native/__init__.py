@@ -3,7 +3,7 @@
 | file    | what it is                                                        |
 |---------|-------------------------------------------------------------------|
 | tile.c  | a block of a tile, for sides that offer a `Fused` form            |
-| whole.c | a matrix at once, for any rule                                    |
+| whole.c | a matrix at once, for any rule; fastest where it is `Fused`       |
 | rows.c  | rows to unit length, and back                                     |
 | build   | building them, once, and when there are none                      |
 
@@ -14,8 +14,8 @@ takes: fp64, other devices, machines without gcc, CIRCLET_NATIVE=0.
 import ctypes
 import os
 from collections.abc import Callable
-from functools import cache
-from typing import NamedTuple
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,17 +24,21 @@ from circlet.similarity.native.build import load
 from circlet.similarity.short_form import Fused
 
 
-class _Side(ctypes.Structure):
+class _Form(ctypes.Structure):
     _fields_ = (
         ("squared", ctypes.c_int),
         ("floor", ctypes.c_float),
         ("level", ctypes.c_float),
-        ("rate", ctypes.c_float),
+        ("flipped", ctypes.c_int),
     )
 
 
-class _Exponent(ctypes.Structure):
-    _fields_ = (("rate", ctypes.c_double), ("scale", ctypes.c_double), ("offset", ctypes.c_double))
+class _Side(ctypes.Structure):
+    _fields_ = (("form", _Form), *((name, ctypes.c_double) for name in ("rate", "scale", "offset")))
+
+
+class _Given(ctypes.Structure):
+    _fields_ = (("q", ctypes.c_void_p), ("slope", ctypes.c_void_p))
 
 
 class _Met(ctypes.Structure):
@@ -70,6 +74,40 @@ class Exponent(NamedTuple):
     offset: float
 
 
+class Side(NamedTuple):
+    """A side of a rule: in which form q is (None: it is given), and how a logit is a power of 2."""
+
+    form: Fused | None
+    exponent: Exponent
+
+
+class Given(NamedTuple):
+    """Of a side without a form: q and the unit slopes (None: 1), matrices as the similarities."""
+
+    q: Tensor | None = None
+    slope: Tensor | None = None
+
+
+class Matrix:
+    """The sides of a rule and the pairs of a matrix (rows, columns), as the kernels take them."""
+
+    def __init__(self, rows: int, columns: int, sides: tuple[Side, Side], met: Met) -> None:
+        assert rows == columns or not met.own
+        self._met, self._count = met, rows * columns  # whose memory is to live as long
+        labels = _place(met.labels, torch.int64, rows), _place(met.reference_labels, torch.int64, columns)
+        mask = _place(met.mask, torch.bool, self._count)
+        self.arguments = rows, columns, _side(sides[0]), _side(sides[1]), *labels, mask, met.own
+
+    def places(self, *matrices: Tensor | None) -> list[int | None]:
+        """Where they are; beyond one of another size the kernels would read what is not theirs."""
+        return [_place(each, torch.float32, self._count) for each in matrices]
+
+
+@lru_cache(maxsize=64)
+def _side(side: Side) -> _Side:
+    return _Side(_Form(*(side.form or ())), *side.exponent)
+
+
 class Factors(NamedTuple):
     """Of anchors (n,) in fp32: A exp(logit - lse) = factor 2^(rate q + shift)."""
 
@@ -78,7 +116,7 @@ class Factors(NamedTuple):
 
 
 Both = tuple[Tensor, Tensor]
-Slopes = tuple[Tensor | None, Tensor | None]
+BothGiven = tuple[Given, Given]
 
 
 class Native:
@@ -88,14 +126,15 @@ class Native:
         pointer, stride, number, real = ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int, ctypes.c_double
         block = (pointer, stride, number, number)
         self._add: Callable[..., int] = library.circlet_add
-        self._add.argtypes = (*block, _Side, ctypes.c_float, real, real, pointer, pointer, number)
+        self._add.argtypes = (*block, _Form, ctypes.c_float, ctypes.c_float, real, real, pointer, pointer, number)
         self._gradient: Callable[..., int] = library.circlet_gradient
-        self._gradient.argtypes = (pointer, stride, *block, _Side, *[pointer] * 4, number)
+        self._gradient.argtypes = (pointer, stride, *block, _Form, ctypes.c_float, *[pointer] * 4, number)
         self._lse: Callable[..., int] = library.circlet_lse
-        of_all = (number, number, _Exponent, _Exponent, _Met)
-        self._lse.argtypes = (pointer, pointer, *of_all, pointer, number)
+        side: Any = ctypes.POINTER(_Side)
+        of_all = (number, number, side, side, *[pointer] * 3, number)
+        self._lse.argtypes = (*[pointer] * 3, *of_all, *[pointer] * 3, number)
         self._lse_gradient: Callable[..., int] = library.circlet_lse_gradient
-        self._lse_gradient.argtypes = (*[pointer] * 5, *of_all, pointer, pointer, number)
+        self._lse_gradient.argtypes = (*[pointer] * 6, *of_all, *[pointer] * 3, number)
         self._unit: Callable[..., None] = library.circlet_unit
         self._unit.argtypes = (*block, pointer, stride, pointer, _Usual, pointer, number)
         self._unit.restype = None
@@ -116,7 +155,7 @@ class Native:
         """
         totals = rows.data_ptr(), None if columns is None else columns.data_ptr()
         rate, scale, offset = exponent
-        numbers = _Side(*side, rate), shift, scale, offset
+        numbers = _Form(*side), rate, shift, scale, offset
         return bool(self._add(*_block(s), *numbers, *totals, _threads()))
 
     def gradient(
@@ -128,31 +167,38 @@ class Native:
         """
         pointers = [each.data_ptr() for each in (*rows, *(columns or ()))]
         pointers = [*pointers, *[None] * (4 - len(pointers))]
-        return bool(self._gradient(*_block(out)[:2], *_block(s), _Side(*side, rate), *pointers, _threads()))
+        return bool(self._gradient(*_block(out)[:2], *_block(s), _Form(*side), rate, *pointers, _threads()))
 
-    def lse(self, q: Both, sides: tuple[Exponent, Exponent], met: Met) -> Tensor:
-        """Log-sum-exps (2, rows) in fp64: of the positives by q[0], of the negatives by q[1]; -inf: there are none.
+    def lse(self, s: Tensor, given: BothGiven, matrix: Matrix) -> Tensor:
+        """Log-sum-exps (2, rows) in fp64 of the positives and of the negatives; -inf: there are none.
 
-        q: matrices (rows, columns) of fp32, contiguous, as all matrices here.
+        s: similarities in fp32, contiguous, as all matrices here.
         """
-        out = torch.empty(2, len(q[0]), dtype=torch.float64)
-        places, numbers = _matrices(q[0], *q), (*_exponents(sides), _pointers(met, q[0]))
-        if not self._lse(*places, *q[0].shape, *numbers, out.data_ptr(), _threads()):
-            raise MemoryError("circlet: no memory for the labels of a row")
-        return out
+        return self._of_all(s, given, matrix, None, None)
 
-    def lse_gradient(
-        self, q: Both, slopes: Slopes, sides: tuple[Exponent, Exponent], met: Met, lse: Tensor, grads: Tensor
-    ) -> Tensor:
+    def mean_softplus(self, s: Tensor, given: BothGiven, matrix: Matrix) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean of softplus(pos + neg) over the rows that have both, its slopes (rows,), and the log-sum-exps."""
+        mean, slopes = torch.empty(()), torch.empty(len(s))
+        return mean, slopes, self._of_all(s, given, matrix, mean.data_ptr(), slopes.data_ptr())
+
+    def _of_all(self, s: Tensor, given: BothGiven, matrix: Matrix, mean: int | None, slopes: int | None) -> Tensor:
+        lse = torch.empty(2, len(s), dtype=torch.float64)
+        places = matrix.places(s, given[0].q, given[1].q)
+        if not self._lse(*places, *matrix.arguments, lse.data_ptr(), mean, slopes, _threads()):
+            raise MemoryError("circlet: no memory for the labels of a row")
+        return lse
+
+    def lse_gradient(self, s: Tensor, given: BothGiven, matrix: Matrix, lse: Tensor, grads: Both) -> Tensor:
         """Slope e^(logit - lse) grad of each pair (rows, columns), by its kind; 0 where there is none.
 
-        slopes: unit slopes, None for 1. lse: as `lse` gave it. grads: (2, rows) in fp32, what arrived there.
+        Of a pair both ways, where the columns are the rows. lse: as `lse` gave it. grads: of either kind (rows,) in
+        fp32, what arrived there.
         """
-        out, grads = torch.empty_like(q[0]), grads.contiguous()
-        assert (grads.dtype, grads.shape) == (torch.float32, lse.shape)
-        places = _matrices(out, out, *q, *slopes)
-        numbers = *out.shape, *_exponents(sides), _pointers(met, out), lse.data_ptr(), grads.data_ptr()
-        if not self._lse_gradient(*places, *numbers, _threads()):
+        out = torch.empty_like(s)
+        pos, neg = grads[0].contiguous(), grads[1].contiguous()  # by names: their memory is to live until the call
+        arrived = lse.data_ptr(), _place(pos, torch.float32, len(s)), _place(neg, torch.float32, len(s))
+        places = matrix.places(out, s, *given[0], *given[1])
+        if not self._lse_gradient(*places, *matrix.arguments, *arrived, _threads()):
             raise MemoryError("circlet: no memory for the labels of a row")
         return out
 
@@ -205,25 +251,14 @@ def _is_right(kernels: Native) -> bool:
     return added and torch.allclose(totals, torch.cat([terms.sum(1), terms.sum(0)]).log2(), rtol=1e-5)
 
 
-def _exponents(sides: tuple[Exponent, Exponent]) -> tuple[_Exponent, _Exponent]:
-    return _Exponent(*sides[0]), _Exponent(*sides[1])
-
-
-def _matrices(like: Tensor, *matrices: Tensor | None) -> list[int | None]:
-    """Their places; beyond a matrix that is none of these the kernels would read what is not theirs."""
-    for each in matrices:
-        assert each is None or (each.shape == like.shape and each.is_contiguous() and each.dtype == torch.float32)
-    return [None if each is None else each.data_ptr() for each in matrices]
-
-
-def _pointers(met: Met, matrix: Tensor) -> _Met:
-    *tensors, own = met
-    for each, dtype, shape in zip(tensors, _DTYPES, (matrix.shape[:1], matrix.shape[1:], matrix.shape), strict=True):
-        assert each is None or (each.shape == shape and each.is_contiguous() and each.dtype == dtype)
-    return _Met(*(None if each is None else each.data_ptr() for each in tensors), own)
-
-
-_DTYPES = (torch.int64, torch.int64, torch.bool)
+def _place(tensor: Tensor | None, dtype: torch.dtype, count: int) -> int | None:
+    """Where it is; None stays None."""
+    if tensor is None:
+        return None
+    assert tensor.dtype == dtype
+    assert tensor.numel() == count
+    assert tensor.is_contiguous()
+    return tensor.data_ptr()
 
 
 def _block(s: Tensor) -> tuple[int, int, int, int]:

@@ -1,24 +1,14 @@
-/* The elementwise part of a tile in one pass, which takes eager torch six: `sums` and `gradients`, in fp32.
- *
- * A side of a rule comes as `short_form.Fused` has it: with c = max(s, floor),
- *
- *     q = c^2 and unit slope = c + level    if squared,    else q = s and unit slope = 1.
- */
+/* The elementwise part of a tile in one pass, which takes eager torch six: `sums` and `gradients`, in fp32. */
 
 #include "common.h"
 
-typedef struct {
-    int squared;
-    float floor, level, rate;
-} Side;
-
 /* Sum of 2^(rate q + shift) over a part of a row, which is added to the columns as well; -inf does not count. */
-static inline float sum_row(const float *s, int columns, Side side, int squared, float shift, float *column_sums) {
+INLINE float sum_row(int squared, int flipped, const float *s, int columns, float floor, float rate, float shift,
+                     float *column_sums) {
     float total = 0.0f;
 #pragma omp simd reduction(+ : total)
     for (int j = 0; j < columns; j++) {
-        const float c = s[j] < side.floor ? side.floor : s[j];
-        const float power = power_of_2(side.rate * (squared ? c * c : s[j]) + shift);
+        const float power = power_of_2(rate * q_of(c_of(s[j], floor, flipped), squared) + shift);
         const float term = s[j] < -FLT_MAX ? 0.0f : power;
         total += term;
         column_sums[j] += term;
@@ -42,8 +32,8 @@ static int add_sums(const double *sums, int count, double *totals, float shift, 
 
 /* Adds log sum 2^(rate q + shift), as scale (log2 - shift) + offset, to the totals of the rows and, unless null, of the
  * columns. 0, and nothing is changed: a sum is too coarse, or there is no memory. */
-int circlet_add(const float *s, ptrdiff_t stride, int rows, int columns, Side side, float shift, double scale,
-                double offset, double *row_totals, double *column_totals, int threads) {
+int circlet_add(const float *s, ptrdiff_t stride, int rows, int columns, Form form, float rate, float shift,
+                double scale, double offset, double *row_totals, double *column_totals, int threads) {
     const int panels = (columns + PANEL - 1) / PANEL;
     threads = threads_for(rows, columns, threads);
     double *row_parts = malloc(sizeof(double) * (size_t)panels * rows);
@@ -58,8 +48,9 @@ int circlet_add(const float *s, ptrdiff_t stride, int rows, int columns, Side si
                 float sums[PANEL] = {0.0f};
                 for (int i = first; i < last; i++) {
                     const float *row = s + i * stride + start;
-                    row_parts[(size_t)panel * rows + i] = side.squared ? sum_row(row, width, side, 1, shift, sums)
-                                                                       : sum_row(row, width, side, 0, shift, sums);
+                    double *part = row_parts + (size_t)panel * rows + i;
+#define SUM(squared, flipped) *part = sum_row(squared, flipped, row, width, form.floor, rate, shift, sums)
+                    BY_FORM(form, SUM);
                 }
                 double *mine = column_parts + (size_t)omp_get_thread_num() * columns + start;
                 for (int j = 0; j < width; j++) mine[j] += sums[j];
@@ -79,14 +70,13 @@ int circlet_add(const float *s, ptrdiff_t stride, int rows, int columns, Side si
     return done;
 }
 
-static inline void gradient_row(float *out, const float *s, int columns, Side side, int squared, float shift,
-                                float factor, const float *column_factors) {
+INLINE void gradient_row(int squared, int flipped, float *out, const float *s, int columns, float floor, float level,
+                         float rate, float shift, float factor, const float *column_factors) {
 #pragma omp simd
     for (int j = 0; j < columns; j++) {
-        const float c = s[j] < side.floor ? side.floor : s[j];
-        const float both = column_factors ? factor + column_factors[j] : factor;
-        const float term = power_of_2(side.rate * (squared ? c * c : s[j]) + shift) * both;
-        out[j] = squared ? term * (c + side.level) : term;
+        const float c = c_of(s[j], floor, flipped), both = column_factors ? factor + column_factors[j] : factor;
+        const float term = power_of_2(rate * q_of(c, squared) + shift) * (flipped ? -both : both);
+        out[j] = squared ? term * (c + level) : term;
     }
 }
 
@@ -94,8 +84,8 @@ static inline void gradient_row(float *out, const float *s, int columns, Side si
  * a pair, H = slope 2^(rate q + middle) (2^(shift_i - middle) factor_i + 2^(shift_j - middle) factor_j).
  * 0, and nothing is changed: the shifts are too far apart for that (a logit is at most lse, so rate q is at most
  * -shift + 1), or there is no memory. */
-int circlet_gradient(float *out, ptrdiff_t out_stride, const float *s, ptrdiff_t stride, int rows, int columns, Side side,
-                     const float *shifts, const float *factors, const float *column_shifts,
+int circlet_gradient(float *out, ptrdiff_t out_stride, const float *s, ptrdiff_t stride, int rows, int columns, Form form,
+                     float rate, const float *shifts, const float *factors, const float *column_shifts,
                      const float *column_factors, int threads) {
     const int panels = (columns + PANEL - 1) / PANEL, mirrored = column_shifts != NULL;
     float *of_rows = NULL, *of_columns = NULL, middle = 0.0f;
@@ -123,10 +113,12 @@ int circlet_gradient(float *out, ptrdiff_t out_stride, const float *s, ptrdiff_t
             const float *row = s + i * stride + start, *other = mirrored ? of_columns + start : NULL;
             const float shift = mirrored ? middle : shifts[i], factor = mirrored ? of_rows[i] : factors[i];
             float *place = out + i * out_stride + start;
-            if (side.squared && mirrored) gradient_row(place, row, width, side, 1, shift, factor, other);
-            else if (side.squared) gradient_row(place, row, width, side, 1, shift, factor, NULL);
-            else if (mirrored) gradient_row(place, row, width, side, 0, shift, factor, other);
-            else gradient_row(place, row, width, side, 0, shift, factor, NULL);
+#define GRADIENT(squared, flipped, ...) \
+    gradient_row(squared, flipped, place, row, width, form.floor, form.level, rate, shift, factor, __VA_ARGS__)
+#define MIRRORED(squared, flipped) GRADIENT(squared, flipped, other)
+#define OF_ROWS(squared, flipped) GRADIENT(squared, flipped, NULL)
+            if (mirrored) BY_FORM(form, MIRRORED);
+            else BY_FORM(form, OF_ROWS);
         }
     }
     free(of_rows);
