@@ -180,3 +180,23 @@ def test_mean_is_taken_where_it_is_meant_to_be(monkeypatch):
     functional.multi_similarity_loss(x, labels)
     functional.circle_loss(torch.randn(800, 4), torch.arange(800) // 2)
     assert len(taken) == 9
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("form", ["pair", "mask"])
+def test_labels_changed_between_forward_and_backward_do_not_change_the_gradient_silently(form, dtype):
+    leaves, make = operands(form, 17, dtype=dtype)
+    for backend in (at_once, lambda pairs, rule: whole_lse(pairs, rule).neg.sum()):
+        x = leaves[0].clone().requires_grad_()
+        pairs = make(x, *leaves[1:])
+        expected = torch.autograd.grad(backend(pairs, Circle()), x)[0]
+        loss = backend(pairs, Circle())
+        what = pairs.labels if pairs.positive_mask is None else pairs.positive_mask
+        what.zero_()
+        try:
+            found = torch.autograd.grad(loss, x)[0]
+        except RuntimeError as error:
+            assert "modified by an inplace operation" in str(error)  # noqa: PT017
+        else:
+            assert torch.equal(found, expected)
+        leaves, make = operands(form, 17, dtype=dtype)

@@ -152,7 +152,7 @@ class _InC:
             labels, mask = pairs.labels.long().contiguous(), None
             other = pairs.reference_labels
             reference_labels = labels if other is None else other.long().contiguous()
-        met = Met(labels, reference_labels, mask, pairs.references is None)
+        self._met = met = Met(labels, reference_labels, mask, pairs.references is None)
         pos, neg = (Side(side.fused, exponent_of(side, torch.float32)) for side in sides)
         self._kernels, self._sides = kernels, sides
         self._matrix = Matrix(len(pairs.anchors), pairs.num_references, (pos, neg), met)
@@ -160,16 +160,20 @@ class _InC:
     def lse(self, s: Tensor) -> tuple[Tensor, Kept]:
         given = self._given(s)
         lse = self._kernels.lse(s, given, self._matrix)
-        return lse, (s, lse, *given[0], *given[1])
+        return lse, self._kept(s, lse, given)
 
     def mean_softplus(self, s: Tensor) -> tuple[Tensor, Tensor, Kept]:
         given = self._given(s)
         mean, slopes, lse = self._kernels.mean_softplus(s, given, self._matrix)
-        return mean, slopes, (s, lse, *given[0], *given[1])
+        return mean, slopes, self._kept(s, lse, given)
 
     def gradient(self, kept: list[Tensor], grads: tuple[Tensor, Tensor]) -> Tensor:
-        s, lse, *given = kept
+        s, lse, *given = kept[:6]
         return self._kernels.lse_gradient(s, (Given(*given[:2]), Given(*given[2:])), self._matrix, lse, grads)
+
+    def _kept(self, s: Tensor, lse: Tensor, given: tuple[Given, Given]) -> Kept:
+        """With the labels, for autograd to refuse those that were changed in place."""
+        return s, lse, *given[0], *given[1], self._met.labels, self._met.reference_labels, self._met.mask
 
     def _given(self, s: Tensor) -> tuple[Given, Given]:
         pos, neg = (Given() if side.fused is not None else Given(*_values(side, s)) for side in self._sides)

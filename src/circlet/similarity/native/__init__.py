@@ -37,19 +37,6 @@ class _Side(ctypes.Structure):
     _fields_ = (("form", _Form), *((name, ctypes.c_double) for name in ("rate", "scale", "offset")))
 
 
-class _Given(ctypes.Structure):
-    _fields_ = (("q", ctypes.c_void_p), ("slope", ctypes.c_void_p))
-
-
-class _Met(ctypes.Structure):
-    _fields_ = (
-        ("labels", ctypes.c_void_p),
-        ("reference_labels", ctypes.c_void_p),
-        ("mask", ctypes.c_void_p),
-        ("own", ctypes.c_int),
-    )
-
-
 class _Usual(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_float) for name in ("low", "high", "down", "up"))
 
