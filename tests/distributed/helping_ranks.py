@@ -139,9 +139,14 @@ def does_alone_what_cannot_be_sent(rank, folder):
 
 
 def rows(number, dim=5, seed=0):
-    """Coarse numbers, so that many similarities are equal, a row of zeros, and labels of which some are lone."""
+    """Rows of length 1 or 2, one of zeros, and labels of which some are lone.
+
+    Many similarities are equal, and all are exact: in whatever order a processor sums products of this or that size.
+    """
     generator = torch.Generator().manual_seed(seed)
-    found = torch.randint(-2, 3, (number, dim), generator=generator).float()
+    signs = torch.randint(0, 2, (number, dim), generator=generator) * 2.0 - 1.0
+    count = torch.randint(0, 2, (number, 1), generator=generator) * 3 + 1
+    found = signs * (torch.rand(number, dim, generator=generator).argsort(1) < count)
     found[number // 2] = 0
     return found, torch.randint(0, max(number // 4, 2), (number,), generator=generator)
 

@@ -78,7 +78,8 @@ def test_nothing_is_kept_without_a_gradient():
     leaves, make = operands("pair", 37)
     pairs = make(*leaves)
     order, labels = sort_by_label(pairs.labels)
-    assert not symmetric_lse(pairs.anchors, order, ranges(labels, labels), Circle(), True, Tiling(8, 16, 0))[1]
+    kept = symmetric_lse(pairs.anchors, order, ranges(labels, labels), Circle(), True, Tiling(8, 16, 0))[1]
+    assert kept.read().take(1, 1) is None
     lse = tiled(pairs, Circle())
     assert not lse.pos.requires_grad
 
@@ -128,9 +129,9 @@ def step(batch, num_classes, dim, statistic):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("statistic", ["logsumexp", "max"])
-@pytest.mark.parametrize(("batch", "num_classes", "limit_mib"), [(6144, 0, 56), (512, 100_000, 60)])
+@pytest.mark.parametrize(("batch", "num_classes", "limit_mib"), [(6144, 0, 56), (512, 100_000, 70)])
 def test_memory_stays_far_below_the_matrix(statistic, batch, num_classes, limit_mib):
-    """The matrix alone would be 144 and 195 MiB; the gradients, which count here, are 2 and 24 MiB."""
+    """The matrix alone would be 144 and 195 MiB; the gradients, which count here, are 2 and 24 MiB, what stays 36 and 40."""
     heard, said = FORKS.Pipe(duplex=False)
     process = FORKS.Process(target=peak_of_a_step, args=(batch, num_classes, statistic, said))
     process.start()

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from circlet.distributed.collectives import Group, agree, all_gather, gather_rows, num_ranks, rank_in
 from circlet.similarity import PairLse, Pairs, Rule, Statistic, is_transformed, pair_lse, union
-from circlet.similarity.across import KeptSlabs, RankRows, own_gradient, own_lse
+from circlet.similarity.across import RankRows, own_gradient, own_lse
 from circlet.similarity.operators import first_order, refuse_batched
 from circlet.similarity.rows import compute_dtype
 
@@ -205,17 +205,17 @@ class _Across(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, embeddings: Tensor, batch: GlobalBatch, rule: Rule, normalize: bool) -> Tensor:
         others, other_labels = batch.of_others(batch.embeddings_of).detach(), batch.of_others(batch.labels_of)
-        own, kept = own_lse(RankRows(embeddings, batch.labels, others, other_labels, rule, normalize))
+        own, ctx.kept = own_lse(RankRows(embeddings, batch.labels, others, other_labels, rule, normalize))
         lse = torch.cat(gather_rows(own.T, batch.sizes, batch.group, "log-sum-exps")).T
-        ctx.batch, ctx.rule, ctx.normalize, ctx.num_own = batch, rule, normalize, len(kept.own)
-        ctx.save_for_backward(embeddings, others, other_labels, lse, *kept.own, *kept.others)
+        ctx.batch, ctx.rule, ctx.normalize = batch, rule, normalize
+        ctx.save_for_backward(embeddings, others, other_labels, lse)
         return lse
 
     @staticmethod
     def backward(ctx: Any, grads: Tensor) -> tuple[Tensor | None, ...]:
-        embeddings, others, other_labels, lse, *slabs = ctx.saved_tensors
+        embeddings, others, other_labels, lse = ctx.saved_tensors
         refuse_batched(grads)
-        batch, kept = ctx.batch, KeptSlabs(slabs[: ctx.num_own], slabs[ctx.num_own :])
+        batch = ctx.batch
         rank_rows = RankRows(embeddings, batch.labels, others, other_labels, ctx.rule, ctx.normalize)
         of_own, of_others = [], []
         for per_row in (lse, grads):
@@ -223,7 +223,7 @@ class _Across(torch.autograd.Function):
             of_own.append(parts[batch.rank])
             of_others.append(batch.of_others(parts, 1))
         with torch.no_grad():
-            grad = own_gradient(rank_rows, kept, *of_own, *of_others)
+            grad = own_gradient(rank_rows, ctx.kept, *of_own, *of_others)
         return first_order(grad, embeddings), None, None, None
 
 

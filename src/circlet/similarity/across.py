@@ -21,7 +21,7 @@ from torch import Tensor
 from circlet.similarity.blocks import Scratch, Tile, Tiling, tiling_of
 from circlet.similarity.cross import spans, tile_of
 from circlet.similarity.gradients import Gradient
-from circlet.similarity.kept import KeptTiles, new_slabs
+from circlet.similarity.kept import KeptTiles
 from circlet.similarity.pairs import Rule
 from circlet.similarity.positives import Positives, ranges, sort_by_label
 from circlet.similarity.rows import compute_dtype, prepare, through_norm_, without_autocast
@@ -42,27 +42,26 @@ class RankRows(NamedTuple):
     normalize: bool
 
 
-class KeptSlabs(NamedTuple):
-    """Slabs of the tiles that the forward pass leaves to the backward pass, of the own rows and of the others."""
+class Kept(NamedTuple):
+    """The tiles that the forward pass leaves to the backward pass, of the own rows and of the others."""
 
-    own: list[Tensor]
-    others: list[Tensor]
+    own: KeptTiles
+    others: KeptTiles
 
 
-def own_lse(rank_rows: RankRows) -> tuple[Tensor, KeptSlabs]:
+def own_lse(rank_rows: RankRows) -> tuple[Tensor, Kept]:
     """Log-sum-exps (2, B) of the positives and of the negatives of the own rows, in fp64; and what is kept."""
     x, y = rank_rows.x, rank_rows.y
     tiling = TILING or tiling_of(x)
     order, sorted_labels = sort_by_label(rank_rows.labels)
     own_ranges = ranges(sorted_labels, sorted_labels)
     with without_autocast(x):
-        within, own_slabs = symmetric_lse(x, order, own_ranges, rank_rows.rule, rank_rows.normalize, tiling)
+        within, own_kept = symmetric_lse(x, order, own_ranges, rank_rows.rule, rank_rows.normalize, tiling)
         y_order, positives = _positives(sorted_labels, rank_rows.other_labels)
         dtype = compute_dtype(x)
         rows = prepare(x, order, dtype, normalize=rank_rows.normalize)
         sums = Sums(len(x), Scratch(dtype, x.device), rank_rows.rule.short_form(), positives)
-        slabs = new_slabs(x, dtype, len(x) * len(y), tiling.keep_bytes)
-        kept = KeptTiles(slabs)
+        kept = KeptTiles(x, dtype, len(x) * len(y), tiling.keep_bytes)
         scratch = _scratch(rows.rows, y, tiling)
         for c, d in spans(len(y), tiling.width):
             columns = prepare(y, y_order[c:d], dtype, normalize=rank_rows.normalize)
@@ -73,11 +72,11 @@ def own_lse(rank_rows: RankRows) -> tuple[Tensor, KeptSlabs]:
                 sums.add(s, Tile(a, b, len(x) + c, len(x) + d), mirrored=False)
         across = sums.result()
         across[:, order] = across.clone()
-        return torch.logaddexp(within, across), KeptSlabs(own_slabs, slabs)
+        return torch.logaddexp(within, across), Kept(own_kept, kept)
 
 
 def own_gradient(
-    rank_rows: RankRows, kept: KeptSlabs, lse: Tensor, grads: Tensor, other_lse: Tensor, other_grads: Tensor
+    rank_rows: RankRows, kept: Kept, lse: Tensor, grads: Tensor, other_lse: Tensor, other_grads: Tensor
 ) -> Tensor:
     """Gradient of the own rows (B, D), in their dtype.
 
@@ -91,13 +90,13 @@ def own_gradient(
     settings = rank_rows.rule, rank_rows.normalize, tiling
     with without_autocast(x):
         # In the dtype of the computation, so that the sum of both parts is rounded once.
-        within = symmetric_lse_backward(x, order, own_ranges, lse, grads, kept.own, True, *settings, dtype)
+        within = symmetric_lse_backward(x, order, own_ranges, lse, grads, kept.own, *settings, dtype)
         y_order, positives = _positives(sorted_labels, rank_rows.other_labels)
         rows = prepare(x, order, dtype, normalize=rank_rows.normalize)
         all_lse = torch.cat([lse[:, order], other_lse[:, y_order]], 1)
         arrived = torch.cat([grads[:, order], other_grads[:, y_order]], 1).to(dtype)
         gradient = Gradient(all_lse, arrived, Scratch(dtype, x.device), rank_rows.rule.short_form(), positives)
-        tiles = KeptTiles(kept.others, release=True)
+        tiles = kept.others.read()
         scratch = _scratch(rows.rows, y, tiling)
         total = torch.zeros_like(rows.rows)
         for c, d in spans(len(y), tiling.width):

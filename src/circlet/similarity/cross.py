@@ -11,7 +11,7 @@ labels are no special case: sorted by label, each anchor has a range of one refe
 Legend: B batch, C references, D dim. x (B, D) anchors, y (C, D) references.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from circlet.similarity.blocks import Scratch, Tile, Tiling
 from circlet.similarity.gradients import Gradient
-from circlet.similarity.kept import KeptTiles, new_slabs
+from circlet.similarity.kept import KeptTiles
 from circlet.similarity.pairs import Rule
 from circlet.similarity.positives import Positives
 from circlet.similarity.rows import compute_dtype, prepare, through_norm_
@@ -42,14 +42,13 @@ class CrossPairs(NamedTuple):
 
 def cross_lse(
     x: Tensor, y: Tensor, pairs: CrossPairs, rule: Rule, normalize: bool, tiling: Tiling
-) -> tuple[Tensor, list[Tensor]]:
-    """Log-sum-exps (2, B) of the positives and of the negatives in fp64, and the slabs of the kept tiles."""
+) -> tuple[Tensor, KeptTiles]:
+    """Log-sum-exps (2, B) of the positives and of the negatives in fp64, and the kept tiles."""
     dtype, (height, width, keep_bytes) = compute_dtype(x, y), tiling
     anchors = prepare(x, pairs.x_order, dtype, normalize=normalize)
     positives = Positives(pairs.ranges, pairs.mask, own=pairs.own)
     sums = Sums(len(x), Scratch(dtype, x.device), rule.short_form(), positives)
-    slabs = new_slabs(x, dtype, len(x) * len(y), keep_bytes)
-    kept = KeptTiles(slabs)
+    kept = KeptTiles(x, dtype, len(x) * len(y), keep_bytes)
     scratch = anchors.rows.new_empty(min(height, len(x)) * min(width, len(y)))
     place = scratch.new_empty(min(width, len(y)), y.shape[1])
     for c, d in spans(len(y), width):
@@ -61,7 +60,7 @@ def cross_lse(
     lse = sums.result()
     if pairs.x_order is not None:
         lse[:, pairs.x_order] = lse.clone()
-    return lse, slabs
+    return lse, kept
 
 
 def cross_lse_backward(
@@ -70,8 +69,7 @@ def cross_lse_backward(
     pairs: CrossPairs,
     lse: Tensor,
     grads: Tensor,
-    slabs: Sequence[Tensor],
-    release: bool,
+    kept: KeptTiles,
     needs: tuple[bool, bool],
     rule: Rule,
     normalize: bool,
@@ -79,8 +77,7 @@ def cross_lse_backward(
 ) -> tuple[Tensor, Tensor]:
     """Gradients of x (B, D) and of y (C, D), each in its dtype; without rows where not needed.
 
-    lse: (2, B) as `cross_lse` gave them. grads: (2, B), what arrived there. release: give the memory of the slabs back
-    as they are used up.
+    lse: (2, B) as `cross_lse` gave them. grads: (2, B), what arrived there.
     """
     dtype, (height, width, _), (needs_x, needs_y) = compute_dtype(x, y), tiling, needs
     anchors = prepare(x, pairs.x_order, dtype, normalize=normalize)
@@ -88,7 +85,7 @@ def cross_lse_backward(
         lse, grads = lse[:, pairs.x_order], grads[:, pairs.x_order]
     positives = Positives(pairs.ranges, pairs.mask, own=pairs.own)
     gradient = Gradient(lse, grads.to(dtype), Scratch(dtype, x.device), rule.short_form(), positives)
-    kept = KeptTiles(slabs, release=release)
+    kept.read()
     scratch = anchors.rows.new_empty(min(height, len(x)) * min(width, len(y)))
     total = torch.zeros_like(anchors.rows) if needs_x else None
     new = torch.empty_like if len(x) else torch.zeros_like

@@ -17,6 +17,7 @@ from torch import Tensor
 from circlet.similarity import cross, hardest, symmetric
 from circlet.similarity.blocks import Tiling
 from circlet.similarity.cross import CrossPairs
+from circlet.similarity.kept import KeptTiles
 from circlet.similarity.pairs import Rule
 from circlet.similarity.rows import is_transformed, without_autocast
 from circlet.similarity.spec import rule_of, spec_of
@@ -78,35 +79,35 @@ def first_order(grad: Tensor | None, of: Tensor) -> Tensor | None:
 class _Symmetric(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, order: Tensor, ranges: Tensor, *settings: Any) -> Tensor:
-        lse, slabs = symmetric.symmetric_lse(x, order, ranges, *settings)
+        lse, ctx.kept = symmetric.symmetric_lse(x, order, ranges, *settings)
         ctx.settings = settings
-        ctx.save_for_backward(x, order, ranges, lse, *slabs)
+        ctx.save_for_backward(x, order, ranges, lse)
         return lse
 
     @staticmethod
     def backward(ctx: Any, grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, order, ranges, lse, *slabs = ctx.saved_tensors
+        x, order, ranges, lse = ctx.saved_tensors
         refuse_batched(grads)
         with without_autocast(x), torch.no_grad():
-            grad = symmetric.symmetric_lse_backward(x, order, ranges, lse, grads, slabs, True, *ctx.settings)
+            grad = symmetric.symmetric_lse_backward(x, order, ranges, lse, grads, ctx.kept, *ctx.settings)
         return first_order(grad, x), *[None] * 5
 
 
 class _Cross(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, pairs: CrossPairs, *settings: Any) -> Tensor:
-        lse, slabs = cross.cross_lse(x, y, pairs, *settings)
+        lse, ctx.kept = cross.cross_lse(x, y, pairs, *settings)
         ctx.pairs, ctx.settings = pairs, settings
-        ctx.save_for_backward(x, y, lse, *slabs)
+        ctx.save_for_backward(x, y, lse)
         return lse
 
     @staticmethod
     def backward(ctx: Any, grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, y, lse, *slabs = ctx.saved_tensors
+        x, y, lse = ctx.saved_tensors
         needs = ctx.needs_input_grad[:2]
         refuse_batched(grads)
         with without_autocast(x), torch.no_grad():
-            found = cross.cross_lse_backward(x, y, ctx.pairs, lse, grads, slabs, True, needs, *ctx.settings)
+            found = cross.cross_lse_backward(x, y, ctx.pairs, lse, grads, ctx.kept, needs, *ctx.settings)
         grad_x, grad_y = (grad if need else None for grad, need in zip(found, needs, strict=True))
         return first_order(grad_x, x), first_order(grad_y, y), *[None] * 4
 
@@ -125,6 +126,10 @@ def _settings(
     rule: str, numbers: Sequence[float], normalize: bool, height: int, width: int
 ) -> tuple[Rule, bool, Tiling]:
     return rule_of(rule, list(numbers)), normalize, Tiling(height, width, 0)
+
+
+def _nothing(x: Tensor) -> KeptTiles:
+    return KeptTiles(x, x.dtype, 0, 0)
 
 
 @torch.library.custom_op("circlet::symmetric_lse", mutates_args=())
@@ -159,7 +164,7 @@ def symmetric_operator_backward(
     """`symmetric.symmetric_lse_backward`."""
     settings = _settings(rule, numbers, normalize, height, width)
     with without_autocast(x):
-        return symmetric.symmetric_lse_backward(x, order, ranges, lse, grads, [], False, *settings)
+        return symmetric.symmetric_lse_backward(x, order, ranges, lse, grads, _nothing(x), *settings)
 
 
 @torch.library.custom_op("circlet::cross_lse", mutates_args=())
@@ -206,7 +211,7 @@ def cross_operator_backward(
     pairs = CrossPairs(x_order, y_order, ranges, mask, own)
     settings = _settings(rule, numbers, normalize, height, width)
     with without_autocast(x):
-        return cross.cross_lse_backward(x, y, pairs, lse, grads, [], False, (needs_x, needs_y), *settings)
+        return cross.cross_lse_backward(x, y, pairs, lse, grads, _nothing(x), (needs_x, needs_y), *settings)
 
 
 @torch.library.custom_op("circlet::hardest_pairs", mutates_args=())

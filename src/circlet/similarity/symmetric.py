@@ -8,14 +8,14 @@ kept. Memory: the sorted unit rows, their gradient, one tile, O(B), and the tile
 Legend: B batch, D dim. x (B, D) anchors; order (B,) sorts them by label; ranges (2, B), see `positives`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from circlet.similarity.blocks import Scratch, Tile, Tiling
 from circlet.similarity.gradients import Gradient
-from circlet.similarity.kept import KeptTiles, new_slabs
+from circlet.similarity.kept import KeptTiles
 from circlet.similarity.native import native
 from circlet.similarity.pairs import Rule
 from circlet.similarity.positives import Positives
@@ -34,14 +34,13 @@ def triangle(batch: int, height: int, width: int) -> Iterator[Tile]:
 
 def symmetric_lse(
     x: Tensor, order: Tensor, ranges: Tensor, rule: Rule, normalize: bool, tiling: Tiling
-) -> tuple[Tensor, list[Tensor]]:
-    """Log-sum-exps (2, B) of the positives and of the negatives in fp64, and the slabs of the kept tiles."""
+) -> tuple[Tensor, KeptTiles]:
+    """Log-sum-exps (2, B) of the positives and of the negatives in fp64, and the kept tiles."""
     dtype, (height, width, keep_bytes) = compute_dtype(x), tiling
     rows = prepare(x, order, dtype, normalize=normalize)
     positives = Positives(ranges, None, own=True)
     sums = Sums(len(x), Scratch(dtype, x.device), rule.short_form(), positives)
-    slabs = new_slabs(x, dtype, len(x) * (len(x) + height) // 2, keep_bytes)
-    kept = KeptTiles(slabs)
+    kept = KeptTiles(x, dtype, len(x) * (len(x) + height) // 2, keep_bytes)
     scratch = rows.rows.new_empty(height * max(height, width))
     for tile in triangle(len(x), height, width):
         s = kept.take(tile.b - tile.a, tile.d - tile.c)
@@ -49,7 +48,7 @@ def symmetric_lse(
         sums.add(s, tile, mirrored=tile.a != tile.c)
     lse = sums.result()
     lse[:, order] = lse.clone()
-    return lse, slabs
+    return lse, kept
 
 
 def symmetric_lse_backward(
@@ -58,23 +57,19 @@ def symmetric_lse_backward(
     ranges: Tensor,
     lse: Tensor,
     grads: Tensor,
-    slabs: Sequence[Tensor],
-    release: bool,
+    kept: KeptTiles,
     rule: Rule,
     normalize: bool,
     tiling: Tiling,
     out_dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """Gradient of x (B, D), in its dtype or `out_dtype`, from the gradients (2, B) of the two log-sum-exps.
-
-    release: give the memory of the slabs back as they are used up.
-    """
+    """Gradient of x (B, D), in its dtype or `out_dtype`, from the gradients (2, B) of the two log-sum-exps."""
     dtype, (height, width, _) = compute_dtype(x), tiling
     rows = prepare(x, order, dtype, normalize=normalize)
     positives = Positives(ranges, None, own=True)
     arrived = grads[:, order].to(dtype)
     gradient = Gradient(lse[:, order], arrived, Scratch(dtype, x.device), rule.short_form(), positives)
-    kept = KeptTiles(slabs, release=release)
+    kept.read()
     scratch = rows.rows.new_empty(height * max(height, width))
     total = torch.zeros_like(rows.rows)
     for tile in triangle(len(x), height, width):
