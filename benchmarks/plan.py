@@ -53,6 +53,7 @@ from circlet.plan import Plan, Rates, Scale, count, images, losses, storage
 from circlet.plan.measuring import measured
 from circlet.plan.part import peak
 from circlet.plan.text import UNITS
+from circlet.similarity import kept
 from circlet.training import LoopConfig, Objective, OptimizerConfig, fit
 from circlet.training.run_folder import RunFolder
 from circlet.training.state import TrainingState
@@ -199,6 +200,7 @@ def memory_of(what: str) -> tuple[float, float]:
         _steps(Vectors(SMALL.dim), SMALL, 2, rows=True)
         work = partial(_steps, Vectors(scale.dim), scale, 2, rows=True)
     resident = grown(work)
+    kept.clear()
     return allocated(work), resident
 
 

@@ -81,6 +81,9 @@ def test_a_slab_stays_for_the_next(spare):
     assert len(spare) == 1
     assert of(60).take(6, 10).data_ptr() != where  # too small
     assert spare == []
+    of(50).read().finish()
+    kept.clear()
+    assert spare == []
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])

@@ -64,6 +64,11 @@ class KeptTiles:
             _spare.append(slab)
 
 
+def clear() -> None:
+    """Give back what stays."""
+    _spare.clear()
+
+
 def _slab(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     if dtype == torch.float32 and device.type == "cpu":
         try:
