@@ -34,8 +34,8 @@ def filled(tiles, shapes):
     return 0
 
 
-def of(pairs, dtype=torch.float32, keep_bytes=10**6):
-    return KeptTiles(torch.empty(0), dtype, pairs, keep_bytes)
+def of(pairs, dtype=torch.float32, keep_bytes=10**6, *, stays=False):
+    return KeptTiles(torch.empty(0), dtype, pairs, keep_bytes, stays=stays)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -49,7 +49,7 @@ def test_tiles_are_read_as_they_were_written_and_once(dtype, small_slabs, spare)
         assert tile is None or (tile.shape == shape and (tile == number).all())
         assert tile is not None or dtype == torch.float64
     tiles.finish()
-    assert spare == []  # of several slabs none stays
+    assert spare == []  # all of it is given back
     assert tiles.read().take(1, 1) is None
 
 
@@ -65,30 +65,30 @@ def test_what_is_left_over_is_not_kept(small_slabs):
 
 
 def test_a_slab_stays_for_the_next(spare):
-    first = of(50)
+    first = of(50, stays=True)
     place = first.take(5, 10)
     where = place.data_ptr()
     assert spare == []
     first.read().finish()
     assert len(spare) == 1
-    second = of(40)
+    second = of(40, stays=True)
     assert second.take(4, 10).data_ptr() == where
-    third = of(40)
+    third = of(40, stays=True)
     assert third.take(4, 10).data_ptr() != where  # it is taken
     assert first.read().take(5, 10) is None  # and no longer the first's
     for tiles in (second, third):
         tiles.read().finish()
     assert len(spare) == 1
-    assert of(60).take(6, 10).data_ptr() != where  # too small
+    assert of(60, stays=True).take(6, 10).data_ptr() != where  # too small
     assert spare == []
-    of(50).read().finish()
+    of(50, stays=True).read().finish()
     kept.clear()
     assert spare == []
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_of_other_dtypes_none_stays(dtype, spare):
-    of(50, dtype).read().finish()
+    of(50, dtype, stays=True).read().finish()
     assert spare == []
 
 

@@ -129,9 +129,9 @@ def step(batch, num_classes, dim, statistic):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("statistic", ["logsumexp", "max"])
-@pytest.mark.parametrize(("batch", "num_classes", "limit_mib"), [(6144, 0, 56), (512, 100_000, 70)])
+@pytest.mark.parametrize(("batch", "num_classes", "limit_mib"), [(6144, 0, 56), (512, 100_000, 60)])
 def test_memory_stays_far_below_the_matrix(statistic, batch, num_classes, limit_mib):
-    """The matrix alone would be 144 and 195 MiB; the gradients are 2 and 24 MiB, what stays for the next loss 40."""
+    """The matrix alone would be 144 and 195 MiB; the gradients, which count here, are 2 and 24 MiB."""
     heard, said = FORKS.Pipe(duplex=False)
     process = FORKS.Process(target=peak_of_a_step, args=(batch, num_classes, statistic, said))
     process.start()

@@ -63,9 +63,8 @@ def classes(scale: Scale, rates: Rates) -> list[Part]:
     sampled = 8.0 * scale.met_classes * scale.dim if scale.sample < 1 else 0.0
     rows = (4.0 if scale.ranks == 1 else 6.0) * 4 * scale.batch * scale.dim
     seconds = None if rates.classes is None else class_operations(scale) / rates.classes.value
-    # On a CPU the tiles that are kept give way to the gradient, unless they are few; on a GPU none are.
-    kept = kept_tiles(scale)
-    gradient = weights + kept if kept <= SLAB_BYTES else max(weights, kept)
+    # On a CPU the tiles that are kept give way to the gradient; on a GPU none are.
+    gradient = max(weights, kept_tiles(scale))
     moved = None if rates.update is None else scale.own_classes * scale.dim / rates.update.value
     held = weights * (1 + MOMENTS[scale.optimizer])
     return [

@@ -2,14 +2,14 @@
 
 They live in slabs and are read in the order in which they were written. The backward pass gives a slab back when it
 has read it (and computes the tiles anew if it is asked a second time), so that the memory goes over, slab by slab, to
-the gradient that is being written. A slab that was the only one stays for the next loss: memory that comes from the
-system, page by page, would cost a twentieth of that loss's time.
+the gradient that is being written. Where that is small, there is one slab, which stays for the next loss: memory that
+comes from the system, page by page, would cost a twentieth of that loss's time.
 """
 
 import torch
 from torch import Tensor
 
-SLAB_BYTES = 40 * 2**20  # more than malloc keeps for itself: what is given back is the system's
+SLAB_BYTES = 33 * 2**20  # more than malloc keeps for itself: what is given back is the system's
 
 _spare: list[Tensor] = []  # the slab of an earlier loss, on a CPU in fp32
 
@@ -17,15 +17,16 @@ _spare: list[Tensor] = []  # the slab of an earlier loss, on a CPU in fp32
 class KeptTiles:
     """The places of the tiles of one loss, one after another: at most `keep_bytes` for so many pairs.
 
-    like: a tensor on the device of the tiles.
+    like: a tensor on the device of the tiles. stays: they are in one slab, which stays for the next loss.
     """
 
-    def __init__(self, like: Tensor, dtype: torch.dtype, pairs: int, keep_bytes: int) -> None:
-        most = SLAB_BYTES // dtype.itemsize
+    def __init__(self, like: Tensor, dtype: torch.dtype, pairs: int, keep_bytes: int, *, stays: bool = False) -> None:
         numbers = min(keep_bytes // dtype.itemsize, pairs)
+        most = max(numbers, 1) if stays else SLAB_BYTES // dtype.itemsize
+        self._stays = stays and dtype == torch.float32 and like.device.type == "cpu"
         self._sizes = [min(numbers - start, most) for start in range(0, numbers, most)]
-        self._slabs = [_slab(size, dtype, like.device) for size in self._sizes]
-        self._stays = len(self._slabs) == 1 and dtype == torch.float32 and like.device.type == "cpu"
+        slab = _slab if self._stays else like.new_empty
+        self._slabs = [slab(size, dtype=dtype) for size in self._sizes]
         self._at = self._used = 0
         self._is_read = False
 
@@ -69,13 +70,9 @@ def clear() -> None:
     _spare.clear()
 
 
-def _slab(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    if dtype == torch.float32 and device.type == "cpu":
-        try:
-            spare = _spare.pop()
-        except IndexError:  # there is none, or another thread has it
-            pass
-        else:
-            if spare.numel() >= size:
-                return spare
-    return torch.empty(size, dtype=dtype, device=device)
+def _slab(size: int, dtype: torch.dtype) -> Tensor:
+    try:
+        spare = _spare.pop()
+    except IndexError:  # there is none, or another thread has it
+        return torch.empty(size, dtype=dtype)
+    return spare if spare.numel() >= size else torch.empty(size, dtype=dtype)

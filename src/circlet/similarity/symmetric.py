@@ -40,7 +40,7 @@ def symmetric_lse(
     rows = prepare(x, order, dtype, normalize=normalize)
     positives = Positives(ranges, None, own=True)
     sums = Sums(len(x), Scratch(dtype, x.device), rule.short_form(), positives)
-    kept = KeptTiles(x, dtype, len(x) * (len(x) + height) // 2, keep_bytes)
+    kept = KeptTiles(x, dtype, len(x) * (len(x) + height) // 2, keep_bytes, stays=True)
     scratch = rows.rows.new_empty(height * max(height, width))
     for tile in triangle(len(x), height, width):
         s = kept.take(tile.b - tile.a, tile.d - tile.c)
