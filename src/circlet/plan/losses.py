@@ -9,7 +9,6 @@ from circlet.plan.part import Part
 from circlet.plan.rates import Rates
 from circlet.plan.scale import MOMENTS, Scale
 from circlet.similarity.blocks import BLOCK, Tiling, cpu_tiling
-from circlet.similarity.kept import SLAB_BYTES
 
 GPU_SCRATCH = 200 * 2**20  # benchmarks/results/gpu.md: beyond operands and gradients, at a million classes
 _CPU_SCRATCH = 4 * (3 * BLOCK + Tiling().height * Tiling().width)
@@ -63,12 +62,10 @@ def classes(scale: Scale, rates: Rates) -> list[Part]:
     sampled = 8.0 * scale.met_classes * scale.dim if scale.sample < 1 else 0.0
     rows = (4.0 if scale.ranks == 1 else 6.0) * 4 * scale.batch * scale.dim
     seconds = None if rates.classes is None else class_operations(scale) / rates.classes.value
-    # On a CPU the tiles that are kept give way to the gradient; on a GPU none are.
-    gradient = max(weights, kept_tiles(scale))
     moved = None if rates.update is None else scale.own_classes * scale.dim / rates.update.value
     held = weights * (1 + MOMENTS[scale.optimizer])
     return [
-        Part("class weights and optimiser", held=held, passes=gradient + sampled, seconds=moved,
+        Part("class weights and optimiser", held=held, passes=weights + sampled, seconds=moved,
              update=weights + update_scratch(scale, weights)),
         Part("loss: class weights", passes=rows + _scratch(scale) + _references(scale), seconds=seconds),
     ]  # fmt: skip
@@ -86,11 +83,8 @@ def class_operations(scale: Scale) -> float:
 
 
 def kept_tiles(scale: Scale) -> float:
-    """Bytes of similarities that the forward pass leaves to the backward pass; see `circlet.similarity.tiles`."""
-    if scale.on_gpu:
-        return 0.0
-    gradient = 4.0 * scale.met_classes * scale.dim
-    return min(4.0 * scale.batch * scale.met_classes, max(_KEPT, 1.1 * gradient - SLAB_BYTES))
+    """Bytes of similarities that the forward pass leaves to the backward pass, in the memory of the gradient."""
+    return 0.0 if scale.on_gpu else 4.0 * scale.met_classes * min(scale.batch, scale.dim)
 
 
 def update_scratch(scale: Scale, largest: float) -> float:

@@ -61,12 +61,12 @@ def own_lse(rank_rows: RankRows) -> tuple[Tensor, Kept]:
         dtype = compute_dtype(x)
         rows = prepare(x, order, dtype, normalize=rank_rows.normalize)
         sums = Sums(len(x), Scratch(dtype, x.device), rank_rows.rule.short_form(), positives)
-        kept = KeptTiles(x, dtype, len(x) * len(y), tiling.keep_bytes)
+        kept = KeptTiles.of_its_own(x, dtype, len(x) * len(y), tiling.keep_bytes)
         scratch = _scratch(rows.rows, y, tiling)
         for c, d in spans(len(y), tiling.width):
             columns = prepare(y, y_order[c:d], dtype, normalize=rank_rows.normalize)
             for a, b in spans(len(x), tiling.height):
-                s = kept.take(b - a, d - c)
+                s = kept.place(len(x) * c + a * (d - c), b - a, d - c)
                 s = tile_of(scratch, b - a, d - c) if s is None else s
                 s = rows.part(a, b).similarities(columns, s)
                 sums.add(s, Tile(a, b, len(x) + c, len(x) + d), mirrored=False)
@@ -103,7 +103,7 @@ def own_gradient(
             columns = prepare(y, y_order[c:d], dtype, normalize=rank_rows.normalize)
             for a, b in spans(len(x), tiling.height):
                 h = tile_of(scratch, b - a, d - c)
-                s = tiles.take(b - a, d - c)
+                s = tiles.place(len(x) * c + a * (d - c), b - a, d - c)
                 s = rows.part(a, b).similarities(columns, h) if s is None else s
                 gradient.write(h, s, Tile(a, b, len(x) + c, len(x) + d), mirrored=True)
                 rows.part(a, b).scale_(h, columns)

@@ -18,7 +18,10 @@ DIAGONAL = 256
 
 
 class Tiling(NamedTuple):
-    """Rows and columns of a tile, and how many bytes of tiles the forward pass may keep for the backward pass."""
+    """Rows and columns of a tile, and how many bytes of tiles the forward pass may keep for the backward pass.
+
+    Where the gradient of the references will be, as many as fit are kept, unless there are to be none.
+    """
 
     height: int = 512
     width: int = 1024

@@ -8,6 +8,9 @@ of them. Backward, with G of `gradients`, r_j = 1/|w_j| and w^_j = r_j w_j:
 With u = 2 B C D FLOPs it costs 4 u, less u times the share of tiles kept; memory dW + O(B D) + tiles. Class-level
 labels are no special case: sorted by label, each anchor has a range of one reference.
 
+Tiles are kept where dW will be, one range of references after the other: their tiles from B c on, their gradient from
+D c on. So dW is written from the end where it meets tiles that have been read: the first if B >= D, else the last.
+
 Legend: B batch, C references, D dim. x (B, D) anchors, y (C, D) references.
 """
 
@@ -48,13 +51,16 @@ def cross_lse(
     anchors = prepare(x, pairs.x_order, dtype, normalize=normalize)
     positives = Positives(pairs.ranges, pairs.mask, own=pairs.own)
     sums = Sums(len(x), Scratch(dtype, x.device), rule.short_form(), positives)
-    kept = KeptTiles(x, dtype, len(x) * len(y), keep_bytes)
+    if keep_bytes and y.requires_grad and _in_place(y, pairs, dtype):
+        kept = KeptTiles(y.new_empty(y.numel()))
+    else:
+        kept = KeptTiles.of_its_own(x, dtype, len(x) * len(y), keep_bytes)
     scratch = anchors.rows.new_empty(min(height, len(x)) * min(width, len(y)))
     place = scratch.new_empty(min(width, len(y)), y.shape[1])
     for c, d in spans(len(y), width):
         references = prepare(y, span(pairs.y_order, c, d), dtype, normalize=normalize, out=place[: d - c])
         for a, b in spans(len(x), height):
-            s = kept.take(b - a, d - c)
+            s = kept.place(len(x) * c + a * (d - c), b - a, d - c)
             s = tile_of(scratch, b - a, d - c) if s is None else s
             sums.add(anchors.part(a, b).similarities(references, s), Tile(a, b, c, d), mirrored=False)
     lse = sums.result()
@@ -85,18 +91,28 @@ def cross_lse_backward(
         lse, grads = lse[:, pairs.x_order], grads[:, pairs.x_order]
     positives = Positives(pairs.ranges, pairs.mask, own=pairs.own)
     gradient = Gradient(lse, grads.to(dtype), Scratch(dtype, x.device), rule.short_form(), positives)
-    kept.read()
+    tiles = kept.read()
+    in_place = _in_place(y, pairs, dtype)
+    memory = tiles.memory if in_place else None
     scratch = anchors.rows.new_empty(min(height, len(x)) * min(width, len(y)))
     total = torch.zeros_like(anchors.rows) if needs_x else None
     new = torch.empty_like if len(x) else torch.zeros_like
-    out = new(y, memory_format=torch.contiguous_format) if needs_y else y.new_empty(0, y.shape[1])
+    out = y.new_empty(0, y.shape[1])
+    if needs_y:
+        out = new(y, memory_format=torch.contiguous_format) if memory is None else memory.view(y.shape)
+    directly = in_place and (memory is None or len(x) <= height)
+    columns = [*spans(len(y), width)]
+    if memory is not None and len(x) < y.shape[1]:
+        columns.reverse()
     place = scratch.new_empty(min(width, len(y)), y.shape[1])
-    for c, d in spans(len(y), width):
+    for c, d in columns:
         references = prepare(y, span(pairs.y_order, c, d), dtype, normalize=normalize, out=place[: d - c])
-        part = _place(out, pairs.y_order, c, d, dtype) if needs_y else None
+        part = None
+        if needs_y:
+            part = out[c:d] if directly else out.new_empty((d - c, y.shape[1]), dtype=dtype)
         for a, b in spans(len(x), height):
             g = tile_of(scratch, b - a, d - c)
-            s = kept.take(b - a, d - c)
+            s = tiles.place(len(x) * c + a * (d - c), b - a, d - c)
             met = anchors.part(a, b)
             s = met.similarities(references, g) if s is None else s
             gradient.write(g, s, Tile(a, b, c, d), mirrored=False)
@@ -109,9 +125,9 @@ def cross_lse_backward(
             through_norm_(part, references)
             if pairs.y_order is not None:
                 out[pairs.y_order[c:d]] = part.to(out.dtype)
-            elif part.dtype != out.dtype:
+            elif not directly:
                 out[c:d] = part
-    kept.finish()
+    tiles.finish()
     if total is None:
         return x.new_empty(0, x.shape[1]), out
     grad_x = through_norm_(total, anchors).to(x.dtype)
@@ -131,11 +147,9 @@ def span(order: Tensor | None, c: int, d: int) -> Tensor | slice:
     return slice(c, d) if order is None else order[c:d]
 
 
-def _place(out: Tensor, order: Tensor | None, c: int, d: int, dtype: torch.dtype) -> Tensor:
-    """Where the gradient of a tile of references is summed up: in its place, if it can be."""
-    if order is None and out.dtype == dtype:
-        return out[c:d]
-    return out.new_empty((d - c, out.shape[1]), dtype=dtype)
+def _in_place(y: Tensor, pairs: CrossPairs, dtype: torch.dtype) -> bool:
+    """Whether the gradient of the references is what is computed, in their order."""
+    return pairs.y_order is None and y.dtype == dtype
 
 
 def tile_of(scratch: Tensor, rows: int, columns: int) -> Tensor:

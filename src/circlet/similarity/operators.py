@@ -128,10 +128,6 @@ def _settings(
     return rule_of(rule, list(numbers)), normalize, Tiling(height, width, 0)
 
 
-def _nothing(x: Tensor) -> KeptTiles:
-    return KeptTiles(x, x.dtype, 0, 0)
-
-
 @torch.library.custom_op("circlet::symmetric_lse", mutates_args=())
 def symmetric_operator(
     x: Tensor,
@@ -164,7 +160,7 @@ def symmetric_operator_backward(
     """`symmetric.symmetric_lse_backward`."""
     settings = _settings(rule, numbers, normalize, height, width)
     with without_autocast(x):
-        return symmetric.symmetric_lse_backward(x, order, ranges, lse, grads, _nothing(x), *settings)
+        return symmetric.symmetric_lse_backward(x, order, ranges, lse, grads, KeptTiles(None), *settings)
 
 
 @torch.library.custom_op("circlet::cross_lse", mutates_args=())
@@ -211,7 +207,7 @@ def cross_operator_backward(
     pairs = CrossPairs(x_order, y_order, ranges, mask, own)
     settings = _settings(rule, numbers, normalize, height, width)
     with without_autocast(x):
-        return cross.cross_lse_backward(x, y, pairs, lse, grads, _nothing(x), (needs_x, needs_y), *settings)
+        return cross.cross_lse_backward(x, y, pairs, lse, grads, KeptTiles(None), (needs_x, needs_y), *settings)
 
 
 @torch.library.custom_op("circlet::hardest_pairs", mutates_args=())

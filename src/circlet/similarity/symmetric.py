@@ -40,10 +40,10 @@ def symmetric_lse(
     rows = prepare(x, order, dtype, normalize=normalize)
     positives = Positives(ranges, None, own=True)
     sums = Sums(len(x), Scratch(dtype, x.device), rule.short_form(), positives)
-    kept = KeptTiles(x, dtype, len(x) * (len(x) + height) // 2, keep_bytes, stays=True)
+    kept = KeptTiles.of_its_own(x, dtype, len(x) * (len(x) + height) // 2, keep_bytes)
     scratch = rows.rows.new_empty(height * max(height, width))
     for tile in triangle(len(x), height, width):
-        s = kept.take(tile.b - tile.a, tile.d - tile.c)
+        s = kept.place(_start(tile, len(x), height), tile.b - tile.a, tile.d - tile.c)
         s = _similarities(rows, tile, _tile_of(scratch, tile) if s is None else s)
         sums.add(s, tile, mirrored=tile.a != tile.c)
     lse = sums.result()
@@ -69,20 +69,20 @@ def symmetric_lse_backward(
     positives = Positives(ranges, None, own=True)
     arrived = grads[:, order].to(dtype)
     gradient = Gradient(lse[:, order], arrived, Scratch(dtype, x.device), rule.short_form(), positives)
-    kept.read()
+    tiles = kept.read()
     scratch = rows.rows.new_empty(height * max(height, width))
     total = torch.zeros_like(rows.rows)
     for tile in triangle(len(x), height, width):
         a, b, c, d = tile
         upper, right = rows.part(a, b), rows.part(c, d)
         h = _tile_of(scratch, tile)
-        s = kept.take(b - a, d - c)
+        s = tiles.place(_start(tile, len(x), height), b - a, d - c)
         gradient.write(h, _similarities(rows, tile, h) if s is None else s, tile, mirrored=True)
         upper.scale_(h, right)
         total[a:b].addmm_(h, right.rows)
         if a != c:
             total[c:d].addmm_(h.T, upper.rows)
-    kept.finish()
+    tiles.finish()
     del scratch
     out = torch.empty_like(x, dtype=out_dtype, memory_format=torch.contiguous_format)
     for a in range(0, len(x), height):
@@ -103,6 +103,12 @@ def _similarities(rows: Rows, tile: Tile, out: Tensor) -> Tensor:
             above = s.triu(1)
             s.triu_().add_(above.T)
     return s
+
+
+def _start(tile: Tile, batch: int, height: int) -> int:
+    """How many numbers are in the tiles before it."""
+    a, b, c, _ = tile
+    return a * batch - a * (a - height) // 2 + (b - a) * (c - a)
 
 
 def _tile_of(scratch: Tensor, tile: Tile) -> Tensor:

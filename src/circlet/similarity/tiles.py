@@ -11,7 +11,6 @@ import torch
 from circlet.similarity.blocks import Tiling, tiling_of
 from circlet.similarity.cross import CrossPairs
 from circlet.similarity.hardest import hardest
-from circlet.similarity.kept import SLAB_BYTES
 from circlet.similarity.operators import cross_lse, hardest_pairs, symmetric_lse
 from circlet.similarity.pairs import PairLse, Pairs, Rule, Statistic
 from circlet.similarity.positives import ranges, sort_by_label, sorted_positives
@@ -41,11 +40,6 @@ def pair_lse(
         order, labels = sort_by_label(pairs.labels)
         lse = symmetric_lse(x, order, ranges(labels, labels), rule, normalize, tiling._replace(keep_bytes=keep))
         return PairLse(*lse.to(compute_dtype(x)))
-    if keep and y is not None and y.requires_grad and y.device.type == "cpu":
-        # What is kept gives way, slab by slab, to the gradient of the references: in all a tenth more than that, where
-        # memory is taken only when it is written to.
-        gradient = y.numel() * compute_dtype(x, y).itemsize
-        keep = max(keep, gradient + gradient // 10 - SLAB_BYTES)
     references = x if y is None else y
     met = CrossPairs(*sorted_positives(pairs), y is None)
     lse = cross_lse(x, references, met, rule, normalize, tiling._replace(keep_bytes=keep))
