@@ -14,6 +14,7 @@ from circlet.losses import pair_loss
 from circlet.references import ranks
 from circlet.rules import Circle
 from circlet.similarity import dense, in_row_blocks
+from circlet.similarity.native import native
 from tests.losses.cases import CENTRES, EVERY_LOSS, batch, with_reduction
 from tests.similarity.cases import FORMS, operands, tiled, whole_lse
 
@@ -216,6 +217,15 @@ def test_many_gradients_at_once(form):
     lse = tiled(make(*leaves), Circle()).neg
     with pytest.raises(NotImplementedError, match="backward pass of the loss under vmap"):
         torch.autograd.grad(lse, leaves, many, is_grads_batched=True)
+
+
+def test_many_gradients_at_once_by_kernels_are_refused():
+    leaf = torch.randn(8, 4, requires_grad=True)
+    loss = circlet.CircleLoss()(leaf, torch.arange(8) // 2)
+    if native(leaf.dtype, leaf.device) is None:
+        return
+    with pytest.raises(NotImplementedError, match="backward pass of the loss under vmap"):
+        torch.autograd.grad(loss, leaf, torch.ones(3), is_grads_batched=True)
 
 
 def test_many_gradients_at_once_over_ranks_are_refused():

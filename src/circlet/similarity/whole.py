@@ -18,7 +18,7 @@ from torch.nn.functional import softplus
 
 from circlet.similarity.exponentials import exponent_of
 from circlet.similarity.native import Given, Matrix, Met, Native, Side, native
-from circlet.similarity.operators import first_order
+from circlet.similarity.operators import first_order, refuse_batched
 from circlet.similarity.pairs import PairLse, Pairs, Rule, masks
 from circlet.similarity.rows import Rows, compute_dtype, prepare, through_norm_, without_autocast
 from circlet.similarity.short_form import ShortForm, Sides
@@ -168,6 +168,7 @@ class _InC:
         return mean, slopes, self._kept(s, lse, given)
 
     def gradient(self, kept: list[Tensor], grads: tuple[Tensor, Tensor]) -> Tensor:
+        refuse_batched(grads[0])
         s, lse, *given = kept[:6]
         return self._kernels.lse_gradient(s, (Given(*given[:2]), Given(*given[2:])), self._matrix, lse, grads)
 
