@@ -18,6 +18,7 @@ def read(text):
 
 @given(st.lists(st.tuples(TEXT, TEXT), max_size=4))
 @example([('=HYPERLINK("http://a.example","x").jpg', "@SUM(1)")])
+@example([("\t-1", "\r1")])
 def test_cells_are_plain_and_lose_nothing(rows):
     heading, *found = read(csv_text(("image", "class"), rows, paths=("image",)))
     assert heading == ["image", "class"]

@@ -45,4 +45,4 @@ def _is_number(cell: str) -> bool:
         float(cell)
     except ValueError:
         return False
-    return True
+    return cell == cell.strip()  # float() takes what is not
