@@ -2,7 +2,7 @@
 
 #include "common.h"
 
-/* Sum of 2^(rate q + shift) over a part of a row, which is added to the columns as well; -inf does not count. */
+/* Sum of 2^(rate q + shift) over a part of a row, added to the columns, if any, as well; -inf does not count. */
 INLINE float sum_row(int squared, int flipped, const float *s, int columns, float floor, float rate, float shift,
                      float *column_sums) {
     float total = 0.0f;
@@ -11,7 +11,7 @@ INLINE float sum_row(int squared, int flipped, const float *s, int columns, floa
         const float power = power_of_2(rate * q_of(c_of(s[j], floor, flipped), squared) + shift);
         const float term = s[j] < -FLT_MAX ? 0.0f : power;
         total += term;
-        column_sums[j] += term;
+        if (column_sums) column_sums[j] += term;
     }
     return total;
 }
@@ -49,11 +49,14 @@ int circlet_add(const float *s, ptrdiff_t stride, int rows, int columns, Form fo
                 for (int i = first; i < last; i++) {
                     const float *row = s + i * stride + start;
                     double *part = row_parts + (size_t)panel * rows + i;
-#define SUM(squared, flipped) *part = sum_row(squared, flipped, row, width, form.floor, rate, shift, sums)
-                    BY_FORM(form, SUM);
+#define SUM(squared, flipped, ...) *part = sum_row(squared, flipped, row, width, form.floor, rate, shift, __VA_ARGS__)
+#define BOTH_WAYS(squared, flipped) SUM(squared, flipped, sums)
+#define OF_ROW(squared, flipped) SUM(squared, flipped, NULL)
+                    if (column_totals) BY_FORM(form, BOTH_WAYS);
+                    else BY_FORM(form, OF_ROW);
                 }
                 double *mine = column_parts + (size_t)omp_get_thread_num() * columns + start;
-                for (int j = 0; j < width; j++) mine[j] += sums[j];
+                for (int j = 0; j < width && column_totals; j++) mine[j] += sums[j];
             }
         }
         for (int panel = 1; panel < panels; panel++)
