@@ -13,13 +13,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from circlet.similarity.exponentials import softplus as softplus_of
+
 Reduction = Literal["mean", "sum", "none"]
 Aggregate = Callable[[Tensor, Tensor], Tensor]
 
 
 def softplus(pos: Tensor, neg: Tensor) -> Tensor:
     """Unified loss log(1 + e^(pos + neg)) (Eq. 1 and 6). Its gradient factor is Z = sigmoid(pos + neg) of Eq. 9."""
-    return _softplus(pos + neg)
+    return softplus_of(pos + neg)
 
 
 def hinge(pos: Tensor, neg: Tensor) -> Tensor:
@@ -60,7 +62,7 @@ class SeparateSoftplus(Separate):
 
     def sides(self, pos: Tensor, neg: Tensor) -> tuple[Tensor, Tensor]:
         """A softplus each."""
-        return _softplus(pos) / self.alpha, _softplus(neg) / self.beta
+        return softplus_of(pos) / self.alpha, softplus_of(neg) / self.beta
 
 
 def is_coupled(aggregate: Aggregate) -> bool:
@@ -79,8 +81,3 @@ def reduce(per_anchor: Tensor, valid: Tensor, reduction: Reduction) -> Tensor:
     if reduction == "sum":
         return per_anchor.sum()
     return per_anchor.sum() / valid.sum().clamp(min=1)
-
-
-def _softplus(x: Tensor) -> Tensor:
-    # Exact: above 40, where it is the identity, and at -inf too. (At its default of 20 the error is 2e-9.)
-    return torch.nn.functional.softplus(x, threshold=40.0)

@@ -101,8 +101,11 @@ def test_bad_tables(tmp_path, text, message):
 def test_a_path_that_leaves_the_root(tmp_path, name):
     (tmp_path / "set").mkdir()
     path = csv(tmp_path / "set", f"path,label\na.png,x\n{name.format(outside=tmp_path)},y\n")
-    with pytest.raises(DataError, match=r"line 3: found the image '.*(secret.png|\.\.\.)', expected paths below .*set"):
+    with pytest.raises(DataError, match=r"line 3: found the image '.*', expected paths below .*set") as caught:
         manifest(path)
+    shown = str(caught.value).split("'")[1]
+    given = name.format(outside=tmp_path)
+    assert shown == given or (shown.endswith("...") and given.startswith(shown.removesuffix("...")))
 
 
 def test_absolute_paths_below_the_root(tmp_path):

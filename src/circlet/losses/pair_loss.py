@@ -58,8 +58,8 @@ class Encounter(NamedTuple):
     def reduced(self, form: Form, reduction: Reduction) -> Tensor:
         """The losses of the anchors as one."""
         if reduction == "mean" and self.batch is None and len(self.sources) == 1 and form.is_mean_of_softplus:
-            assert isinstance(form.rule, Rule)
-            loss = mean_softplus(self.sources[0], form.rule, normalize=form.normalize)
+            _, rule = _engine(form)
+            loss = mean_softplus(self.sources[0], rule, normalize=form.normalize)
             if loss is not None:
                 return loss
         return _reduced(form, self.losses(form), reduction)

@@ -18,8 +18,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from circlet.similarity.blocks import Scratch, Tile, Tiling, tiling_of
-from circlet.similarity.cross import spans, tile_of
+from circlet.similarity.blocks import Scratch, Tile, Tiling, tile_of, tiling_of
+from circlet.similarity.cross import before, spans
 from circlet.similarity.gradients import Gradient
 from circlet.similarity.kept import KeptTiles
 from circlet.similarity.pairs import Rule
@@ -66,7 +66,7 @@ def own_lse(rank_rows: RankRows) -> tuple[Tensor, Kept]:
         for c, d in spans(len(y), tiling.width):
             columns = prepare(y, y_order[c:d], dtype, normalize=rank_rows.normalize)
             for a, b in spans(len(x), tiling.height):
-                s = kept.place(len(x) * c + a * (d - c), b - a, d - c)
+                s = kept.place(before(len(x), Tile(a, b, c, d)), b - a, d - c)
                 s = tile_of(scratch, b - a, d - c) if s is None else s
                 s = rows.part(a, b).similarities(columns, s)
                 sums.add(s, Tile(a, b, len(x) + c, len(x) + d), mirrored=False)
@@ -103,7 +103,7 @@ def own_gradient(
             columns = prepare(y, y_order[c:d], dtype, normalize=rank_rows.normalize)
             for a, b in spans(len(x), tiling.height):
                 h = tile_of(scratch, b - a, d - c)
-                s = tiles.place(len(x) * c + a * (d - c), b - a, d - c)
+                s = tiles.place(before(len(x), Tile(a, b, c, d)), b - a, d - c)
                 s = rows.part(a, b).similarities(columns, h) if s is None else s
                 gradient.write(h, s, Tile(a, b, len(x) + c, len(x) + d), mirrored=True)
                 rows.part(a, b).scale_(h, columns)

@@ -66,6 +66,11 @@ class Tile(NamedTuple):
             yield self._replace(c=c, d=min(c + width, self.d))
 
 
+def tile_of(memory: Tensor, rows: int, columns: int) -> Tensor:
+    """The beginning of flat memory as a tile."""
+    return memory[: rows * columns].view(rows, columns)
+
+
 class Scratch:
     """Three buffers of a block each, used again and again: new memory would cost more than the arithmetic.
 

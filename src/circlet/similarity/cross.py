@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from circlet.similarity.blocks import Scratch, Tile, Tiling
+from circlet.similarity.blocks import Scratch, Tile, Tiling, tile_of
 from circlet.similarity.gradients import Gradient
 from circlet.similarity.kept import KeptTiles
 from circlet.similarity.pairs import Rule
@@ -60,7 +60,7 @@ def cross_lse(
     for c, d in spans(len(y), width):
         references = prepare(y, span(pairs.y_order, c, d), dtype, normalize=normalize, out=place[: d - c])
         for a, b in spans(len(x), height):
-            s = kept.place(len(x) * c + a * (d - c), b - a, d - c)
+            s = kept.place(before(len(x), Tile(a, b, c, d)), b - a, d - c)
             s = tile_of(scratch, b - a, d - c) if s is None else s
             sums.add(anchors.part(a, b).similarities(references, s), Tile(a, b, c, d), mirrored=False)
     lse = sums.result()
@@ -112,7 +112,7 @@ def cross_lse_backward(
             part = out[c:d] if directly else out.new_empty((d - c, y.shape[1]), dtype=dtype)
         for a, b in spans(len(x), height):
             g = tile_of(scratch, b - a, d - c)
-            s = tiles.place(len(x) * c + a * (d - c), b - a, d - c)
+            s = tiles.place(before(len(x), Tile(a, b, c, d)), b - a, d - c)
             met = anchors.part(a, b)
             s = met.similarities(references, g) if s is None else s
             gradient.write(g, s, Tile(a, b, c, d), mirrored=False)
@@ -142,6 +142,12 @@ def spans(length: int, step: int) -> Iterator[tuple[int, int]]:
         yield first, min(first + step, length)
 
 
+def before(batch: int, tile: Tile) -> int:
+    """How many numbers are in the tiles before one: those of a range of columns are one below the other."""
+    a, _, c, d = tile
+    return batch * c + a * (d - c)
+
+
 def span(order: Tensor | None, c: int, d: int) -> Tensor | slice:
     """Index of the references [c, d) of the sorted ones."""
     return slice(c, d) if order is None else order[c:d]
@@ -150,8 +156,3 @@ def span(order: Tensor | None, c: int, d: int) -> Tensor | slice:
 def _in_place(y: Tensor, pairs: CrossPairs, dtype: torch.dtype) -> bool:
     """Whether the gradient of the references is what is computed, in their order."""
     return pairs.y_order is None and y.dtype == dtype
-
-
-def tile_of(scratch: Tensor, rows: int, columns: int) -> Tensor:
-    """The beginning of flat memory as a tile."""
-    return scratch[: rows * columns].view(rows, columns)

@@ -9,6 +9,8 @@ it is asked again.
 import torch
 from torch import Tensor
 
+from circlet.similarity.blocks import tile_of
+
 _spare: list[Tensor] = []  # the memory of an earlier loss, on a CPU in fp32
 
 
@@ -29,10 +31,9 @@ class KeptTiles:
 
     def place(self, start: int, rows: int, columns: int) -> Tensor | None:
         """That of the tile (rows, columns) before which `start` numbers are; None if it is not kept."""
-        size = rows * columns
-        if self.memory is None or start + size > self.memory.numel():
+        if self.memory is None or start + rows * columns > self.memory.numel():
             return None
-        return self.memory[start : start + size].view(rows, columns)
+        return tile_of(self.memory[start:], rows, columns)
 
     def read(self) -> "KeptTiles":
         """The same for the backward pass; here there are none from now on."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from circlet.similarity.blocks import Scratch, Tile, Tiling
+from circlet.similarity.blocks import Scratch, Tile, Tiling, tile_of
 from circlet.similarity.gradients import Gradient
 from circlet.similarity.kept import KeptTiles
 from circlet.similarity.native import native
@@ -43,8 +43,9 @@ def symmetric_lse(
     kept = KeptTiles.of_its_own(x, dtype, len(x) * (len(x) + height) // 2, keep_bytes)
     scratch = rows.rows.new_empty(height * max(height, width))
     for tile in triangle(len(x), height, width):
-        s = kept.place(_start(tile, len(x), height), tile.b - tile.a, tile.d - tile.c)
-        s = _similarities(rows, tile, _tile_of(scratch, tile) if s is None else s)
+        a, b, c, d = tile
+        s = kept.place(_before(len(x), height, tile), b - a, d - c)
+        s = _similarities(rows, tile, tile_of(scratch, b - a, d - c) if s is None else s)
         sums.add(s, tile, mirrored=tile.a != tile.c)
     lse = sums.result()
     lse[:, order] = lse.clone()
@@ -75,8 +76,8 @@ def symmetric_lse_backward(
     for tile in triangle(len(x), height, width):
         a, b, c, d = tile
         upper, right = rows.part(a, b), rows.part(c, d)
-        h = _tile_of(scratch, tile)
-        s = tiles.place(_start(tile, len(x), height), b - a, d - c)
+        h = tile_of(scratch, b - a, d - c)
+        s = tiles.place(_before(len(x), height, tile), b - a, d - c)
         gradient.write(h, _similarities(rows, tile, h) if s is None else s, tile, mirrored=True)
         upper.scale_(h, right)
         total[a:b].addmm_(h, right.rows)
@@ -105,12 +106,7 @@ def _similarities(rows: Rows, tile: Tile, out: Tensor) -> Tensor:
     return s
 
 
-def _start(tile: Tile, batch: int, height: int) -> int:
-    """How many numbers are in the tiles before it."""
+def _before(batch: int, height: int, tile: Tile) -> int:
+    """How many numbers are in the tiles before one."""
     a, b, c, _ = tile
     return a * batch - a * (a - height) // 2 + (b - a) * (c - a)
-
-
-def _tile_of(scratch: Tensor, tile: Tile) -> Tensor:
-    rows, columns = tile.b - tile.a, tile.d - tile.c
-    return scratch[: rows * columns].view(rows, columns)

@@ -14,9 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 
-from circlet.similarity.exponentials import exponent_of
+from circlet.similarity.exponentials import exponent_of, softplus
 from circlet.similarity.native import Given, Matrix, Met, Native, Side, native
 from circlet.similarity.operators import first_order, refuse_batched
 from circlet.similarity.pairs import PairLse, Pairs, Rule, masks
@@ -130,8 +129,7 @@ class _Softmax:
         invalid = (lse == -torch.inf).any(0)
         x = lse.sum(0).masked_fill_(invalid, -torch.inf)
         count = invalid.logical_not_().sum().clamp_(min=1)
-        # Exact: above 40, where it is the identity, and at -inf too.
-        return softplus(x, threshold=40.0).sum().div_(count), x.sigmoid_().div_(count), kept
+        return softplus(x).sum().div_(count), x.sigmoid_().div_(count), kept
 
     def gradient(self, kept: list[Tensor], grads: tuple[Tensor, Tensor]) -> Tensor:
         weights, empty, *slopes = kept
@@ -152,7 +150,7 @@ class _InC:
             labels, mask = pairs.labels.long().contiguous(), None
             other = pairs.reference_labels
             reference_labels = labels if other is None else other.long().contiguous()
-        self._met = met = Met(labels, reference_labels, mask, pairs.references is None)
+        met = Met(labels, reference_labels, mask, pairs.references is None)
         pos, neg = (Side(side.fused, exponent_of(side, torch.float32)) for side in sides)
         self._kernels, self._sides = kernels, sides
         self._matrix = Matrix(len(pairs.anchors), pairs.num_references, (pos, neg), met)
@@ -174,7 +172,7 @@ class _InC:
 
     def _kept(self, s: Tensor, lse: Tensor, given: tuple[Given, Given]) -> Kept:
         """With the labels, for autograd to refuse those that were changed in place."""
-        return s, lse, *given[0], *given[1], self._met.labels, self._met.reference_labels, self._met.mask
+        return s, lse, *given[0], *given[1], *self._matrix.met[:3]
 
     def _given(self, s: Tensor) -> tuple[Given, Given]:
         pos, neg = (Given() if side.fused is not None else Given(*_values(side, s)) for side in self._sides)

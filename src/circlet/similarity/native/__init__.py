@@ -80,7 +80,7 @@ class Matrix:
 
     def __init__(self, rows: int, columns: int, sides: tuple[Side, Side], met: Met) -> None:
         assert rows == columns or not met.own
-        self._met, self._count = met, rows * columns  # whose memory is to live as long
+        self.met, self._count = met, rows * columns  # whose memory is to live as long
         labels = _place(met.labels, torch.int64, rows), _place(met.reference_labels, torch.int64, columns)
         mask = _place(met.mask, torch.bool, self._count)
         self.arguments = rows, columns, _side(sides[0]), _side(sides[1]), *labels, mask, met.own

@@ -56,7 +56,8 @@ int circlet_add(const float *s, ptrdiff_t stride, int rows, int columns, Form fo
                     else BY_FORM(form, OF_ROW);
                 }
                 double *mine = column_parts + (size_t)omp_get_thread_num() * columns + start;
-                for (int j = 0; j < width && column_totals; j++) mine[j] += sums[j];
+                if (column_totals)
+                    for (int j = 0; j < width; j++) mine[j] += sums[j];
             }
         }
         for (int panel = 1; panel < panels; panel++)
