@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from circlet import CircleLoss
 from circlet.similarity.native import (
     USE_NATIVE,
+    Arrived,
     Exponent,
-    Factors,
     Given,
     Matrix,
     Met,
     Native,
+    Place,
+    Ranges,
     Side,
     _is_right,
     build,
@@ -66,12 +68,12 @@ def test_here_there_are_kernels():
     assert KERNELS is not None or build.shutil.which("gcc") is None or not USE_NATIVE
 
 
-def add(s, side, rate=RATE, shift=-30.0, columns=True):
+def add(s, side, rate=RATE, shift=-30.0, columns=True, positives=None):
     """Whether it was added, and the log2 of the sums over rows and columns of a block added to 2 and to nothing."""
     totals = torch.full((sum(s.shape),), -torch.inf, dtype=torch.float64)
     totals[::2] = 1.0
-    places = totals[: len(s)], totals[len(s) :] if columns else None
-    return KERNELS.add(s, side, Exponent(rate, math.log(2), 0.25), shift, *places), totals
+    place = Place(0, len(s), columns)
+    return KERNELS.add(s, place, side, Exponent(rate, math.log(2), 0.25), shift, totals, positives), totals
 
 
 def added(terms):
@@ -95,29 +97,91 @@ def test_add(side, rows, columns):
     assert (of_rows[rows:][(rows % 2) :: 2] == 1).all()
 
 
-@needs_kernels
-@every_side
-def test_what_is_no_pair_does_not_count(side):
-    s = block(20, 50, side=side).clone()
-    out = torch.rand(20, 50, generator=torch.Generator().manual_seed(1)) < 0.2
-    s[out] = -torch.inf
-    done, found = add(s, side)
-    assert done
-    expected = terms(s.masked_fill(out, 0.0), side, 0.0)[0].masked_fill(out, 0.0)
-    torch.testing.assert_close(found, added(expected), rtol=0, atol=5e-6)
+def same_label(sizes):
+    """(n, n) which pairs are of one label, with so many rows of each, and `Ranges` for the kernels."""
+    labels = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+    ends = torch.stack([torch.searchsorted(labels, labels), torch.searchsorted(labels, labels, right=True)])
+    return labels[:, None] == labels, ends
+
+
+blocks_of_labels = given(
+    sizes=st.lists(st.integers(1, 9), min_size=1, max_size=300),
+    rows=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    columns=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    mirrored=st.booleans(),
+    threads=st.integers(1, 3),
+    seed=st.integers(0, 99),
+)
+
+
+def ends_of(shares, size):
+    """[first, last) of so many, at least one."""
+    first = min(int(min(shares) * size), size - 1)
+    return first, max(int(max(shares) * size), first + 1)
 
 
 @needs_kernels
 @every_side
-@pytest.mark.parametrize(("value", "rate", "shift"), [(torch.nan, RATE, 0.0), (0.9, 400.0, 0.0), (0.9, 1.0, -90.0),
-                                                      (-torch.inf, 1.0, 0.0)])  # fmt: skip
+@blocks_of_labels
+def test_positives_do_not_count_and_their_similarities_are_written(side, sizes, rows, columns, mirrored, threads, seed):
+    positive, ends = same_label(sizes)
+    n, most = len(positive), max(sizes)
+    (a, b), (c, d) = ends_of(rows, n), ends_of(columns, n)
+    s = block(b - a, d - c, seed, side)
+    near = torch.full((n, most), 7.0)
+    totals = torch.full((n,), 1.0, dtype=torch.float64)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        done = KERNELS.add(s, Place(a, c, mirrored), side, Exponent(RATE, math.log(2), 0.25), -30.0, totals,
+                           (Ranges(ends, own=True), near))  # fmt: skip
+    finally:
+        torch.set_num_threads(before)
+    expected = terms(s, side, 0.0)[0].masked_fill(positive[a:b, c:d], 0.0)
+    sums = [(slice(a, b), expected.sum(1)), *([(slice(c, d), expected.sum(0))] if mirrored else [])]
+    assert done == all((each > 0).all() for _, each in sums)
+    all_sums = torch.full((n,), math.exp(1.0), dtype=torch.float64)
+    for place, each in sums if done else []:
+        all_sums[place] += each * math.exp(0.25)
+    torch.testing.assert_close(totals, all_sums.log(), rtol=0, atol=5e-6)
+    written = torch.full((n, n), 7.0)
+    written[a:b, c:d] = s
+    if mirrored:
+        written[c:d, a:b] = s.T
+        # Where a block meets its own mirror image, either may be written last: they are of no symmetric matrix here.
+        twice = torch.zeros(n, n, dtype=torch.bool)
+        twice[a:b, c:d] = True
+        twice = twice & twice.T
+    for anchor in range(n):
+        low, high = ends[:, anchor].tolist()
+        found, wanted = near[anchor, : high - low], written[anchor, low:high]
+        if mirrored:
+            found, wanted = (torch.where(twice[anchor, low:high], 0.0, each) for each in (found, wanted))
+        assert torch.equal(found, wanted)
+        assert (near[anchor, high - low :] == 7).all()
+
+
+@needs_kernels
+@every_side
+@pytest.mark.parametrize(("value", "rate", "shift"), [(torch.nan, RATE, 0.0), (0.9, 400.0, 0.0), (0.9, 1.0, -90.0)])
 def test_nothing_is_added_where_a_sum_is_no_number_too_large_or_too_small(side, value, rate, shift):
     s = torch.full((2, 3), 0.1)
     s[1] = value
-    before = add(torch.full((2, 3), -torch.inf), side)[1]
+    before = torch.tensor([1.0, -torch.inf, 1.0, -torch.inf, 1.0], dtype=torch.float64)
     done, found = add(s, side, rate, shift)
     assert not done
     assert torch.equal(found, before)
+
+
+def expected_gradient(s, side, of_rows, of_columns):
+    """Slope 2^(rate q + shift) factor by the (shift, factor) of the rows and, unless None, of the columns, in fp64."""
+    total = torch.zeros(s.shape, dtype=torch.float64)
+    for arrived, dim in ((of_rows, 1), (of_columns, 0)):
+        if arrived is not None:
+            shift, factor = (each.double().unsqueeze(dim) for each in arrived)
+            term, slope = terms(s, side, shift)
+            total += term * slope * factor
+    return total
 
 
 @needs_kernels
@@ -127,28 +191,55 @@ def test_nothing_is_added_where_a_sum_is_no_number_too_large_or_too_small(side, 
 @pytest.mark.parametrize("in_place", [False, True])
 def test_gradient(side, rows, columns, mirrored, in_place):
     s = block(rows, columns, side=side)
-    of_rows = Factors(-torch.arange(rows).float() - 40, torch.randn(rows))
-    of_columns = Factors(-torch.arange(columns).float() % 90 - 30, torch.randn(columns)) if mirrored else None
-    expected = 0.0
-    for factors, dim in ((of_rows, 1), (of_columns, 0)):
-        if factors is not None:
-            shift, factor = (each.double().unsqueeze(dim) for each in factors)
-            term, slope = terms(s, side, shift)
-            expected = expected + term * slope * factor
+    of_rows = -torch.arange(rows).float() - 40, torch.randn(rows)
+    of_columns = -torch.arange(columns).float() % 90 - 30, torch.randn(columns)
+    expected = expected_gradient(s, side, of_rows, of_columns if mirrored else None)
+    arrived = Arrived(side, RATE, *(torch.cat(each) for each in zip(of_rows, of_columns, strict=True)))
     out = s if in_place else torch.empty(rows, columns)
-    assert KERNELS.gradient(out, s, side, RATE, of_rows, of_columns)
+    assert KERNELS.gradient(out, s, Place(0, rows, mirrored), arrived, None)
     torch.testing.assert_close(out.double(), expected, rtol=3e-5, atol=1e-6 * float(expected.abs().max()))
+
+
+@needs_kernels
+@every_side
+@blocks_of_labels
+def test_gradient_of_positives_and_negatives(side, sizes, rows, columns, mirrored, threads, seed):
+    positive, ends = same_label(sizes)
+    n = len(positive)
+    (a, b), (c, d) = ends_of(rows, n), ends_of(columns, n)
+    s = block(b - a, d - c, seed, side)
+    generator = torch.Generator().manual_seed(seed)
+    of_neg = -torch.rand(n, generator=generator) * 80 - 40, torch.randn(n, generator=generator)
+    of_pos = -torch.rand(n, generator=generator) * 150 - 90, torch.randn(n, generator=generator)
+    other = SIDES["squared of 1 - s"] if side is SIDES["linear"] else SIDES["linear"]
+    expected = []
+    for form, arrived in ((other, of_pos), (side, of_neg)):
+        at_rows, at_columns = ([each[part] for each in arrived] for part in (slice(a, b), slice(c, d)))
+        expected.append(expected_gradient(s, form, at_rows, at_columns if mirrored else None))
+    own = torch.arange(a, b)[:, None] == torch.arange(c, d)
+    wanted = torch.where(positive[a:b, c:d], *expected).masked_fill(own, 0.0)
+    neg, pos = Arrived(side, RATE, *of_neg), Arrived(other, RATE, *of_pos)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert KERNELS.gradient(s, s, Place(a, c, mirrored), neg, (Ranges(ends, own=True), pos))
+    finally:
+        torch.set_num_threads(before)
+    for kind in (positive[a:b, c:d], ~positive[a:b, c:d]):
+        size = float(torch.where(kind, wanted, 0.0).abs().max())
+        torch.testing.assert_close(s.double()[kind], wanted[kind], rtol=6e-5, atol=1e-6 * size + 1e-37)
 
 
 @needs_kernels
 @pytest.mark.parametrize("shift", [torch.nan, torch.inf, 100.0])
 def test_shifts_that_are_too_far_apart(shift):
     s, out = block(4, 40), torch.full((4, 40), 7.0)
-    factors = Factors(torch.tensor([-80.0, -80.0, shift, -80.0]), torch.ones(4))
-    others = Factors(torch.full((40,), -80.0), torch.ones(40))
-    assert not KERNELS.gradient(out, s, SIDES["squared"], RATE, factors, others)
+    shifts = torch.full((44,), -80.0)
+    shifts[2] = shift
+    arrived = Arrived(SIDES["squared"], RATE, shifts, torch.ones(44))
+    assert not KERNELS.gradient(out, s, Place(0, 4, True), arrived, None)
     assert (out == 7).all()
-    assert KERNELS.gradient(out, s, SIDES["squared"], RATE, factors, None)
+    assert KERNELS.gradient(out, s, Place(0, 4, False), arrived, None)
     assert not (out[2] == 7).any()
 
 
@@ -157,17 +248,31 @@ def test_gradient_of_nan_is_nan_alone():
     s = block(4, 40).clone()
     s[1, 7] = torch.nan
     out = torch.empty_like(s)
-    assert KERNELS.gradient(out, s, SIDES["squared"], RATE, Factors(torch.zeros(4), torch.ones(4)), None)
+    arrived = Arrived(SIDES["squared"], RATE, torch.zeros(4), torch.ones(4))
+    assert KERNELS.gradient(out, s, Place(0, 0, False), arrived, None)
     assert out.isnan().nonzero().tolist() == [[1, 7]]
 
 
 @needs_kernels
+def test_a_block_of_other_anchors_is_refused():
+    s, arrived = torch.zeros(4, 6), Arrived(SIDES["linear"], RATE, torch.zeros(9), torch.ones(9))
+    ranges = Ranges(torch.zeros(2, 5, dtype=torch.int64), own=True)
+    for place, positives in ((Place(6, 0, False), None), (Place(0, 4, True), None), (Place(-1, 0, False), None),
+                             (Place(2, 0, False), (ranges, arrived))):  # fmt: skip
+        with pytest.raises(AssertionError):
+            KERNELS.gradient(s, s, place, arrived, positives)
+        near = None if positives is None else (ranges, torch.zeros(9, 1))
+        with pytest.raises(AssertionError):
+            KERNELS.add(s, place, SIDES["linear"], Exponent(1.0, 1.0, 0.0), 0.0, torch.zeros(9).double(), near)
+
+
+@needs_kernels
 def test_powers_of_2():
-    one = Factors(torch.zeros(1), torch.ones(1))
+    one = Arrived(SIDES["linear"], 1.0, torch.zeros(1), torch.ones(1))
     x, whole = torch.linspace(-125.9, 127.4, 100_000)[None], torch.arange(-126.0, 128.0)[None]
     for given_ in (x, whole):
         out = torch.empty_like(given_)
-        assert KERNELS.gradient(out, given_, SIDES["linear"], 1.0, one, None)
+        assert KERNELS.gradient(out, given_, Place(0, 0, False), one, None)
         assert float((out.double() / given_.double().exp2() - 1).abs().max()) < 1e-7
     assert torch.equal(out, whole.exp2())
 

@@ -79,7 +79,7 @@ class Scratch:
     """
 
     def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
-        self.device = device
+        self.dtype, self.device = dtype, device
         self.native = native(dtype, device)
         self.looks = device.type == "cpu"
         self.size = BLOCK if self.looks else GPU_BLOCK

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from circlet.similarity.blocks import Scratch, Tile
 from circlet.similarity.exponentials import rate
-from circlet.similarity.native import Factors
+from circlet.similarity.native import Arrived, Place, native
 from circlet.similarity.positives import Positives
 from circlet.similarity.short_form import ShortForm, Sides
 
@@ -32,6 +32,7 @@ class SideGradient(NamedTuple):
     rate: float
     shift: Tensor
     factor: Tensor
+    arrived: Arrived | None  # the same for kernels; None: they do not take it
 
     @classmethod
     def of(cls, side: ShortForm, lse: Tensor, grad: Tensor, dtype: torch.dtype) -> "SideGradient":
@@ -40,7 +41,11 @@ class SideGradient(NamedTuple):
         exponent = (side.offset - lse) * (factor / side.scale)
         shift = exponent.floor()
         scale = (exponent - shift).exp2() * grad.double() * side.scale
-        return cls(side, factor, shift.to(dtype), scale.to(dtype))
+        shift, scale = shift.to(dtype), scale.to(dtype)
+        arrived = None
+        if side.fused is not None and native(dtype, lse.device) is not None:
+            arrived = Arrived(side.fused, factor, shift, scale)
+        return cls(side, factor, shift, scale, arrived)
 
     def write(
         self, out: Tensor, s: Tensor, rows: slice | Tensor, columns: slice | Tensor | None, scratch: Scratch
@@ -51,9 +56,9 @@ class SideGradient(NamedTuple):
         it, (n,) and (n, K).
         """
         if isinstance(rows, slice) and not isinstance(columns, Tensor) and scratch.looks:
-            if self.side.fused is not None and scratch.native is not None:
-                factors = None if columns is None else self._factors(columns)
-                if scratch.native.gradient(out, s, self.side.fused, self.rate, self._factors(rows), factors):
+            if self.arrived is not None and scratch.native is not None:
+                place = Place(rows.start, 0, False) if columns is None else Place(rows.start, columns.start, True)
+                if scratch.native.gradient(out, s, place, self.arrived, None):
                     return
             elif columns is not None and self._write_plain(out, s, rows, columns, scratch):
                 return
@@ -66,9 +71,6 @@ class SideGradient(NamedTuple):
             out.addcmul_(third, self.factor[columns])
         if slope is not None:
             out.mul_(slope)
-
-    def _factors(self, anchors: slice) -> Factors:
-        return Factors(self.shift[anchors], self.factor[anchors])
 
     def _write_plain(self, out: Tensor, s: Tensor, rows: slice, columns: slice, scratch: Scratch) -> bool:
         """H with one exponential a pair, 2^(rate q + middle) (factor_i 2^(shift_i - middle) + the same of j).
@@ -104,8 +106,11 @@ class Gradient:
     def write(self, out: Tensor, s: Tensor, tile: Tile, *, mirrored: bool) -> None:
         """Gradient of tile `s` into `out` (which may be `s`)."""
         for a, b, c, d in tile.blocks(self._positives, self._scratch.size):
+            whole = slice(None), slice(c - tile.c, d - tile.c)
+            if self._write_by_kernel(out[whole], s[whole], Place(a, c, mirrored)):
+                continue
             columns = slice(c, d) if mirrored else None
-            for first, last, masks, holes in self._positives.pieces(a, b, c, d):
+            for first, last, masks in self._positives.pieces(a, b, c, d):
                 place = slice(first - tile.a, last - tile.a), slice(c - tile.c, d - tile.c)
                 block, rows = s[place], slice(first, last)
                 if masks is not None:
@@ -115,6 +120,7 @@ class Gradient:
                     self._neg.write(out[place], block, rows, columns, self._scratch)
                     out[place].masked_fill_(~negative, 0.0).add_(toward.masked_fill_(~positive, 0.0))
                     continue
+                holes = self._positives.holes(first, last, c, d)
                 if holes is None:
                     self._neg.write(out[place], block, rows, columns, self._scratch)
                     continue
@@ -122,3 +128,11 @@ class Gradient:
                 self._neg.write(out[place], block, rows, columns, self._scratch)
                 self._pos.write(near, near, holes.rows, holes.columns if mirrored else None, self._scratch)
                 out[place][holes.places] = near if holes.own is None else near.masked_fill_(holes.own, 0.0)
+
+    def _write_by_kernel(self, out: Tensor, s: Tensor, place: Place) -> bool:
+        """Positives and negatives at once; False if there is no kernel for that, or none for shifts so far apart."""
+        kernels, ranges = self._scratch.native, self._positives.for_kernels
+        pos, neg = self._pos.arrived, self._neg.arrived
+        if kernels is None or ranges is None or pos is None or neg is None:
+            return False
+        return kernels.gradient(out, s, place, neg, (ranges, pos))

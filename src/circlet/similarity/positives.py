@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from circlet.similarity.native import Ranges
 from circlet.similarity.pairs import Pairs
 
 
@@ -56,10 +57,8 @@ class Holes(NamedTuple):
 
     rows: (n,) anchors. columns: (n, K) references, the last one of an anchor repeated. places: both, counted from
     where the block begins. positive: (n, K), neither repeated nor own. own: (n, K), the anchor with itself, or None.
-    slot: where these anchors are among all that have holes.
     """
 
-    slot: slice
     rows: Tensor
     columns: Tensor
     places: tuple[Tensor, Tensor]
@@ -68,18 +67,18 @@ class Holes(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Rows [first, last) of a block: of any kind, if there are masks (as of `masks`); else negative, but for holes."""
+    """Rows [first, last) of a block: of any kind, if there are masks (as of `masks`); else negative but for `holes`."""
 
     first: int
     last: int
     masks: tuple[Tensor, Tensor] | None
-    holes: Holes | None
 
 
 class Positives:
     """Positive and negative pairs by `ranges` (2, batch) of sorted labels or by a `mask` (batch, num_references).
 
-    own: the references are the anchors, and the pair of a row with itself is neither. few: an anchor has at most `FEW`.
+    own: the references are the anchors, and the pair of a row with itself is neither. most: positives of any anchor,
+    itself included. few: they are at most `FEW`.
     """
 
     def __init__(self, ranges: Tensor | None, mask: Tensor | None, *, own: bool) -> None:
@@ -87,26 +86,29 @@ class Positives:
         self.mask, self.own, self.ranges = mask, own, ranges
         self.low, self.high = ([], []) if ranges is None else ranges.tolist()
         counts = [high - low for low, high in zip(self.low, self.high, strict=True)]
-        self._most = max(counts, default=0)
+        self.most = max(counts, default=0)
         self._met = [row for row, count in enumerate(counts) if count]
-        self.few = ranges is not None and self._most <= FEW
+        self.few = ranges is not None and self.most <= FEW
+        self.for_kernels = None if ranges is None else Ranges(ranges, own=own)
 
     def pieces(self, a: int, b: int, c: int, d: int) -> Iterator[Piece]:
         """What makes up rows [a, b) of columns [c, d)."""
         if self.few:
-            yield Piece(a, b, None, self.holes(a, b, c, d))
+            yield Piece(a, b, None)
             return
         first, last = (a, b) if self.ranges is None else self._mixed(a, b, c, d)
         for start, stop, mixed in ((a, first, False), (first, last, True), (last, b, False)):
             if start < stop:
-                yield Piece(start, stop, self.masks(start, stop, c, d) if mixed else None, None)
+                yield Piece(start, stop, self.masks(start, stop, c, d) if mixed else None)
 
     def _mixed(self, a: int, b: int, c: int, d: int) -> tuple[int, int]:
         first = min(max(bisect_right(self.high, c), a), b)
         return first, min(max(bisect_left(self.low, d), first), b)
 
     def holes(self, a: int, b: int, c: int, d: int) -> Holes | None:
-        """Those of rows [a, b) of columns [c, d); None: there are none."""
+        """Those of rows [a, b) of columns [c, d); None: there are none, or more than `FEW`."""
+        if not self.few:
+            return None
         first, last = (bisect_left(self._met, row) for row in self._mixed(a, b, c, d))
         if first == last:
             return None
@@ -115,9 +117,7 @@ class Positives:
             inside = columns.clamp(c, d - 1)
             positive = positive & (inside == columns)
             columns, own = inside, inside == rows[:, None]
-        return Holes(
-            slice(first, last), rows, columns, (rows[:, None] - a, columns - c), positive, own if self.own else None
-        )
+        return Holes(rows, columns, (rows[:, None] - a, columns - c), positive, own if self.own else None)
 
     @cached_property
     def all_holes(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -125,7 +125,7 @@ class Positives:
         assert self.ranges is not None
         rows = torch.tensor(self._met, device=self.ranges.device)
         low, high = self.ranges[:, rows, None]
-        columns = low + torch.arange(self._most, device=rows.device)
+        columns = low + torch.arange(self.most, device=rows.device)
         counted = columns < high
         columns = torch.minimum(columns, high - 1)
         own = columns == rows[:, None]

@@ -4,7 +4,6 @@ With e the logits, of anchor i: log sum_j e^e_ij, over its positives and over it
 columns are anchors too, and the block counts for both.
 """
 
-from functools import partial
 from math import isfinite
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from circlet.similarity.blocks import Scratch, Tile
 from circlet.similarity.exponentials import exponent_of, logsumexp, rate
+from circlet.similarity.native import Place
 from circlet.similarity.positives import Holes, Positives
 from circlet.similarity.short_form import ShortForm, Sides
 
@@ -23,53 +23,63 @@ class Sums:
         self.pos = torch.full((batch,), -torch.inf, dtype=torch.float64, device=scratch.device)
         self.neg = self.pos.clone()
         self._scratch, self._sides, self._positives = scratch, sides, positives
+        self._kernels = scratch.native if sides.neg.fused is not None else None
         self._shift = 0
+        # Similarities of positives, if each anchor has few: `result` adds them up.
         self._near: Tensor | None = None
+        if positives.few and positives.most:
+            self._near = torch.zeros(batch, positives.most, dtype=scratch.dtype, device=scratch.device)
 
     def result(self) -> Tensor:
         """(2, batch) log-sum-exps of the positives and of the negatives."""
         if self._near is not None:
             rows, _, positive, _ = self._positives.all_holes
-            side, buffer = self._sides.pos, torch.empty_like(self._near)
-            q = torch.where(positive, side.affine(self._near, 1.0, None, buffer), -torch.inf)
+            near, side = self._near[rows], self._sides.pos
+            buffer = torch.empty_like(near)
+            q = torch.where(positive, side.affine(near, 1.0, None, buffer), -torch.inf)
             self.pos[rows] = logsumexp(q, 1, side, buffer)
         return torch.stack([self.pos, self.neg])
 
     def add(self, s: Tensor, tile: Tile, *, mirrored: bool) -> None:
         """Add a tile of similarities to its rows and, if mirrored, to its columns (which are anchors too)."""
         for a, b, c, d in tile.blocks(self._positives, self._scratch.size):
-            for first, last, masks, holes in self._positives.pieces(a, b, c, d):
+            for first, last, masks in self._positives.pieces(a, b, c, d):
                 block = s[first - tile.a : last - tile.a, c - tile.c : d - tile.c]
-                rows, columns = slice(first, last), slice(c, d) if mirrored else None
-                if holes is not None:
-                    self._add_positives(block, holes)
-                    if mirrored:
-                        self._add_positives(block.T, self._positives.holes(c, d, first, last))
-                if masks or not self._scratch.looks or not self._add_plain(block, rows, columns, holes):
-                    self._add_any(block, rows, columns, masks, holes)
+                if masks is not None or not self._add_by_kernel(block, Place(first, c, mirrored)):
+                    self._add_by_passes(block, Tile(first, last, c, d), masks, mirrored=mirrored)
+
+    def _add_by_kernel(self, block: Tensor, place: Place) -> bool:
+        """Add a block of negatives and few positives; False if there is no kernel, or one shift is too coarse."""
+        side = self._sides.neg
+        if self._kernels is None or side.fused is None:
+            return False
+        ranges = self._positives.for_kernels
+        positives = None if self._near is None or ranges is None else (ranges, self._near)
+        exponent = exponent_of(side, block.dtype)
+        return self._kernels.add(block, place, side.fused, exponent, self._shift, self.neg, positives)
+
+    def _add_by_passes(self, block: Tensor, tile: Tile, masks: tuple[Tensor, Tensor] | None, *, mirrored: bool) -> None:
+        a, b, c, d = tile
+        rows, columns = slice(a, b), slice(c, d) if mirrored else None
+        holes = self._positives.holes(a, b, c, d) if masks is None else None
+        if holes is not None:
+            self._add_positives(block, holes)
+            if mirrored:
+                self._add_positives(block.T, self._positives.holes(c, d, a, b))
+        plain = masks is None and self._scratch.looks and self._kernels is None
+        if not (plain and self._add_plain(block, rows, columns, holes)):
+            self._add_any(block, rows, columns, masks, holes)
 
     def _add_positives(self, block: Tensor, holes: Holes | None) -> None:
-        """Take the similarities of the positives out of a block; `result` adds them up."""
+        """Take the similarities of the positives out of a block."""
         assert holes is not None
-        if self._near is None:
-            self._near = block.new_zeros(self._positives.all_holes[1].shape)
-        near = self._near[holes.slot]
-        torch.where(holes.positive, block[holes.places], near, out=near)
+        assert self._near is not None
+        self._near[holes.rows] = torch.where(holes.positive, block[holes.places], self._near[holes.rows])
 
     def _add_plain(self, block: Tensor, rows: slice, columns: slice | None, holes: Holes | None) -> bool:
         """Add a block of negatives with one exponential a pair, and one shift for all; False if that is too coarse."""
-        side, kernels = self._sides.neg, self._scratch.native
+        side = self._sides.neg
         exponent = exponent_of(side, block.dtype)
-        if side.fused is not None and kernels is not None:
-            add = partial(kernels.add, block, side.fused, exponent, self._shift)
-            totals = self.neg[rows], None if columns is None else self.neg[columns]
-            if holes is None:
-                return add(*totals)
-            near = block[holes.places]
-            block[holes.places] = -torch.inf
-            added = add(*totals)
-            block[holes.places] = near
-            return added
         shift = block.new_tensor(self._shift)
         terms = side.affine(block, exponent.rate, shift, self._scratch.like(block)[0]).exp2_()
         if holes is not None:

@@ -41,6 +41,18 @@ class _Usual(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_float) for name in ("low", "high", "down", "up"))
 
 
+class _Place(ctypes.Structure):
+    _fields_ = (("row", ctypes.c_int64), ("column", ctypes.c_int64), ("mirrored", ctypes.c_int))
+
+
+class _Ranges(ctypes.Structure):
+    _fields_ = (("low", ctypes.c_void_p), ("high", ctypes.c_void_p), ("own", ctypes.c_int))
+
+
+class _Arrived(ctypes.Structure):
+    _fields_ = (("form", _Form), ("rate", ctypes.c_float), ("shift", ctypes.c_void_p), ("factor", ctypes.c_void_p))
+
+
 class Met(NamedTuple):
     """Which pairs of a matrix are positive: those of equal labels (int64), or those of the mask (bool).
 
@@ -95,11 +107,37 @@ def _side(side: Side) -> _Side:
     return _Side(_Form(*(side.form or ())), *side.exponent)
 
 
-class Factors(NamedTuple):
-    """Of anchors (n,) in fp32: A exp(logit - lse) = factor 2^(rate q + shift)."""
+class Place(NamedTuple):
+    """Where a block is: its first row is anchor `row`, its first column reference `column`.
 
-    shift: Tensor
-    factor: Tensor
+    mirrored: its columns are anchors too, numbered as the references.
+    """
+
+    row: int
+    column: int
+    mirrored: bool
+
+
+class Ranges:
+    """The positives of all anchors, places (2, B) of the first and behind the last one among the references, in int64.
+
+    own: the references are the anchors, and one and itself are no pair.
+    """
+
+    def __init__(self, ends: Tensor, *, own: bool) -> None:
+        self.ends = ends.contiguous()  # whose memory is to live as long
+        low, size = _place(self.ends, torch.int64, ends.numel()), ends.shape[1]
+        assert low is not None
+        self.argument = _Ranges(low, low + size * ends.itemsize, own)
+
+
+class Arrived:
+    """What arrived at a side of all anchors (B,), in fp32: A exp(logit - lse) = factor 2^(rate q + shift)."""
+
+    def __init__(self, form: Fused, rate: float, shift: Tensor, factor: Tensor) -> None:
+        self.anchors, self._held = len(shift), (shift, factor)  # whose memory is to live as long
+        places = (_place(each, torch.float32, self.anchors) for each in self._held)
+        self.argument = _Arrived(_Form(*form), rate, *places)
 
 
 Both = tuple[Tensor, Tensor]
@@ -113,9 +151,12 @@ class Native:
         pointer, stride, number, real = ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int, ctypes.c_double
         block = (pointer, stride, number, number)
         self._add: Callable[..., int] = library.circlet_add
-        self._add.argtypes = (*block, _Form, ctypes.c_float, ctypes.c_float, real, real, pointer, pointer, number)
+        place, ranges, arrived = (ctypes.POINTER(each) for each in (_Place, _Ranges, _Arrived))
+        real_32, number_64 = ctypes.c_float, ctypes.c_int64
+        of_side = (_Form, real_32, real_32, real, real)
+        self._add.argtypes = (*block, place, *of_side, ranges, pointer, number_64, pointer, number)
         self._gradient: Callable[..., int] = library.circlet_gradient
-        self._gradient.argtypes = (pointer, stride, *block, _Form, ctypes.c_float, *[pointer] * 4, number)
+        self._gradient.argtypes = (pointer, stride, *block, place, arrived, arrived, ranges, number)
         self._lse: Callable[..., int] = library.circlet_lse
         side: Any = ctypes.POINTER(_Side)
         of_all = (number, number, side, side, *[pointer] * 3, number)
@@ -133,28 +174,44 @@ class Native:
         self._mirror.restype = None
 
     def add(
-        self, s: Tensor, side: Fused, exponent: Exponent, shift: float, rows: Tensor, columns: Tensor | None
+        self,
+        s: Tensor,
+        place: Place,
+        side: Fused,
+        exponent: Exponent,
+        shift: float,
+        totals: Tensor,
+        positives: tuple[Ranges, Tensor] | None,
     ) -> bool:
-        """Add the log-sum-exps of a block to those of its rows (n,) and of its columns (m,), in fp64, in place.
+        """Add the log-sum-exps of a block to the `totals` (B,) of its anchors, in fp64, in place.
 
-        By way of the sums of 2^(rate q + shift); a pair of similarity -inf does not count. False, and nothing is added,
-        where this shift is too coarse for a sum.
+        By way of the sums of 2^(rate q + shift). False, and nothing is added, where this shift is too coarse for a sum.
+        positives: which pairs do not count, and the memory (B, K), in fp32, for their similarities, which are written
+        in the order of the references.
         """
-        totals = rows.data_ptr(), None if columns is None else columns.data_ptr()
+        ranges, near = (None, None) if positives is None else positives
         rate, scale, offset = exponent
-        numbers = _Form(*side), rate, shift, scale, offset
-        return bool(self._add(*_block(s), *numbers, *totals, _threads()))
+        of_side = _Form(*side), rate, shift, scale, offset
+        size, most = len(totals), 0 if near is None else near.shape[1]
+        of_positives = None if ranges is None else ranges.argument, _place(near, torch.float32, size * most), most
+        _check(place, s, size, ranges)
+        of_totals = _place(totals, torch.float64, size)
+        return bool(self._add(*_block(s), _Place(*place), *of_side, *of_positives, of_totals, _threads()))
 
     def gradient(
-        self, out: Tensor, s: Tensor, side: Fused, rate: float, rows: Factors, columns: Factors | None
+        self, out: Tensor, s: Tensor, place: Place, neg: Arrived, positives: tuple[Ranges, Arrived] | None
     ) -> bool:
-        """G of a block into `out`, which may be `s`, by the factors of the rows; with those of the columns too: H.
+        """G of a block into `out`, which may be `s`, of negatives; H, if mirrored.
 
-        False, and nothing is written, where the shifts of H are too far apart for one exponential a pair.
+        False, and nothing is written, where the shifts of H are too far apart for one exponential a pair. positives:
+        which pairs are positive, and what arrived there.
         """
-        pointers = [each.data_ptr() for each in (*rows, *(columns or ()))]
-        pointers = [*pointers, *[None] * (4 - len(pointers))]
-        return bool(self._gradient(*_block(out)[:2], *_block(s), _Form(*side), rate, *pointers, _threads()))
+        ranges, pos = (None, None) if positives is None else positives
+        _check(place, s, neg.anchors, ranges)
+        assert pos is None or pos.anchors == neg.anchors
+        of_positives = None if pos is None else pos.argument, None if ranges is None else ranges.argument
+        blocks = *_block(out)[:2], *_block(s)
+        return bool(self._gradient(*blocks, _Place(*place), neg.argument, *of_positives, _threads()))
 
     def lse(self, s: Tensor, given: BothGiven, matrix: Matrix) -> Tensor:
         """Log-sum-exps (2, rows) in fp64 of the positives and of the negatives; -inf: there are none.
@@ -233,7 +290,8 @@ def _is_right(kernels: Native) -> bool:
     """Whether they compute what they should, by a small example: a compiler is beyond our control."""
     s = torch.linspace(-1.0, 1.0, 7 * 37).view(7, 37)
     totals = torch.full((44,), -torch.inf, dtype=torch.float64)
-    added = kernels.add(s, Fused(True, -0.25, 0.25), Exponent(8.0, 1.0, 0.0), -2.0, totals[:7], totals[7:])
+    place = Place(0, 7, mirrored=True)
+    added = kernels.add(s, place, Fused(True, -0.25, 0.25), Exponent(8.0, 1.0, 0.0), -2.0, totals, None)
     terms = torch.exp2(8.0 * s.double().clamp(min=-0.25).square())
     return added and torch.allclose(totals, torch.cat([terms.sum(1), terms.sum(0)]).log2(), rtol=1e-5)
 
@@ -246,6 +304,14 @@ def _place(tensor: Tensor | None, dtype: torch.dtype, count: int) -> int | None:
     assert tensor.numel() == count
     assert tensor.is_contiguous()
     return tensor.data_ptr()
+
+
+def _check(place: Place, s: Tensor, anchors: int, ranges: Ranges | None) -> None:
+    """That the block is of these anchors: beyond them the kernels would read and write what is not theirs."""
+    rows, columns = s.shape
+    assert 0 <= place.row <= anchors - rows
+    assert ranges is None or place.row + rows <= ranges.ends.shape[1]
+    assert not place.mirrored or 0 <= place.column <= anchors - columns
 
 
 def _block(s: Tensor) -> tuple[int, int, int, int]:

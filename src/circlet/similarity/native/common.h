@@ -4,7 +4,6 @@
  * number of threads alone. NaN stays NaN. Nothing is allocated that is not freed.
  */
 
-#include <float.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -35,6 +34,15 @@ INLINE float power_of_2(float x) {
     p = p * f + 6.931472029e-1f;
     p = p * f + 1.0f;
     return p * power.number;
+}
+
+/* a b + c rounded once, where the processor can: the digits that forward and backward pass lose are then the same. */
+INLINE float multiply_add(float a, float b, float c) {
+#ifdef __FP_FAST_FMAF
+    return __builtin_fmaf(a, b, c);
+#else
+    return a * b + c;
+#endif
 }
 
 INLINE int threads_for(int rows, int columns, int threads) {

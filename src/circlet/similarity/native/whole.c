@@ -53,7 +53,7 @@ static double lse_of_row(const float *q, const Side *side, const int32_t *kinds,
         float part = 0.0f;
 #pragma omp simd reduction(+ : part)
         for (int j = start; j < last; j++) {
-            const float term = power_of_2(rate * q[j] - peak);
+            const float term = power_of_2(multiply_add(rate, q[j], -peak));
             part += kinds[j] == kind ? term : 0.0f;
         }
         total += part;
@@ -109,7 +109,7 @@ INLINE void write_given(float *out, const float *q, const float *slope, float ra
                         const int32_t *kinds, int kind, int columns) {
 #pragma omp simd
     for (int j = 0; j < columns; j++) {
-        const float term = power_of_2(rate * q[j] + shift) * factor, found = slope ? term * slope[j] : term;
+        const float term = power_of_2(multiply_add(rate, q[j], shift)) * factor, found = slope ? term * slope[j] : term;
         out[j] = kinds[j] == kind ? found : out[j];
     }
 }
@@ -119,7 +119,7 @@ INLINE void write_by(int squared, int flipped, float *out, const float *s, float
 #pragma omp simd
     for (int j = 0; j < columns; j++) {
         const float c = c_of(s[j], floor, flipped);
-        const float term = power_of_2(rate * q_of(c, squared) + shift) * (flipped ? -factor : factor);
+        const float term = power_of_2(multiply_add(rate, q_of(c, squared), shift)) * (flipped ? -factor : factor);
         const float found = squared ? term * (c + level) : term;
         out[j] = kinds[j] == kind ? found : out[j];
     }
