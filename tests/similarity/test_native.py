@@ -97,6 +97,34 @@ def test_add(side, rows, columns):
     assert (of_rows[rows:][(rows % 2) :: 2] == 1).all()
 
 
+@needs_kernels
+@every_side
+@sizes
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_similarities_times_a_scale_of_their_column(side, rows, columns, mirrored):
+    """As if each had been multiplied before, to the bit; and so for the gradient afterwards."""
+    s = block(rows, columns, side=side)
+    scales = torch.rand(columns, generator=torch.Generator().manual_seed(1)) * 0.9 + 0.1
+    raw = s / scales
+    once = raw * scales  # the similarities, rounded as the kernel does it
+    positive = torch.arange(rows + columns) % max(columns, 1) + (rows if mirrored else 0)
+    ranges = Ranges(torch.stack([positive, positive + 1]), own=False)
+    place = Place(0, rows if mirrored else 0, mirrored)
+    found = []
+    for given_, of_columns in ((raw, scales), (once, None)):
+        totals, near = torch.zeros(rows + columns, dtype=torch.float64), torch.zeros(rows + columns, 1)
+        positives = None if mirrored else (ranges, near)  # whose mirror images are none
+        exponent = Exponent(RATE, math.log(2), 0.25)
+        done = KERNELS.add(given_, place, side, exponent, -30.0, totals, positives, of_columns)
+        assert done or columns == 1
+        arrived = Arrived(side, RATE, torch.full((rows + columns,), -60.0), torch.linspace(-1, 1, rows + columns))
+        out = torch.empty(rows, columns)
+        assert KERNELS.gradient(out, given_, place, arrived, None if mirrored else (ranges, arrived), of_columns)
+        found.append((totals, near, out if of_columns is not None else out * scales))
+    for with_scales, without in zip(*found, strict=True):
+        assert torch.equal(with_scales, without)
+
+
 def same_label(sizes):
     """(n, n) which pairs are of one label, with so many rows of each, and `Ranges` for the kernels."""
     labels = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
@@ -516,3 +544,24 @@ def test_unit_rows_of_any_length_and_the_way_back(dim, in_place):
     chosen = torch.empty(4, dim)
     assert torch.equal(KERNELS.unit(x, index, chosen, USUAL[torch.float32]), norms[index])
     assert torch.equal(chosen, out[index])
+
+
+@needs_kernels
+@pytest.mark.parametrize("dim", [1, 5, 512, 1500])
+def test_lengths_of_rows_and_the_way_back_of_rows_as_they_are(dim):
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.tensor([1.0, 700.0, 1e-11, 1e17])[:, None]
+    x = torch.nn.functional.normalize(torch.randn(4, dim, generator=generator), dim=1) * lengths
+    norms = KERNELS.lengths(x, USUAL[torch.float32])
+    assert torch.equal(norms, KERNELS.unit(x, None, torch.empty_like(x), USUAL[torch.float32]))
+    unit = x.double() / x.double().norm(dim=1, keepdim=True)
+    factor = norms.reciprocal()
+    gradient = torch.randn(4, dim, generator=generator)
+    found = gradient * factor
+    KERNELS.through_norm(found, x, norms, factor)
+    tangent = gradient.double() - (gradient.double() * unit).sum(1, keepdim=True) * unit
+    torch.testing.assert_close(found.double() * norms, tangent, rtol=1e-5, atol=1e-6)
+    for unusual in (0.0, 1e-30, 1e25, torch.inf, torch.nan):
+        x[2] = 0.0
+        x[2, 0] = unusual
+        assert KERNELS.lengths(x, USUAL[torch.float32]) is None

@@ -1,6 +1,7 @@
 """Every form of the tiled backend gives what the dense twin gives, forward and backward, at any size."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from circlet.similarity import positives
 from circlet.similarity.blocks import Tiling
 from circlet.similarity.pairs import Pairs, Rule
 from circlet.similarity.spec import rule_of, spec_of
-from tests.similarity.cases import FORMS, RULES, SIZES, assert_same, dense_lse, operands, run, tiled
+from tests.similarity.cases import FORMS, RULES, SIZES, assert_same, dense_lse, operands, relative_error, run, tiled
 
 every_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES.keys())
 every_form = pytest.mark.parametrize("form", FORMS)
@@ -33,6 +34,29 @@ def test_equals_dense_in_fp64(rule, form, statistic, few):
     for batch in SIZES:
         case = operands(form, batch, seed=batch)
         assert_same(run(tiled, *case, rule, statistic=statistic), run(dense_lse, *case, rule, statistic=statistic))
+
+
+@every_rule
+@pytest.mark.parametrize("form", ["class", "cross", "mask"])
+@pytest.mark.parametrize("unusual", [None, 0.0, 1e-30, 1e25], ids=lambda found: f"unusual_{found}")
+@pytest.mark.parametrize("keep_bytes", [0, 1600, 10**6])
+def test_references_of_any_length(rule, form, unusual, keep_bytes):
+    """They are multiplied as they are, but for tiles that have one of an unusual length."""
+    leaves, make = operands(form, 17)
+    lengths = torch.logspace(-9, 15, len(leaves[1]), dtype=torch.float64)[:, None]
+    if unusual is not None:
+        lengths[20] = unusual
+    leaves[1] = leaves[1] * lengths
+    leaves = [leaf.float() for leaf in leaves]
+    found = run(partial(tiled, tiling=Tiling(8, 16, keep_bytes)), leaves, make, rule)
+    exact = run(dense_lse, [leaf.double() for leaf in leaves], make, rule)
+    for value, reference in zip(found[0], exact[0], strict=True):
+        torch.testing.assert_close(value.double(), reference, rtol=1e-5, atol=1e-3)
+    for value, reference, leaf in zip(found[1], exact[1], leaves, strict=True):
+        # In units of the row: the gradient of a short one is long.
+        units = leaf.double().norm(dim=1, keepdim=True)
+        usual = (units > 1e-20) & (units < 1e20)  # of others it overflows or vanishes
+        assert relative_error(value * units * usual, reference * units * usual) < 1e-5
 
 
 @every_form

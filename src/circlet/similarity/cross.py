@@ -5,6 +5,9 @@ of them. Backward, with G of `gradients`, r_j = 1/|w_j| and w^_j = r_j w_j:
 
     dX^ = G W^,    dW^ = G^T X^,    dw_j = r_j (dw^_j - (dw^_j . w^_j) w^_j)    (and so for X at the end).
 
+Where kernels do all that is between the products, they multiply by r_j too, before and after: references of usual
+lengths are then multiplied as they are, never written, and kept tiles are x^_i . w_j.
+
 With u = 2 B C D FLOPs it costs 4 u, less u times the share of tiles kept; memory dW + O(B D) + tiles. Class-level
 labels are no special case: sorted by label, each anchor has a range of one reference.
 
@@ -23,9 +26,10 @@ from torch import Tensor
 from circlet.similarity.blocks import Scratch, Tile, Tiling, tile_of
 from circlet.similarity.gradients import Gradient
 from circlet.similarity.kept import KeptTiles
+from circlet.similarity.native import native
 from circlet.similarity.pairs import Rule
 from circlet.similarity.positives import Positives
-from circlet.similarity.rows import compute_dtype, prepare, through_norm_
+from circlet.similarity.rows import Rows, compute_dtype, prepare, through_norm_
 from circlet.similarity.sums import Sums
 
 
@@ -51,6 +55,7 @@ def cross_lse(
     anchors = prepare(x, pairs.x_order, dtype, normalize=normalize)
     positives = Positives(pairs.ranges, pairs.mask, own=pairs.own)
     sums = Sums(len(x), Scratch(dtype, x.device), rule.short_form(), positives)
+    by_kernels = _by_kernels(anchors, rule, pairs)
     if keep_bytes and y.requires_grad and _in_place(y, pairs, dtype):
         kept = KeptTiles(y.new_empty(y.numel()))
     else:
@@ -58,11 +63,17 @@ def cross_lse(
     scratch = anchors.rows.new_empty(min(height, len(x)) * min(width, len(y)))
     place = scratch.new_empty(min(width, len(y)), y.shape[1])
     for c, d in spans(len(y), width):
-        references = prepare(y, span(pairs.y_order, c, d), dtype, normalize=normalize, out=place[: d - c])
+        references = prepare(
+            y, span(pairs.y_order, c, d), dtype, normalize=normalize, out=place[: d - c], as_they_are=by_kernels
+        )
+        scales = references.factor if by_kernels else None
         for a, b in spans(len(x), height):
             s = kept.place(before(len(x), Tile(a, b, c, d)), b - a, d - c)
             s = tile_of(scratch, b - a, d - c) if s is None else s
-            sums.add(anchors.part(a, b).similarities(references, s), Tile(a, b, c, d), mirrored=False)
+            s = anchors.part(a, b).products(references, s)
+            if scales is None:
+                anchors.part(a, b).scale_(s, references)
+            sums.add(s, Tile(a, b, c, d), mirrored=False, scales=scales)
     lse = sums.result()
     if pairs.x_order is not None:
         lse[:, pairs.x_order] = lse.clone()
@@ -91,6 +102,7 @@ def cross_lse_backward(
         lse, grads = lse[:, pairs.x_order], grads[:, pairs.x_order]
     positives = Positives(pairs.ranges, pairs.mask, own=pairs.own)
     gradient = Gradient(lse, grads.to(dtype), Scratch(dtype, x.device), rule.short_form(), positives)
+    by_kernels = _by_kernels(anchors, rule, pairs)
     tiles = kept.read()
     in_place = _in_place(y, pairs, dtype)
     memory = tiles.memory if in_place else None
@@ -106,7 +118,10 @@ def cross_lse_backward(
         columns.reverse()
     place = scratch.new_empty(min(width, len(y)), y.shape[1])
     for c, d in columns:
-        references = prepare(y, span(pairs.y_order, c, d), dtype, normalize=normalize, out=place[: d - c])
+        references = prepare(
+            y, span(pairs.y_order, c, d), dtype, normalize=normalize, out=place[: d - c], as_they_are=by_kernels
+        )
+        scales = references.factor if by_kernels else None
         part = None
         if needs_y:
             part = out[c:d] if directly else out.new_empty((d - c, y.shape[1]), dtype=dtype)
@@ -114,9 +129,13 @@ def cross_lse_backward(
             g = tile_of(scratch, b - a, d - c)
             s = tiles.place(before(len(x), Tile(a, b, c, d)), b - a, d - c)
             met = anchors.part(a, b)
-            s = met.similarities(references, g) if s is None else s
-            gradient.write(g, s, Tile(a, b, c, d), mirrored=False)
-            met.scale_(g, references)
+            if s is None:
+                s = met.products(references, g)
+                if scales is None:
+                    met.scale_(s, references)
+            gradient.write(g, s, Tile(a, b, c, d), mirrored=False, scales=scales)
+            if scales is None:
+                met.scale_(g, references)
             if total is not None:
                 total[a:b].addmm_(g, references.rows)
             if part is not None:
@@ -151,6 +170,13 @@ def before(batch: int, tile: Tile) -> int:
 def span(order: Tensor | None, c: int, d: int) -> Tensor | slice:
     """Index of the references [c, d) of the sorted ones."""
     return slice(c, d) if order is None else order[c:d]
+
+
+def _by_kernels(anchors: Rows, rule: Rule, pairs: CrossPairs) -> bool:
+    """Whether kernels do all of a tile, which may then be of references as they are: it costs no pass over them."""
+    fused = all(side.fused is not None for side in rule.short_form())
+    has_kernels = native(anchors.rows.dtype, anchors.rows.device) is not None
+    return has_kernels and fused and pairs.mask is None and anchors.factor is None
 
 
 def _in_place(y: Tensor, pairs: CrossPairs, dtype: torch.dtype) -> bool:

@@ -103,11 +103,21 @@ class Gradient:
         self._neg = SideGradient.of(sides.neg, lse[1], grads[1], dtype)
         self._scratch, self._positives = scratch, positives
 
-    def write(self, out: Tensor, s: Tensor, tile: Tile, *, mirrored: bool) -> None:
-        """Gradient of tile `s` into `out` (which may be `s`)."""
+    def write(self, out: Tensor, s: Tensor, tile: Tile, *, mirrored: bool, scales: Tensor | None = None) -> None:
+        """Gradient of tile `s` into `out` (which may be `s`).
+
+        scales: of its columns (d - c, 1), what makes similarities of `s`; the gradient is still that of `s`.
+        """
+        if scales is None:
+            self._write(out, s, tile, mirrored=mirrored)
+        elif not self._write_by_kernel(out, s, Place(tile.a, tile.c, mirrored), scales):
+            self._write(out, s * scales.T, tile, mirrored=mirrored)
+            out.mul_(scales.T)
+
+    def _write(self, out: Tensor, s: Tensor, tile: Tile, *, mirrored: bool) -> None:
         for a, b, c, d in tile.blocks(self._positives, self._scratch.size):
             whole = slice(None), slice(c - tile.c, d - tile.c)
-            if self._write_by_kernel(out[whole], s[whole], Place(a, c, mirrored)):
+            if self._write_by_kernel(out[whole], s[whole], Place(a, c, mirrored), None):
                 continue
             columns = slice(c, d) if mirrored else None
             for first, last, masks in self._positives.pieces(a, b, c, d):
@@ -129,10 +139,10 @@ class Gradient:
                 self._pos.write(near, near, holes.rows, holes.columns if mirrored else None, self._scratch)
                 out[place][holes.places] = near if holes.own is None else near.masked_fill_(holes.own, 0.0)
 
-    def _write_by_kernel(self, out: Tensor, s: Tensor, place: Place) -> bool:
+    def _write_by_kernel(self, out: Tensor, s: Tensor, place: Place, scales: Tensor | None) -> bool:
         """Positives and negatives at once; False if there is no kernel for that, or none for shifts so far apart."""
         kernels, ranges = self._scratch.native, self._positives.for_kernels
         pos, neg = self._pos.arrived, self._neg.arrived
         if kernels is None or ranges is None or pos is None or neg is None:
             return False
-        return kernels.gradient(out, s, place, neg, (ranges, pos))
+        return kernels.gradient(out, s, place, neg, (ranges, pos), scales)

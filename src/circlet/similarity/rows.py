@@ -36,9 +36,13 @@ class Rows(NamedTuple):
         """Rows [a, b)."""
         return Rows(*(None if each is None else each[a:b] for each in self))  # type: ignore[arg-type]
 
+    def products(self, other: "Rows", out: Tensor | None = None) -> Tensor:
+        """(n, m) inner products with other rows, as they are."""
+        return torch.mm(self.rows, other.rows.T, out=out)
+
     def similarities(self, other: "Rows", out: Tensor | None = None) -> Tensor:
-        """(n, m) inner products with other rows."""
-        return self.scale_(torch.mm(self.rows, other.rows.T, out=out), other)
+        """(n, m) inner products with other rows, of unit length."""
+        return self.scale_(self.products(other, out), other)
 
     def scale_(self, s: Tensor, other: "Rows") -> Tensor:
         """Products of these and of other rows to those of unit rows, or their gradient on its way back, in place."""
@@ -86,11 +90,18 @@ def unit_rows(x: Tensor) -> Tensor:
 
 
 def prepare(
-    x: Tensor, index: Tensor | slice | None, dtype: torch.dtype, *, normalize: bool, out: Tensor | None = None
+    x: Tensor,
+    index: Tensor | slice | None,
+    dtype: torch.dtype,
+    *,
+    normalize: bool,
+    out: Tensor | None = None,
+    as_they_are: bool = False,
 ) -> Rows:
     """Rows x[index] in the dtype of the computation; scaled to unit length if `normalize`. A zero row stays zero.
 
-    out: memory of the shape of the rows, that they may take.
+    out: memory of the shape of the rows, that they may take. as_they_are: leave them, with the factors that make unit
+    rows of them, where that costs no digit.
     """
     in_16_bits = x.dtype == torch.bfloat16 and products_in_bf16(x.device)
     kernels = native(dtype, x.device) if normalize and not in_16_bits else None
@@ -103,6 +114,9 @@ def prepare(
     is_copy = isinstance(index, Tensor) or x.dtype != dtype
     place = rows if is_copy else torch.empty_like(rows) if out is None else out
     if kernels is not None and rows.stride(1) == 1:
+        norm = kernels.lengths(rows, USUAL[dtype]) if as_they_are else None
+        if norm is not None:
+            return Rows(rows, norm, norm.reciprocal())
         return Rows(place, kernels.unit(rows, None, place, USUAL[dtype]))
     norm = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
     if _is_usual(norm):
@@ -138,8 +152,8 @@ def through_norm_(grad: Tensor, rows: Rows) -> Tensor:
     if rows.norm is None:
         return grad
     kernels = native(grad.dtype, grad.device)
-    if kernels is not None and rows.factor is None and grad.stride(1) == rows.rows.stride(1) == 1:
-        kernels.through_norm(grad, rows.rows, rows.norm)
+    if kernels is not None and grad.stride(1) == rows.rows.stride(1) == 1:
+        kernels.through_norm(grad, rows.rows, rows.norm, rows.factor)
         return grad
     radial = torch.linalg.vecdot(grad, rows.rows)[:, None]
     if rows.factor is None:

@@ -40,15 +40,20 @@ class Sums:
             self.pos[rows] = logsumexp(q, 1, side, buffer)
         return torch.stack([self.pos, self.neg])
 
-    def add(self, s: Tensor, tile: Tile, *, mirrored: bool) -> None:
-        """Add a tile of similarities to its rows and, if mirrored, to its columns (which are anchors too)."""
+    def add(self, s: Tensor, tile: Tile, *, mirrored: bool, scales: Tensor | None = None) -> None:
+        """Add a tile of similarities to its rows and, if mirrored, to its columns (which are anchors too).
+
+        scales: of its columns (d - c, 1), what makes similarities of `s`.
+        """
         for a, b, c, d in tile.blocks(self._positives, self._scratch.size):
             for first, last, masks in self._positives.pieces(a, b, c, d):
-                block = s[first - tile.a : last - tile.a, c - tile.c : d - tile.c]
-                if masks is not None or not self._add_by_kernel(block, Place(first, c, mirrored)):
+                columns = slice(c - tile.c, d - tile.c)
+                block, scale = s[first - tile.a : last - tile.a, columns], None if scales is None else scales[columns]
+                if masks is not None or not self._add_by_kernel(block, Place(first, c, mirrored), scale):
+                    block = block if scale is None else block * scale.T
                     self._add_by_passes(block, Tile(first, last, c, d), masks, mirrored=mirrored)
 
-    def _add_by_kernel(self, block: Tensor, place: Place) -> bool:
+    def _add_by_kernel(self, block: Tensor, place: Place, scale: Tensor | None) -> bool:
         """Add a block of negatives and few positives; False if there is no kernel, or one shift is too coarse."""
         side = self._sides.neg
         if self._kernels is None or side.fused is None:
@@ -56,7 +61,7 @@ class Sums:
         ranges = self._positives.for_kernels
         positives = None if self._near is None or ranges is None else (ranges, self._near)
         exponent = exponent_of(side, block.dtype)
-        return self._kernels.add(block, place, side.fused, exponent, self._shift, self.neg, positives)
+        return self._kernels.add(block, place, side.fused, exponent, self._shift, self.neg, positives, scale)
 
     def _add_by_passes(self, block: Tensor, tile: Tile, masks: tuple[Tensor, Tensor] | None, *, mirrored: bool) -> None:
         a, b, c, d = tile

@@ -154,9 +154,9 @@ class Native:
         place, ranges, arrived = (ctypes.POINTER(each) for each in (_Place, _Ranges, _Arrived))
         real_32, number_64 = ctypes.c_float, ctypes.c_int64
         of_side = (_Form, real_32, real_32, real, real)
-        self._add.argtypes = (*block, place, *of_side, ranges, pointer, number_64, pointer, number)
+        self._add.argtypes = (*block, pointer, place, *of_side, ranges, pointer, number_64, pointer, number)
         self._gradient: Callable[..., int] = library.circlet_gradient
-        self._gradient.argtypes = (pointer, stride, *block, place, arrived, arrived, ranges, number)
+        self._gradient.argtypes = (pointer, stride, *block, pointer, place, arrived, arrived, ranges, number)
         self._lse: Callable[..., int] = library.circlet_lse
         side: Any = ctypes.POINTER(_Side)
         of_all = (number, number, side, side, *[pointer] * 3, number)
@@ -166,8 +166,10 @@ class Native:
         self._unit: Callable[..., None] = library.circlet_unit
         self._unit.argtypes = (*block, pointer, stride, pointer, _Usual, pointer, number)
         self._unit.restype = None
+        self._lengths: Callable[..., int] = library.circlet_lengths
+        self._lengths.argtypes = (*block, _Usual, pointer, number)
         self._through_norm: Callable[..., None] = library.circlet_through_norm
-        self._through_norm.argtypes = (pointer, stride, *block, pointer, number)
+        self._through_norm.argtypes = (pointer, stride, *block, pointer, pointer, number)
         self._through_norm.restype = None
         self._mirror: Callable[..., None] = library.circlet_mirror
         self._mirror.argtypes = (pointer, stride, number, number)
@@ -182,12 +184,13 @@ class Native:
         shift: float,
         totals: Tensor,
         positives: tuple[Ranges, Tensor] | None,
+        scales: Tensor | None = None,
     ) -> bool:
         """Add the log-sum-exps of a block to the `totals` (B,) of its anchors, in fp64, in place.
 
         By way of the sums of 2^(rate q + shift). False, and nothing is added, where this shift is too coarse for a sum.
         positives: which pairs do not count, and the memory (B, K), in fp32, for their similarities, which are written
-        in the order of the references.
+        in the order of the references. scales: of the columns (m,), what makes of `s` similarities.
         """
         ranges, near = (None, None) if positives is None else positives
         rate, scale, offset = exponent
@@ -196,21 +199,29 @@ class Native:
         of_positives = None if ranges is None else ranges.argument, _place(near, torch.float32, size * most), most
         _check(place, s, size, ranges)
         of_totals = _place(totals, torch.float64, size)
-        return bool(self._add(*_block(s), _Place(*place), *of_side, *of_positives, of_totals, _threads()))
+        of_columns = _place(scales, torch.float32, s.shape[1])
+        return bool(self._add(*_block(s), of_columns, _Place(*place), *of_side, *of_positives, of_totals, _threads()))
 
     def gradient(
-        self, out: Tensor, s: Tensor, place: Place, neg: Arrived, positives: tuple[Ranges, Arrived] | None
+        self,
+        out: Tensor,
+        s: Tensor,
+        place: Place,
+        neg: Arrived,
+        positives: tuple[Ranges, Arrived] | None,
+        scales: Tensor | None = None,
     ) -> bool:
         """G of a block into `out`, which may be `s`, of negatives; H, if mirrored.
 
         False, and nothing is written, where the shifts of H are too far apart for one exponential a pair. positives:
-        which pairs are positive, and what arrived there.
+        which pairs are positive, and what arrived there. scales: of the columns (m,), what makes of `s` similarities,
+        and of their gradient that of `s`.
         """
         ranges, pos = (None, None) if positives is None else positives
         _check(place, s, neg.anchors, ranges)
         assert pos is None or pos.anchors == neg.anchors
         of_positives = None if pos is None else pos.argument, None if ranges is None else ranges.argument
-        blocks = *_block(out)[:2], *_block(s)
+        blocks = *_block(out)[:2], *_block(s), _place(scales, torch.float32, s.shape[1])
         return bool(self._gradient(*blocks, _Place(*place), neg.argument, *of_positives, _threads()))
 
     def lse(self, s: Tensor, given: BothGiven, matrix: Matrix) -> Tensor:
@@ -258,10 +269,18 @@ class Native:
         self._unit(*_block(out), *_block(x)[:2], of_rows, _Usual(*usual), norms.data_ptr(), _threads())
         return norms
 
-    def through_norm(self, grad: Tensor, unit: Tensor, norm: Tensor) -> None:
-        """Turn the gradient (n, D) of unit rows into that of the rows, of lengths (n, 1), they came from, in place."""
-        assert norm.is_contiguous()
-        self._through_norm(*_block(grad)[:2], *_block(unit), norm.data_ptr(), _threads())
+    def lengths(self, x: Tensor, usual: tuple[float, float, float, float]) -> Tensor | None:
+        """Lengths (n, 1) of rows (n, D); None if any is not between the first two of `usual`."""
+        norms = torch.empty(len(x), 1)
+        return norms if self._lengths(*_block(x), _Usual(*usual), norms.data_ptr(), _threads()) else None
+
+    def through_norm(self, grad: Tensor, rows: Tensor, norm: Tensor, factor: Tensor | None = None) -> None:
+        """Turn the gradient (n, D) of unit rows into that of the rows, of lengths (n, 1), they came from, in place.
+
+        factor: (n, 1) what makes unit rows of `rows`, and has multiplied `grad`; None: they are.
+        """
+        of_rows = (_place(each, torch.float32, len(rows)) for each in (norm, factor))
+        self._through_norm(*_block(grad)[:2], *_block(rows), *of_rows, _threads())
 
     def mirror(self, s: Tensor) -> None:
         """Copy what is above the diagonal of the square `s` below it."""

@@ -44,6 +44,14 @@ INLINE float sum_row(int squared, int flipped, const float *s, int columns, Span
     return total;
 }
 
+/* A part of a row, each times its scale, in `place`; without scales as it is. */
+INLINE const float *scaled(const float *s, const float *scales, int columns, float *place) {
+    if (!scales) return s;
+#pragma omp simd
+    for (int j = 0; j < columns; j++) place[j] = s[j] * scales[j];
+    return place;
+}
+
 static inline double add_logs(double a, double b) {
     const double high = a < b ? b : a, low = a < b ? a : b;
     return low == -INFINITY ? high : high + log1p(exp(low - high));
@@ -60,10 +68,11 @@ static int add_sums(const double *sums, int count, double *totals, float shift, 
 
 /* Adds log sum 2^(rate q + shift), as scale (log2 - shift) + offset, to the totals of the rows and, if mirrored, of the
  * columns. Unless `ranges` is null, positives do not count, and their similarities are written into `near` (anchors,
- * most), in the order of the references. 0, and no total is changed: a sum is too coarse, or there is no memory. */
-int circlet_add(const float *s, ptrdiff_t stride, int rows, int columns, const Place *place, Form form, float rate,
-                float shift, double scale, double offset, const Ranges *ranges, float *near, int64_t most,
-                double *totals, int threads) {
+ * most), in the order of the references. scales: of the columns, what makes of `s` similarities, or null. 0, and no
+ * total is changed: a sum is too coarse, or there is no memory. */
+int circlet_add(const float *s, ptrdiff_t stride, int rows, int columns, const float *scales, const Place *place,
+                Form form, float rate, float shift, double scale, double offset, const Ranges *ranges, float *near,
+                int64_t most, double *totals, int threads) {
     const int panels = (columns + PANEL - 1) / PANEL;
     threads = threads_for(rows, columns, threads);
     double *row_parts = malloc(sizeof(double) * (size_t)panels * rows);
@@ -76,10 +85,11 @@ int circlet_add(const float *s, ptrdiff_t stride, int rows, int columns, const P
                 const int start = panel * PANEL, width = columns - start < PANEL ? columns - start : PANEL;
                 const int last = first + CHUNK < rows ? first + CHUNK : rows;
                 const int64_t column = place->column + start;
-                float sums[PANEL] = {0.0f};
+                float sums[PANEL] = {0.0f}, similarities[PANEL];
                 for (int i = first; i < last; i++) {
                     const int64_t anchor = place->row + i;
                     const float *row = s + i * stride + start;
+                    row = scaled(row, scales ? scales + start : NULL, width, similarities);
                     const Span positive = positives_of(ranges, anchor, column, width);
                     double *part = row_parts + (size_t)panel * rows + i;
 #define SUM(squared, flipped, ...) \
@@ -146,11 +156,12 @@ INLINE void gradient_each(int squared, int flipped, float *out, const float *s, 
 
 /* G = slope 2^(rate q + shift_i) factor_i of a block into `out`, which may be `s`. If mirrored, by one power a pair,
  * H = slope 2^(rate q + middle) (2^(shift_i - middle) factor_i + 2^(shift_j - middle) factor_j). Of negatives; in
- * `ranges`, unless null, of positives by `pos`, and 0 of an anchor and itself.
+ * `ranges`, unless null, of positives by `pos`, and 0 of an anchor and itself. scales: of the columns, what makes of
+ * `s` similarities, and of their gradient that of `s`, or null.
  * 0, and nothing is changed: the shifts are too far apart for that (a logit is at most lse, so rate q is at most
  * -shift + 1), or there is no memory. */
 int circlet_gradient(float *out, ptrdiff_t out_stride, const float *s, ptrdiff_t stride, int rows, int columns,
-                     const Place *place, const Arrived *neg, const Arrived *pos, const Ranges *ranges, int threads) {
+                     const float *scales, const Place *place, const Arrived *neg, const Arrived *pos, const Ranges *ranges, int threads) {
     const int panels = (columns + PANEL - 1) / PANEL, mirrored = place->mirrored;
     const float *shifts = neg->shift + place->row, *factors = neg->factor + place->row;
     const float *column_shifts = neg->shift + place->column, *column_factors = neg->factor + place->column;
@@ -180,8 +191,11 @@ int circlet_gradient(float *out, ptrdiff_t out_stride, const float *s, ptrdiff_t
             const int64_t anchor = place->row + i, column = place->column + start;
             const Span positive = positives_of(ranges, anchor, column, width);
             const float shift = mirrored ? middle : shifts[i], factor = mirrored ? of_rows[i] : factors[i];
-            const float *row = s + i * stride + start, *other = mirrored ? of_columns + start : NULL;
-            float *here = out + i * out_stride + start, near[PANEL]; /* before `out`, which may be `s`, is written */
+            const float *of_panel = scales ? scales + start : NULL;
+            const float *other = mirrored ? of_columns + start : NULL;
+            float *here = out + i * out_stride + start, similarities[PANEL];
+            float near[PANEL]; /* before `out`, which may be `s`, is written */
+            const float *row = scaled(s + i * stride + start, of_panel, width, similarities);
             memcpy(near, row + positive.from, sizeof(float) * (positive.to - positive.from));
 #define GRADIENT(squared, flipped, ...) \
     gradient_row(squared, flipped, here, row, width, form.floor, form.level, neg->rate, shift, factor, __VA_ARGS__)
@@ -189,14 +203,15 @@ int circlet_gradient(float *out, ptrdiff_t out_stride, const float *s, ptrdiff_t
 #define OF_ROWS(squared, flipped) GRADIENT(squared, flipped, NULL)
             if (mirrored) BY_FORM(form, MIRRORED);
             else BY_FORM(form, OF_ROWS);
-            if (positive.from == positive.to) continue;
-            const int64_t first = column + positive.from;
+            if (positive.from < positive.to) {
+                const int64_t first = column + positive.from, own = anchor - column;
 #define OF_POSITIVES(squared, flipped) \
     gradient_each(squared, flipped, here + positive.from, near, positive.to - positive.from, pos, anchor, \
                   mirrored ? first : -1)
-            BY_FORM(pos->form, OF_POSITIVES);
-            const int64_t own = anchor - column;
-            if (ranges->own && positive.from <= own && own < positive.to) here[own] = 0.0f;
+                BY_FORM(pos->form, OF_POSITIVES);
+                if (ranges->own && positive.from <= own && own < positive.to) here[own] = 0.0f;
+            }
+            if (of_panel) scaled(here, of_panel, width, here);
         }
     }
     free(of_rows);
