@@ -66,14 +66,11 @@ def cross_lse(
         references = prepare(
             y, span(pairs.y_order, c, d), dtype, normalize=normalize, out=place[: d - c], as_they_are=by_kernels
         )
-        scales = references.factor if by_kernels else None
         for a, b in spans(len(x), height):
             s = kept.place(before(len(x), Tile(a, b, c, d)), b - a, d - c)
-            s = tile_of(scratch, b - a, d - c) if s is None else s
-            s = anchors.part(a, b).products(references, s)
-            if scales is None:
-                anchors.part(a, b).scale_(s, references)
-            sums.add(s, Tile(a, b, c, d), mirrored=False, scales=scales)
+            s, met = tile_of(scratch, b - a, d - c) if s is None else s, anchors.part(a, b)
+            s = met.products(references, s) if by_kernels else met.similarities(references, s)
+            sums.add(s, Tile(a, b, c, d), mirrored=False, scales=references.factor if by_kernels else None)
     lse = sums.result()
     if pairs.x_order is not None:
         lse[:, pairs.x_order] = lse.clone()
@@ -121,7 +118,6 @@ def cross_lse_backward(
         references = prepare(
             y, span(pairs.y_order, c, d), dtype, normalize=normalize, out=place[: d - c], as_they_are=by_kernels
         )
-        scales = references.factor if by_kernels else None
         part = None
         if needs_y:
             part = out[c:d] if directly else out.new_empty((d - c, y.shape[1]), dtype=dtype)
@@ -130,11 +126,9 @@ def cross_lse_backward(
             s = tiles.place(before(len(x), Tile(a, b, c, d)), b - a, d - c)
             met = anchors.part(a, b)
             if s is None:
-                s = met.products(references, g)
-                if scales is None:
-                    met.scale_(s, references)
-            gradient.write(g, s, Tile(a, b, c, d), mirrored=False, scales=scales)
-            if scales is None:
+                s = met.products(references, g) if by_kernels else met.similarities(references, g)
+            gradient.write(g, s, Tile(a, b, c, d), mirrored=False, scales=references.factor if by_kernels else None)
+            if not by_kernels:
                 met.scale_(g, references)
             if total is not None:
                 total[a:b].addmm_(g, references.rows)
