@@ -33,6 +33,12 @@ def test_and_nothing_else(root, name):
     assert path_of(f"{root}/{name}", [str(root)]) is None
 
 
+def test_the_whole_file_system_is_no_root(root):
+    for name in ("root/ant/1.jpg", f"{root}/ant/1.jpg", str(root / "ant" / "1.jpg").lstrip("/")):
+        for whole in ("/", "//", f"{root}/up" + "/.." * len(root.parts)):
+            assert path_of(name, [whole]) is None
+
+
 def test_what_images_are_called():
     assert (of_folder("a/1.jpg"), of_folder("added:a/1.jpg")) == ("a/1.jpg", "./added:a/1.jpg")
     assert (of_added("ann"), of_added("added:ann"), of_added("/x/1.jpg")) == ("added:ann", "added:ann", "/x/1.jpg")

@@ -41,6 +41,7 @@ def test_what_it_says_at_the_start(letters, started, capsys):
     out = capsys.readouterr().out
     assert f"{letters}: 9 pictures of 3 classes, small; " in out
     assert f"small pictures of them into {letters}.enrolled" in out
+    assert f"shows pictures from {letters.parent / 'photos'}, as the index says (--root: from elsewhere)" in out
     assert "open http://127.0.0.1:" in out
     assert started[0][0] == 201
     assert not (letters / ".lock").exists()

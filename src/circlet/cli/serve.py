@@ -126,6 +126,8 @@ def _say_ready(index: "Index", gallery: "Gallery", address: str) -> None:
     lines = [
         f"{index.location}: {len(index):,} pictures of {gallery.num_classes:,} classes, {index.mark.name}; {known}"
     ]
+    if gallery.root is None and index.places:
+        lines.append(f"shows pictures from {', '.join(index.places)}, as the index says (--root: from elsewhere)")
     if gallery.read_only:
         lines.append("read only: nothing can be enrolled")
     else:

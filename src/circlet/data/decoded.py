@@ -4,7 +4,6 @@ What a single image becomes is settled in `decode`. Nothing is cached on disk he
 """
 
 import copy
-import os
 from collections.abc import Iterator
 from typing import Literal, NamedTuple, Self
 
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from circlet.data.ahead import map_ahead, num_threads
+from circlet.data.ahead import map_ahead, num_cores, num_threads
 from circlet.data.decode import Fit, Form, Interpolation, Pixels, decode_noting
 from circlet.data.images import DataError, ImageSet, Ints
 from circlet.data.open_image import MAX_MEGAPIXELS
@@ -183,7 +182,7 @@ def _each(outcomes: _Outcomes, num_workers: int | None, progress: bool) -> Itera
                 bar.update()
             return
         if num_workers is None:
-            workers = min(len(outcomes) // _IMAGES_PER_WORKER, os.cpu_count() or 1)
+            workers = min(len(outcomes) // _IMAGES_PER_WORKER, num_cores())
             num_workers = workers if workers > 1 else 0
         # Lists of arrays travel through a pipe; a tensor each would take a file descriptor each.
         batches = DataLoader(outcomes, batch_size=_BATCH, num_workers=num_workers, collate_fn=list)

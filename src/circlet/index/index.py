@@ -156,9 +156,14 @@ class Index:
         """How many classes there are."""
         return len(self.classes()) if self._num_classes is None else self._num_classes
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """All folders that its images lie in, as it says."""
+        return self._settings.places
+
     def path_of(self, name: str) -> Path | None:
         """The file of an image, where it lies below the folder of the index and is still there."""
-        return path_of(name, self._settings.places)
+        return path_of(name, self.places)
 
     def add(
         self,

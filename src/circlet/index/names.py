@@ -38,7 +38,7 @@ def path_of(name: str, roots: Sequence[str]) -> Path | None:
     """The file that a name stands for: a regular one below one of the roots; None where there is none.
 
     Of a part of an image (`circlet.data.boxes`) that is the whole one. The name may be anybody's. Nothing outside the
-    roots is ever given, by ".." or by a link neither.
+    roots is ever given, by ".." or by a link neither. The whole file system is no root: an index may be anybody's too.
     """
     if name.startswith(ADDED) or "\0" in name or ".." in PurePosixPath(name).parts:
         return None
@@ -47,7 +47,7 @@ def path_of(name: str, roots: Sequence[str]) -> Path | None:
         for each in dict.fromkeys([whole, whole.rpartition(BOX)[0] or whole]):
             path = Path(root, each)  # an absolute name stands for itself
             real, base = os.path.realpath(path), os.path.realpath(root)
-            if real.startswith(base.rstrip(os.sep) + os.sep) and os.path.isfile(real):
+            if base != os.sep and real.startswith(base + os.sep) and os.path.isfile(real):
                 return path
     return None
 

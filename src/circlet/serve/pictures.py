@@ -6,7 +6,6 @@ drawn anew from the pixels, upright: of what a camera wrote beside them (place, 
 
 import asyncio
 import io
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, ParamSpec, TypeVar
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from circlet.data import DataError, decode
+from circlet.data.ahead import num_threads
 from circlet.data.large import turn_of
 from circlet.data.notes import cut
 from circlet.data.open_image import FORMATS, TooLargeError, limited, open_image
@@ -36,7 +36,7 @@ class Studio:
 
     def __init__(self, decoding: Decoding, limits: Limits) -> None:
         self.decoding, self.limits = decoding, limits
-        self._threads = ThreadPoolExecutor(max(2, min(8, os.cpu_count() or 1)), thread_name_prefix="decode")
+        self._threads = ThreadPoolExecutor(max(2, num_threads()), thread_name_prefix="decode")
 
     async def do(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Its result; Refusal (503) where it takes too long. A thread cannot be stopped: it ends by itself."""
