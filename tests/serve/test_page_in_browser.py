@@ -110,6 +110,9 @@ def test_a_picture_is_pasted_or_dropped(visit, kind, target):
     seen.expect_clean()
 
 
+LOADED = "[...document.images].every((image) => image.complete)"
+
+
 def test_enrol_and_undo(visit):
     seen = visit()
     page = seen.page
@@ -121,8 +124,10 @@ def test_enrol_and_undo(visit):
     assert page.text_content("#counts") == "10 pictures, 4 classes"
     page.click("#chips button:first-child")
     until(page, lambda: len(labels(page)) == 2)
+    page.wait_for_function(LOADED)
     page.click("#undo")
     until(page, lambda: labels(page) == ["Dragonfly"])
+    page.wait_for_function(LOADED)  # or it would be asked for when it is gone
     page.click("#added-list button")
     until(page, lambda: page.text_content("#counts") == "9 pictures, 3 classes")
     assert not page.is_visible("#added")
