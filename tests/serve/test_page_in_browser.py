@@ -76,6 +76,11 @@ def labels(page):
     return page.eval_on_selector_all("#added-list .text", "all => all.map(each => each.textContent)")
 
 
+def until_loaded(page):
+    """Until all pictures are there: one that is taken back before that is 404."""
+    until(page, lambda: page.evaluate("[...document.images].every(image => image.complete)"))
+
+
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [360, 1100])
 def test_it_fits_and_is_clean(visit, width, dark):
@@ -110,9 +115,6 @@ def test_a_picture_is_pasted_or_dropped(visit, kind, target):
     seen.expect_clean()
 
 
-LOADED = "[...document.images].every((image) => image.complete)"
-
-
 def test_enrol_and_undo(visit):
     seen = visit()
     page = seen.page
@@ -124,10 +126,10 @@ def test_enrol_and_undo(visit):
     assert page.text_content("#counts") == "10 pictures, 4 classes"
     page.click("#chips button:first-child")
     until(page, lambda: len(labels(page)) == 2)
-    page.wait_for_function(LOADED)
+    until_loaded(page)
     page.click("#undo")
     until(page, lambda: labels(page) == ["Dragonfly"])
-    page.wait_for_function(LOADED)  # or it would be asked for when it is gone
+    until_loaded(page)
     page.click("#added-list button")
     until(page, lambda: page.text_content("#counts") == "9 pictures, 3 classes")
     assert not page.is_visible("#added")
@@ -164,7 +166,7 @@ def test_all_by_keyboard(visit):
     page.keyboard.type("Dragonfly")
     page.keyboard.press("Enter")
     until(page, lambda: labels(page) == ["Dragonfly"])
-    until(page, lambda: page.evaluate("[...document.images].every(image => image.complete)"))  # or it is 404 by then
+    until_loaded(page)
     page.focus("#choose")
     page.keyboard.press("Control+z")
     until(page, lambda: not page.is_visible("#added"))

@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -68,12 +69,23 @@ def test_here_there_are_kernels():
     assert KERNELS is not None or build.shutil.which("gcc") is None or not USE_NATIVE
 
 
-def add(s, side, rate=RATE, shift=-30.0, columns=True, positives=None):
+@contextmanager
+def on_threads(number):
+    """So many threads of torch, and as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def add(s, side, rate=RATE, shift=-30.0, columns=True):
     """Whether it was added, and the log2 of the sums over rows and columns of a block added to 2 and to nothing."""
     totals = torch.full((sum(s.shape),), -torch.inf, dtype=torch.float64)
     totals[::2] = 1.0
     place = Place(0, len(s), columns)
-    return KERNELS.add(s, place, side, Exponent(rate, math.log(2), 0.25), shift, totals, positives), totals
+    return KERNELS.add(s, place, side, Exponent(rate, math.log(2), 0.25), shift, totals, None), totals
 
 
 def added(terms):
@@ -126,7 +138,7 @@ def test_similarities_times_a_scale_of_their_column(side, rows, columns, mirrore
 
 
 def same_label(sizes):
-    """(n, n) which pairs are of one label, with so many rows of each, and `Ranges` for the kernels."""
+    """(n, n) which pairs are of one label, with so many rows of each, and the ends (2, n) of `Ranges`."""
     labels = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
     ends = torch.stack([torch.searchsorted(labels, labels), torch.searchsorted(labels, labels, right=True)])
     return labels[:, None] == labels, ends
@@ -158,13 +170,9 @@ def test_positives_do_not_count_and_their_similarities_are_written(side, sizes, 
     s = block(b - a, d - c, seed, side)
     near = torch.full((n, most), 7.0)
     totals = torch.full((n,), 1.0, dtype=torch.float64)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        done = KERNELS.add(s, Place(a, c, mirrored), side, Exponent(RATE, math.log(2), 0.25), -30.0, totals,
-                           (Ranges(ends, own=True), near))  # fmt: skip
-    finally:
-        torch.set_num_threads(before)
+    positives, exponent = (Ranges(ends, own=True), near), Exponent(RATE, math.log(2), 0.25)
+    with on_threads(threads):
+        done = KERNELS.add(s, Place(a, c, mirrored), side, exponent, -30.0, totals, positives)
     expected = terms(s, side, 0.0)[0].masked_fill(positive[a:b, c:d], 0.0)
     sums = [(slice(a, b), expected.sum(1)), *([(slice(c, d), expected.sum(0))] if mirrored else [])]
     assert done == all((each > 0).all() for _, each in sums)
@@ -247,12 +255,8 @@ def test_gradient_of_positives_and_negatives(side, sizes, rows, columns, mirrore
     own = torch.arange(a, b)[:, None] == torch.arange(c, d)
     wanted = torch.where(positive[a:b, c:d], *expected).masked_fill(own, 0.0)
     neg, pos = Arrived(side, RATE, *of_neg), Arrived(other, RATE, *of_pos)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with on_threads(threads):
         assert KERNELS.gradient(s, s, Place(a, c, mirrored), neg, (Ranges(ends, own=True), pos))
-    finally:
-        torch.set_num_threads(before)
     for kind in (positive[a:b, c:d], ~positive[a:b, c:d]):
         size = float(torch.where(kind, wanted, 0.0).abs().max())
         torch.testing.assert_close(s.double()[kind], wanted[kind], rtol=6e-5, atol=1e-6 * size + 1e-37)
@@ -310,26 +314,18 @@ def test_powers_of_2():
 def test_mirror(size, threads, seed):
     s = block(size, size, seed)
     expected = s.triu() + s.triu(1).T
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with on_threads(threads):
         KERNELS.mirror(s)
-    finally:
-        torch.set_num_threads(before)
     assert torch.equal(s, expected)
 
 
 @needs_kernels
 def test_threads_give_the_same_each_time_and_nearly_the_same_among_them():
-    s, before = block(500, 3000), torch.get_num_threads()
-    found = {}
-    try:
-        for threads in (1, 2, 3, 2):
-            torch.set_num_threads(threads)
+    s, found = block(500, 3000), {}
+    for threads in (1, 2, 3, 2):
+        with on_threads(threads):
             sums = add(s, SIDES["squared"])[1]
-            assert torch.equal(found.setdefault(threads, sums), sums)
-    finally:
-        torch.set_num_threads(before)
+        assert torch.equal(found.setdefault(threads, sums), sums)
     torch.testing.assert_close(found[1], found[3], rtol=1e-7, atol=0)
 
 

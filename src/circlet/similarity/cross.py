@@ -30,6 +30,7 @@ from circlet.similarity.native import native
 from circlet.similarity.pairs import Rule
 from circlet.similarity.positives import Positives
 from circlet.similarity.rows import Rows, compute_dtype, prepare, through_norm_
+from circlet.similarity.short_form import Sides
 from circlet.similarity.sums import Sums
 
 
@@ -54,8 +55,9 @@ def cross_lse(
     dtype, (height, width, keep_bytes) = compute_dtype(x, y), tiling
     anchors = prepare(x, pairs.x_order, dtype, normalize=normalize)
     positives = Positives(pairs.ranges, pairs.mask, own=pairs.own)
-    sums = Sums(len(x), Scratch(dtype, x.device), rule.short_form(), positives)
-    by_kernels = _by_kernels(anchors, rule, pairs)
+    sides = rule.short_form()
+    sums = Sums(len(x), Scratch(dtype, x.device), sides, positives)
+    by_kernels = _by_kernels(anchors, sides, pairs)
     if keep_bytes and y.requires_grad and _in_place(y, pairs, dtype):
         kept = KeptTiles(y.new_empty(y.numel()))
     else:
@@ -98,8 +100,9 @@ def cross_lse_backward(
     if pairs.x_order is not None:
         lse, grads = lse[:, pairs.x_order], grads[:, pairs.x_order]
     positives = Positives(pairs.ranges, pairs.mask, own=pairs.own)
-    gradient = Gradient(lse, grads.to(dtype), Scratch(dtype, x.device), rule.short_form(), positives)
-    by_kernels = _by_kernels(anchors, rule, pairs)
+    sides = rule.short_form()
+    gradient = Gradient(lse, grads.to(dtype), Scratch(dtype, x.device), sides, positives)
+    by_kernels = _by_kernels(anchors, sides, pairs)
     tiles = kept.read()
     in_place = _in_place(y, pairs, dtype)
     memory = tiles.memory if in_place else None
@@ -166,9 +169,9 @@ def span(order: Tensor | None, c: int, d: int) -> Tensor | slice:
     return slice(c, d) if order is None else order[c:d]
 
 
-def _by_kernels(anchors: Rows, rule: Rule, pairs: CrossPairs) -> bool:
+def _by_kernels(anchors: Rows, sides: Sides, pairs: CrossPairs) -> bool:
     """Whether kernels do all of a tile, which may then be of references as they are: it costs no pass over them."""
-    fused = all(side.fused is not None for side in rule.short_form())
+    fused = all(side.fused is not None for side in sides)
     has_kernels = native(anchors.rows.dtype, anchors.rows.device) is not None
     return has_kernels and fused and pairs.mask is None and anchors.factor is None
 
